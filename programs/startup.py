@@ -1,0 +1,119 @@
+"""What must stand before TensorFlow, Reverb and Launchpad are imported.
+
+The one place for it. Everything is set in `os.environ`, so that child processes
+inherit it, and nothing that the user has set is overridden.
+"""
+
+# Annotations stay unevaluated, so that an older Python gets as far as being
+# told that it is too old.
+from __future__ import annotations
+
+import ctypes
+import os
+import pathlib
+import sys
+import sysconfig
+
+PYTHON_VERSION = (3, 10)
+LIBPYTHON = 'libpython3.10.so.1.0'
+_LOOPBACK = ('localhost', '127.0.0.1', '::1')
+_PROXY_VARIABLES = ('http_proxy', 'https_proxy', 'all_proxy', 'grpc_proxy')
+
+
+def rom_directory() -> pathlib.Path:
+  """Where `roms` puts Atari's ROMs and where every process looks for them."""
+  data = os.environ.get('XDG_DATA_HOME') or os.path.expanduser('~/.local/share')
+  return pathlib.Path(data, 'impala', 'roms')
+
+
+def find_libpython() -> pathlib.Path | None:
+  """The shared library of this Python, or None where it came without one."""
+  folders = [
+    os.path.join(sys.base_prefix, 'lib'),
+    sysconfig.get_config_var('LIBDIR') or '',
+  ]
+  for folder in folders:
+    path = pathlib.Path(folder, LIBPYTHON)
+    if path.is_file():
+      return path
+  return None
+
+
+def is_libpython_loaded() -> bool:
+  """Whether `LIBPYTHON` is in this process, so that others may link to it."""
+  try:
+    ctypes.CDLL(LIBPYTHON, mode=os.RTLD_NOLOAD)
+  except OSError:
+    return False
+  return True
+
+
+def prepare() -> None:
+  """Sets the environment of this process and of its children.
+
+  Raises:
+    SystemExit: Where no Launchpad can run: another Python than 3.10, or a
+      machine other than Linux on x86-64.
+  """
+  _check_machine()
+  # TensorFlow 2.8 leaves oneDNN off by default: a learner step then takes four
+  # times as long.
+  os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  _exempt_loopback_from_proxies()
+  roms = rom_directory()
+  if roms.is_dir():
+    os.environ.setdefault('ALE_PY_ROM_DIR', str(roms))
+  _load_libpython()
+
+
+def _check_machine() -> None:
+  """Ends the process on a Python or a machine that has no wheels."""
+  if sys.version_info[:2] != PYTHON_VERSION:
+    raise SystemExit(
+      f'Python {sys.version.split()[0]} runs this, but Reverb and Launchpad '
+      'exist for Python 3.10 only: start it with ./impala, which finds one, '
+      'or install requirements.txt into a Python 3.10.'
+    )
+  machine = f'{os.uname().sysname} {os.uname().machine}'
+  if machine != 'Linux x86_64':
+    raise SystemExit(
+      f'This machine is {machine}, but Reverb and Launchpad exist for Linux on '
+      'x86-64 only: run it on such a machine, or in a linux/amd64 container.'
+    )
+
+
+def _exempt_loopback_from_proxies() -> None:
+  """Keeps gRPC's traffic between processes of this machine off proxies."""
+  if not any(
+    os.environ.get(name) or os.environ.get(name.upper())
+    for name in _PROXY_VARIABLES
+  ):
+    return
+  # gRPC reads no_grpc_proxy and no_proxy, other libraries the upper case.
+  listed = os.environ.get('no_proxy') or os.environ.get('NO_PROXY') or ''
+  hosts = [host.strip() for host in listed.split(',') if host.strip()]
+  hosts += [host for host in _LOOPBACK if host not in hosts]
+  os.environ['no_proxy'] = os.environ['NO_PROXY'] = ','.join(hosts)
+
+
+def _load_libpython() -> None:
+  """Makes `LIBPYTHON`, which Reverb and Launchpad link to, loadable.
+
+  A Python that is itself linked to the library has it loaded already. One that
+  holds the interpreter in its executable (conda's, uv's downloads) has it
+  beside, in a folder that the loader does not search. `LD_LIBRARY_PATH` is read
+  when a process starts: it serves the children, and loading the library by its
+  path serves this one.
+  """
+  if is_libpython_loaded():
+    return
+  path = find_libpython()
+  if path is None:
+    return  # The system's own may serve; `doctor` tells where none does.
+  ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+  folders = os.environ.get('LD_LIBRARY_PATH', '').split(':')
+  if str(path.parent) not in folders:
+    os.environ['LD_LIBRARY_PATH'] = ':'.join(
+      [folder for folder in folders if folder] + [str(path.parent)]
+    )
