@@ -1,0 +1,197 @@
+"""Several environments stepped together in one process, for one actor."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import dm_env
+import numpy as np
+import tree
+from dm_env import specs
+
+
+class BatchTimeStep(NamedTuple):
+  """What N environments show after one agent step.
+
+  The arrays are the batch's own: its next step overwrites them, so the caller
+  copies what it keeps.
+
+  Attributes:
+    observation: `[N, ...]` structure of the environments' observations.
+    reward: `[N]` float32 that led here; 0 where an episode starts.
+    discount: `[N]` float32 of the transition that led here: 0 after a
+      termination and where an episode starts, 1 after a truncation.
+    start_of_episode: `[N]` bool.
+    episode_return: `[N]` float32, unclipped sum of the rewards of the game
+      that ended at this observation; NaN where none ended.
+    episode_steps: `[N]` int32, agent steps of the game that ended at this
+      observation; 0 where none ended.
+  """
+
+  observation: Any
+  reward: np.ndarray
+  discount: np.ndarray
+  start_of_episode: np.ndarray
+  episode_return: np.ndarray
+  episode_steps: np.ndarray
+
+
+class EnvironmentBatch:
+  """N environments that restart by themselves as their episodes end.
+
+  An episode's LAST observation is returned as any other. The action chosen
+  for it is never executed: the step that follows resets that environment and
+  returns its FIRST observation.
+
+  An environment may have a property `game_over`, false at a LAST timestep
+  after which the same game goes on (a lost life): return and steps of the game
+  then keep adding up. Without that property every episode is a game.
+
+  Args:
+    environments: at least one, all of the same specs, with one discrete action
+      and a scalar reward.
+
+  Raises:
+    ValueError: if there is none, or if their specs differ or are not such.
+  """
+
+  def __init__(self, environments: Sequence[dm_env.Environment]) -> None:
+    _check_specs(environments)
+    self._environments = list(environments)
+    self._observation_spec = environments[0].observation_spec()
+    self._action_spec = environments[0].action_spec()
+    num = len(environments)
+    self._leaves = [
+      np.zeros((num, *spec.shape), spec.dtype)
+      for spec in tree.flatten(self._observation_spec)
+    ]
+    self._is_nested = tree.is_nested(self._observation_spec)
+    self._timestep = BatchTimeStep(
+      observation=tree.unflatten_as(self._observation_spec, self._leaves),
+      reward=np.zeros(num, np.float32),
+      discount=np.zeros(num, np.float32),
+      start_of_episode=np.zeros(num, np.bool_),
+      episode_return=np.full(num, np.nan, np.float32),
+      episode_steps=np.zeros(num, np.int32),
+    )
+    self._needs_reset = [True] * num
+    self._game_goes_on = [False] * num
+    self._returns = [0.0] * num
+    self._steps = [0] * num
+
+  @property
+  def num_environments(self) -> int:
+    """N, the number of environments."""
+    return len(self._environments)
+
+  @property
+  def observation_spec(self) -> Any:
+    """Spec of one environment's observation, without the batch dimension."""
+    return self._observation_spec
+
+  @property
+  def action_spec(self) -> specs.DiscreteArray:
+    """Spec of one environment's action."""
+    return self._action_spec
+
+  def reset(self) -> BatchTimeStep:
+    """Resets every environment, wherever its episode stands."""
+    self._forget_ends()
+    for index in range(self.num_environments):
+      self._reset_one(index)
+    return self._timestep
+
+  def step(self, actions: np.ndarray) -> BatchTimeStep:
+    """Takes one agent step in every environment.
+
+    Args:
+      actions: `[N]` integers; ignored where the last timestep was LAST and
+        before the first one.
+
+    Returns:
+      The next timesteps, in arrays that the next call overwrites.
+
+    Raises:
+      ValueError: if `actions` has another shape.
+    """
+    actions = np.asarray(actions, self._action_spec.dtype)
+    if actions.shape != (self.num_environments,):
+      raise ValueError(
+        f'actions must have shape ({self.num_environments},), '
+        f'got {actions.shape}'
+      )
+    self._forget_ends()
+    for index, action in enumerate(actions):
+      if self._needs_reset[index]:
+        self._reset_one(index)
+      else:
+        self._step_one(index, action)
+    return self._timestep
+
+  def close(self) -> None:
+    """Closes every environment, also when closing one of them fails."""
+    with contextlib.ExitStack() as stack:
+      for environment in self._environments:
+        stack.callback(environment.close)
+
+  def _forget_ends(self) -> None:
+    self._timestep.episode_return.fill(np.nan)
+    self._timestep.episode_steps.fill(0)
+
+  def _reset_one(self, index: int) -> None:
+    self._write_observation(
+      index, self._environments[index].reset().observation
+    )
+    self._timestep.reward[index] = 0.0
+    self._timestep.discount[index] = 0.0
+    self._timestep.start_of_episode[index] = True
+    self._needs_reset[index] = False
+    if not self._game_goes_on[index]:
+      self._returns[index] = 0.0
+      self._steps[index] = 0
+    self._game_goes_on[index] = False
+
+  def _step_one(self, index: int, action: np.integer) -> None:
+    environment = self._environments[index]
+    timestep = environment.step(action)
+    self._write_observation(index, timestep.observation)
+    self._timestep.reward[index] = timestep.reward
+    self._timestep.discount[index] = timestep.discount
+    self._timestep.start_of_episode[index] = False
+    self._returns[index] += timestep.reward
+    self._steps[index] += 1
+    if not timestep.last():
+      return
+    self._needs_reset[index] = True
+    self._game_goes_on[index] = not getattr(environment, 'game_over', True)
+    if not self._game_goes_on[index]:
+      self._timestep.episode_return[index] = self._returns[index]
+      self._timestep.episode_steps[index] = self._steps[index]
+
+  def _write_observation(self, index: int, observation: Any) -> None:
+    if not self._is_nested:
+      self._leaves[0][index] = observation
+      return
+    parts = tree.flatten_up_to(self._observation_spec, observation)
+    for leaf, part in zip(self._leaves, parts, strict=True):
+      leaf[index] = part
+
+
+def _check_specs(environments: Sequence[dm_env.Environment]) -> None:
+  if not environments:
+    raise ValueError('environments must hold at least one, got none')
+  first = environments[0]
+  if not isinstance(first.action_spec(), specs.DiscreteArray):
+    raise ValueError(
+      f'action_spec must be a DiscreteArray, got {first.action_spec()}'
+    )
+  if first.reward_spec().shape:
+    raise ValueError(f'reward must be a scalar, got {first.reward_spec()}')
+  for index, other in enumerate(environments):
+    for name in ('observation_spec', 'action_spec', 'reward_spec'):
+      wanted, found = getattr(first, name)(), getattr(other, name)()
+      if wanted != found:
+        raise ValueError(
+          f'{name} must be equal in every environment, got {found} in '
+          f'environment {index} and {wanted} in environment 0'
+        )
