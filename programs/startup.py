@@ -39,10 +39,14 @@ def find_libpython() -> pathlib.Path | None:
   return None
 
 
-def is_libpython_loaded() -> bool:
-  """Whether `LIBPYTHON` is in this process, so that others may link to it."""
+def has_libpython(mode: int = ctypes.DEFAULT_MODE) -> bool:
+  """Whether what links to `LIBPYTHON` can be loaded into this process.
+
+  Args:
+    mode: How to ask the loader; RTLD_NOLOAD asks only whether it is there now.
+  """
   try:
-    ctypes.CDLL(LIBPYTHON, mode=os.RTLD_NOLOAD)
+    ctypes.CDLL(LIBPYTHON, mode=mode)
   except OSError:
     return False
   return True
@@ -106,7 +110,7 @@ def _load_libpython() -> None:
   when a process starts: it serves the children, and loading the library by its
   path serves this one.
   """
-  if is_libpython_loaded():
+  if has_libpython(os.RTLD_NOLOAD):
     return
   path = find_libpython()
   if path is None:
