@@ -1,0 +1,165 @@
+"""Child processes that cannot outlive the process that started them."""
+
+import contextlib
+import os
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+# Run in the child, then replaced by the command: the kernel kills it when its
+# parent dies, whatever the parent dies of. A `preexec_fn` would do the same,
+# but runs Python between fork and exec in a process that has TensorFlow's and
+# gRPC's threads. The parent may have died before the request was made.
+_BIND_TO_PARENT = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+  os.kill(os.getpid(), signal.SIGKILL)
+try:
+  os.execvp(sys.argv[2], sys.argv[2:])
+except OSError as error:
+  sys.exit(f'{sys.argv[2]} cannot be run: {error.strerror}')
+"""
+
+# Each line that it reads replaces the list of process groups; when the pipe
+# closes (the launcher closed it, or is dead) it kills the last list.
+_KILL_GROUPS_AT_END = """
+trap '' HUP INT TERM
+while read -r line; do groups=$line; done
+[ -z "$groups" ] || kill -s KILL -- $groups
+"""
+
+_TAIL_BYTES = 65536
+
+
+class Child:
+  """One command in a session of its own, its output appended to a log.
+
+  It must be started from the thread that lives longest, the main one: to the
+  kernel the parent is a thread, and the child dies with it.
+  """
+
+  def __init__(
+    self,
+    name: str,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    log_path: pathlib.Path,
+  ) -> None:
+    """Starts the command.
+
+    Args:
+      name: Names it in the log.
+      argv: The command; where it cannot be run, the child ends with status 1.
+      env: The child's whole environment.
+      log_path: File that the output is appended to, after a line that tells
+        time, name and command.
+
+    Raises:
+      OSError: No process or no log file could be made.
+    """
+    self.name = name
+    self.log_path = log_path
+    self.returncode: int | None = None
+    # The open file serves the tail even if someone deletes or moves the log.
+    self._log = open(log_path, 'a+b', buffering=0)  # noqa: SIM115
+    try:
+      now = time.strftime('%Y-%m-%dT%H:%M:%S%z')
+      self._log.write(f'=== {now} {name}: {shlex.join(argv)}\n'.encode())
+      self._start = os.fstat(self._log.fileno()).st_size
+      self._process = subprocess.Popen(
+        [sys.executable, '-I', '-S', '-c', _BIND_TO_PARENT, str(os.getpid())]
+        + list(argv),
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=self._log,
+        stderr=subprocess.STDOUT,
+        # A terminal's Ctrl-C must reach the launcher alone.
+        start_new_session=True,
+      )
+    except BaseException:
+      self._log.close()
+      raise
+
+  @property
+  def pid(self) -> int:
+    """Process id, and id of the process group that the child leads."""
+    return self._process.pid
+
+  def poll(self) -> bool:
+    """Whether it has ended; what it left behind in its group is then killed."""
+    if self.returncode is None:
+      # Not reaped yet, its id cannot be given to a process of someone else
+      # before the group is killed.
+      flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+      if os.waitid(os.P_PID, self.pid, flags) is None:
+        return False
+      self._signal_group(signal.SIGKILL)
+      self.returncode = self._process.wait()
+    return True
+
+  def terminate(self) -> None:
+    """Asks the child, not those that it started, to end."""
+    if self.returncode is None:
+      self._process.send_signal(signal.SIGTERM)
+
+  def kill(self) -> None:
+    """Kills the child and its group."""
+    if self.returncode is None:
+      self._signal_group(signal.SIGKILL)
+
+  def tail(self, num_lines: int) -> str:
+    """The last lines of output since the start, at most 64 KiB of them."""
+    size = os.fstat(self._log.fileno()).st_size
+    start = max(self._start, size - _TAIL_BYTES)
+    text = os.pread(self._log.fileno(), max(size - start, 0), start)
+    lines = text.decode(errors='replace').splitlines()
+    return '\n'.join(lines[-num_lines:])
+
+  def last_write_time(self) -> float:
+    """When it last wrote output, in seconds since the epoch."""
+    return os.fstat(self._log.fileno()).st_mtime
+
+  def close(self) -> None:
+    """Closes the log of a child that has ended."""
+    self._log.close()
+
+  def _signal_group(self, signum: int) -> None:
+    # A group of zombies, or of processes that became another user's.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+      os.killpg(self.pid, signum)
+
+
+class Guardian:
+  """A small shell that kills process groups when this process is gone.
+
+  A child that dies with its parent takes nothing of what it has started along:
+  the guardian does, after `kill -9` of the launcher too.
+  """
+
+  def __init__(self) -> None:
+    self._process = subprocess.Popen(
+      ['/bin/sh', '-c', _KILL_GROUPS_AT_END],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
+      cwd='/',
+      start_new_session=True,
+    )
+
+  def watch(self, pids: Iterable[int]) -> None:
+    """Sets the process groups to kill, by their leaders."""
+    assert self._process.stdin is not None
+    line = ' '.join(f'-{pid}' for pid in pids) + '\n'
+    with contextlib.suppress(BrokenPipeError):
+      self._process.stdin.write(line.encode())
+      self._process.stdin.flush()
+
+  def close(self) -> None:
+    """Kills what is still watched and waits for the guardian's end."""
+    self._process.communicate()

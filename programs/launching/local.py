@@ -1,0 +1,223 @@
+"""Runs a Launchpad program on this machine, one process a node.
+
+The processes are those of Launchpad's own local_mp; what starts, watches and
+ends them is ours: logs that are appended to, honest statuses, nothing left.
+"""
+
+import contextlib
+import functools
+import os
+import pathlib
+import signal
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import launchpad as lp
+
+from programs.launching import outcomes, ports, supervisor, workspace
+
+_ON_POLL_SECONDS = 0.25
+# Launchpad's own notice in the node: none, the supervisor gives it.
+_NO_NOTICE = '--lp_termination_notice_secs=-1'
+
+
+def request_stop(path: pathlib.Path, name: str) -> None:
+  """What `lp.stop()` does in a node: leaves its name for the supervisor."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  written = path.with_name(f'{path.name}.{os.getpid()}')
+  written.write_text(name)
+  written.replace(path)
+
+
+def make_commands(
+  program: lp.Program,
+  resources: Mapping[str, Any] | None,
+  directory: pathlib.Path,
+  held: contextlib.ExitStack,
+) -> list[supervisor.NodeCommand]:
+  """Makes the commands that start a program's nodes.
+
+  Args:
+    program: Its nodes get their contexts and addresses here.
+    resources: By group, a `PythonProcess` whose environment and arguments the
+      nodes of the group get.
+    directory: The run directory, its workspace open.
+    held: What must last as long as the nodes do: ports, and a short temporary
+      folder where the path of the run directory is too long for sockets.
+
+  Raises:
+    ValueError: The program has no nodes, or resources name a group it lacks.
+    RuntimeError: A node cannot be pickled.
+  """
+  resources = resources or {}
+  if not program.groups or not set(resources) <= set(program.groups):
+    raise ValueError(
+      'resources must name groups of a program that has nodes, got '
+      f'{sorted(resources)} for {sorted(program.groups)}'
+    )
+  _initialize_nodes(program, resources, workspace.stop_path(directory))
+  for node in program.get_all_nodes():
+    node.bind_addresses()
+  addresses = {
+    id(address): address
+    for _, _, node in _all_nodes(program)
+    for address in node.addresses
+  }
+  ports.hold_addresses(addresses.values(), held)
+  environment = {
+    **os.environ,
+    'PYTHONUNBUFFERED': '1',
+    'TMPDIR': workspace.make_tmpdir(directory, held),
+  }
+  commands = []
+  with workspace.temporary_files_in(workspace.workspace_path(directory)):
+    for group, nodes in program.groups.items():
+      executables = nodes[0].to_executables(
+        nodes, group, nodes[0].launch_context
+      )
+      for index, executable in enumerate(executables):
+        commands.append(
+          supervisor.NodeCommand(
+            name=f'{group}/{index}',
+            group=group,
+            index=index,
+            argv=(*executable.command_as_list, _NO_NOTICE),
+            env=_make_environment(environment, executable.env_overrides),
+          )
+        )
+  return commands
+
+
+def launch(
+  program: lp.Program,
+  resources: Mapping[str, Any] | None,
+  directory: pathlib.Path,
+  on_poll: Callable[[supervisor.Supervisor], None] | None = None,
+  notice_seconds: float = 10.0,
+) -> outcomes.Outcome:
+  """Runs a program to its end; call it from the main thread.
+
+  SIGINT, SIGTERM and SIGHUP stop the program gracefully, a second SIGINT at
+  once. Logs are appended to `<directory>/logs/<group>_<index>.log`.
+
+  Args:
+    program: Any Launchpad program; it can be launched once.
+    resources: As for `make_commands`.
+    directory: The run directory, made if absent. One launch at a time.
+    on_poll: Called about four times a second until the last node has ended.
+      What it raises stops the program, and is raised when all have ended.
+    notice_seconds: Time that nodes have to end once they were asked to.
+
+  Raises:
+    ValueError: Another launch runs in `directory`, or as `make_commands`.
+    RuntimeError: As `make_commands`, or called outside the main thread.
+  """
+  with contextlib.ExitStack() as held:
+    held.enter_context(workspace.open_workspace(directory))
+    commands = make_commands(program, resources, directory, held)
+    runner = held.enter_context(
+      supervisor.Supervisor(
+        commands,
+        directory / 'logs',
+        workspace.stop_path(directory),
+        notice_seconds,
+      )
+    )
+    held.enter_context(_handle_signals(runner.interrupt))
+    show = _limit_rate(functools.partial(on_poll, runner) if on_poll else None)
+    try:
+      runner.start()
+      while (outcome := runner.poll()) is None:
+        show()
+        time.sleep(supervisor.POLL_SECONDS)
+      # After SIGHUP there is no terminal left to show anything on.
+      return runner.stop(None if outcome.signum == signal.SIGHUP else show)
+    except BaseException:
+      runner.stop()
+      raise
+
+
+def _all_nodes(program: lp.Program) -> Iterator[tuple[str, int, Any]]:
+  """Group, index and node, of nodes and of those colocated in them."""
+
+  def colocated(node: Any) -> Iterator[Any]:
+    yield node
+    for inner in getattr(node, '_nodes', ()):
+      yield from colocated(inner)
+
+  for group, nodes in program.groups.items():
+    for index, outer in enumerate(nodes):
+      for node in colocated(outer):
+        yield group, index, node
+
+
+def _initialize_nodes(
+  program: lp.Program, resources: Mapping[str, Any], path: pathlib.Path
+) -> None:
+  """Gives every node its context, with a stopper that means this run only."""
+  for group, index, node in _all_nodes(program):
+    # Launchpad's own stopper signals the launcher, like a user's kill.
+    node._launch_context.initialize(
+      lp.LaunchType.LOCAL_MULTI_PROCESSING,
+      resources.get(group),
+      functools.partial(request_stop, path, f'{group}/{index}'),
+    )
+  for group, _, node in _all_nodes(program):
+    for handle in node.input_handles:
+      handle.connect(node, group)
+
+
+def _make_environment(
+  environment: Mapping[str, str], overrides: Mapping[str, Any]
+) -> dict[str, str]:
+  """A node's environment: its group's on top, and everything importable."""
+  merged = {**environment, **{k: str(v) for k, v in overrides.items()}}
+  own = [str(overrides['PYTHONPATH'])] if 'PYTHONPATH' in overrides else []
+  merged['PYTHONPATH'] = os.pathsep.join(own + _import_path())
+  return merged
+
+
+def _import_path() -> list[str]:
+  """Where the launcher imports from, without what every Python has anyway."""
+  standard = {sysconfig.get_path('stdlib'), sysconfig.get_path('platstdlib')}
+  return [
+    os.path.abspath(entry)
+    for entry in sys.path
+    if not any(f'{entry}/'.startswith(f'{folder}/') for folder in standard)
+    and os.path.basename(entry) not in ('site-packages', 'dist-packages')
+  ]
+
+
+@contextlib.contextmanager
+def _handle_signals(interrupt: Callable[[int], None]) -> Iterator[None]:
+  """Has `interrupt` called for the signals that ask for an end."""
+  # A background job inherits an ignored SIGINT; it must stop all the same. An
+  # ignored SIGHUP is nohup's, which must be obeyed.
+  signums: Iterable[int] = [signal.SIGINT, signal.SIGTERM]
+  if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+    signums = [*signums, signal.SIGHUP]
+  before = {
+    signum: signal.signal(signum, lambda number, _: interrupt(number))
+    for signum in signums
+  }
+  try:
+    yield
+  finally:
+    for signum, handler in before.items():
+      signal.signal(signum, handler)
+
+
+def _limit_rate(function: Callable[[], None] | None) -> Callable[[], None]:
+  """A callable for every poll that calls `function` four times a second."""
+  due = time.monotonic()
+
+  def call() -> None:
+    nonlocal due
+    if function is not None and time.monotonic() >= due:
+      due = time.monotonic() + _ON_POLL_SECONDS
+      function()
+
+  return call

@@ -1,0 +1,321 @@
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from programs.launching import children, outcomes, supervisor
+
+
+def make_supervisor(tmp_path, *scripts, notice_seconds=5.0):
+  """A supervisor of shell scripts: node/0, node/1, ..."""
+  commands = [
+    supervisor.NodeCommand(
+      f'node/{i}', 'node', i, ('/bin/sh', '-c', script), dict(os.environ)
+    )
+    for i, script in enumerate(scripts)
+  ]
+  return supervisor.Supervisor(
+    commands, tmp_path / 'logs', tmp_path / 'stop', notice_seconds
+  )
+
+
+def poll_until_told(runner, seconds=10.0):
+  deadline = time.monotonic() + seconds
+  while (outcome := runner.poll()) is None:
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+  return outcome
+
+
+def wait_for(condition, seconds=10.0):
+  deadline = time.monotonic() + seconds
+  while not condition():
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+
+
+def wait_for_output(tmp_path):
+  """The first line that node/0 wrote."""
+  log = tmp_path / 'logs/node_0.log'
+  wait_for(lambda: len(log.read_text().splitlines()) == 2)
+  return log.read_text().splitlines()[1]
+
+
+def is_alive(pid):
+  """Whether a process runs; a zombie does not."""
+  try:
+    stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
+  except (FileNotFoundError, ProcessLookupError):
+    return False
+  return stat.rsplit(')', 1)[1].split()[0] not in 'ZX'
+
+
+def test_all_nodes_return(tmp_path):
+  with make_supervisor(tmp_path, 'echo one', 'echo two >&2') as runner:
+    runner.start()
+    assert poll_until_told(runner).kind == 'finished'
+    outcome = runner.stop()
+  assert outcome.exit_status == 0
+  assert outcome.describe() == 'finished: every node returned'
+  assert outcome.statuses == {'node/0': 0, 'node/1': 0}
+  assert (tmp_path / 'logs/node_1.log').read_text().endswith('\ntwo\n')
+
+
+def test_goes_on_while_one_node_runs(tmp_path):
+  with make_supervisor(tmp_path, 'exit 0', 'sleep 60') as runner:
+    runner.start()
+    wait_for(lambda: runner.poll() or len(runner.processes()) == 1)
+    assert runner.poll() is None
+    assert is_alive(runner.processes()['node/1'])
+
+
+def test_first_failure_is_told_with_its_own_tail(tmp_path):
+  script = 'for i in $(seq 40); do echo line $i; done; exit 3'
+  with make_supervisor(tmp_path, 'echo fine; exec sleep 60', script) as runner:
+    runner.start()
+    poll_until_told(runner)
+    outcome = runner.stop()
+  assert (outcome.kind, outcome.exit_status) == ('failed', 1)
+  assert outcome.failure.name == 'node/1'
+  assert outcome.failure.status == 'exit status 3'
+  lines = outcome.failure.tail.splitlines()
+  assert lines == [f'line {i}' for i in range(11, 41)]
+  assert 'node/1 failed: exit status 3\n  | line 11\n' in outcome.describe()
+  assert outcome.statuses == {'node/0': -signal.SIGTERM, 'node/1': 3}
+  assert 'badly' not in outcome.describe()
+
+
+def test_signal_is_named(tmp_path):
+  with make_supervisor(tmp_path, 'kill -SEGV $$') as runner:
+    runner.start()
+    outcome = poll_until_told(runner)
+  assert outcome.failure.status == 'killed by SIGSEGV'
+  assert '(it wrote nothing)' in outcome.describe()
+
+
+def test_status_words():
+  assert outcomes.describe_status(0) == 'exit status 0'
+  assert outcomes.describe_status(-9) == 'killed by SIGKILL'
+  assert outcomes.describe_status(-40) == 'killed by signal 40'
+
+
+def test_of_two_failures_seen_at_once_the_earlier_is_first(tmp_path):
+  scripts = ['sleep 0.4; echo late; exit 1', 'echo early; exit 2']
+  with make_supervisor(tmp_path, *scripts) as runner:
+    runner.start()
+    time.sleep(1.2)
+    assert runner.poll().failure.name == 'node/1'
+
+
+def test_failure_right_after_the_stop_is_none(tmp_path):
+  asks = f'echo -n node/0 > {tmp_path}/stop; sleep 60'
+  fails = f'until [ -s {tmp_path}/stop ]; do sleep 0.1; done; echo gone; exit 1'
+  with make_supervisor(tmp_path, asks, fails) as runner:
+    runner.start()
+    time.sleep(1.2)
+    outcome = runner.poll()
+    assert (outcome.kind, outcome.stopped_by) == ('finished', 'node/0')
+    outcome = runner.stop()
+  assert outcome.exit_status == 0
+  text = outcome.describe()
+  assert text.startswith('finished: node/0 stopped the program\n')
+  assert 'ended badly after the stop: node/1 (exit status 1)' in text
+
+
+def test_failure_right_before_the_stop_counts(tmp_path):
+  asks = f'sleep 0.5; echo -n node/0 > {tmp_path}/stop; sleep 60'
+  with make_supervisor(tmp_path, asks, 'echo lost; exit 1') as runner:
+    runner.start()
+    time.sleep(1.2)
+    assert runner.poll().failure.name == 'node/1'
+
+
+def test_who_asks_for_the_stop_must_end_well(tmp_path):
+  script = f'echo -n node/0 > {tmp_path}/stop; sleep 0.3; echo full; exit 1'
+  with make_supervisor(tmp_path, 'trap "" TERM; ' + script) as runner:
+    runner.start()
+    assert poll_until_told(runner).kind == 'finished'
+    outcome = runner.stop()
+  assert (outcome.kind, outcome.exit_status) == ('failed', 1)
+  assert outcome.failure.tail == 'full'
+
+
+def test_a_stop_file_of_an_earlier_run_is_ignored(tmp_path):
+  (tmp_path / 'stop').write_text('node/0')
+  with make_supervisor(tmp_path, 'sleep 60') as runner:
+    runner.start()
+    assert runner.poll() is None
+
+
+def test_node_that_ignores_the_notice_is_killed_with_its_children(tmp_path):
+  ignores = 'trap "" TERM; sleep 61 & echo $!; wait; sleep 62'
+  with make_supervisor(
+    tmp_path, ignores, 'exec sleep 60', notice_seconds=0.5
+  ) as runner:
+    runner.start()
+    child = int(wait_for_output(tmp_path))
+    assert is_alive(child)
+    begin = time.monotonic()
+    outcome = runner.stop()
+    assert 0.4 < time.monotonic() - begin < 3.0
+  assert outcome.killed == ('node/0',)
+  assert 'did not stop in time, killed: node/0' in outcome.describe()
+  assert 'badly' not in outcome.describe()
+  wait_for(lambda: not is_alive(child))
+
+
+def test_children_of_a_node_that_returned_are_gone(tmp_path):
+  with make_supervisor(tmp_path, 'sleep 60 & echo $!', 'sleep 60') as runner:
+    runner.start()
+    wait_for(lambda: runner.poll() or len(runner.processes()) == 1)
+    child = int(wait_for_output(tmp_path))
+    wait_for(lambda: not is_alive(child))
+
+
+def test_second_sigint_ends_the_notice(tmp_path):
+  script = 'trap "" TERM; echo ready; sleep 60; sleep 60'
+  with make_supervisor(tmp_path, script) as runner:
+    runner.start()
+    wait_for_output(tmp_path)
+    runner.interrupt(signal.SIGINT)
+    assert runner.poll().exit_status == 130
+    timer = threading.Timer(0.3, runner.interrupt, (signal.SIGINT,))
+    timer.start()
+    begin = time.monotonic()
+    outcome = runner.stop()
+    assert time.monotonic() - begin < 3.0
+    timer.join()
+  assert outcome.killed == ('node/0',)
+  assert outcome.describe().startswith('interrupted by SIGINT\n')
+
+
+def test_a_second_sigterm_does_not_shorten_the_notice(tmp_path):
+  script = 'trap "sleep 0.6; exit 0" TERM; echo ready; sleep 60 & wait'
+  with make_supervisor(tmp_path, script) as runner:
+    runner.start()
+    wait_for_output(tmp_path)
+    runner.interrupt(signal.SIGTERM)
+    runner.interrupt(signal.SIGTERM)
+    outcome = runner.stop()
+  assert outcome.exit_status == 143
+  assert (outcome.killed, outcome.statuses) == ((), {'node/0': 0})
+
+
+def test_logs_are_appended_and_the_tail_is_of_this_start(tmp_path):
+  for text in ('first', 'second'):
+    with make_supervisor(tmp_path, f'echo {text}; exit 1') as runner:
+      runner.start()
+      outcome = poll_until_told(runner)
+    assert outcome.failure.tail == text
+  lines = outcome.failure.log.read_text().splitlines()
+  assert [line for line in lines if line[:3] != '==='] == ['first', 'second']
+  assert len(lines) == 4
+  assert 'node/0: /bin/sh -c' in lines[2]
+
+
+def test_tail_survives_the_log(tmp_path):
+  with make_supervisor(tmp_path, 'sleep 0.5; echo here; exit 1') as runner:
+    runner.start()
+    (tmp_path / 'logs/node_0.log').unlink()
+    assert poll_until_told(runner).failure.tail == 'here'
+
+
+def test_command_that_does_not_exist_fails(tmp_path):
+  command = supervisor.NodeCommand(
+    'node/0', 'node', 0, ('/no/such',), dict(os.environ)
+  )
+  with supervisor.Supervisor([command], tmp_path, tmp_path / 'stop') as runner:
+    runner.start()
+    tail = poll_until_told(runner).failure.tail
+  assert tail == '/no/such cannot be run: No such file or directory'
+
+
+def test_half_a_start_leaves_nothing(tmp_path):
+  (tmp_path / 'logs/node_1.log').mkdir(parents=True)
+  runner = make_supervisor(tmp_path, 'exec sleep 60', 'exec sleep 60')
+  started = []
+  with pytest.raises(IsADirectoryError):
+    watch = children.Guardian.watch
+
+    def spy(self, pids):
+      pids = list(pids)
+      started.extend(pids)
+      watch(self, pids)
+
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setattr(children.Guardian, 'watch', spy)
+      runner.start()
+  assert started
+  assert not any(is_alive(pid) for pid in started)
+  assert runner.processes() == {}
+
+
+def test_leaving_the_context_kills(tmp_path):
+  with make_supervisor(tmp_path, 'trap "" TERM; sleep 60; sleep 60') as runner:
+    runner.start()
+    pid = runner.processes()['node/0']
+    assert is_alive(pid)
+  assert not is_alive(pid)
+
+
+LAUNCHER = """
+import os, pathlib, sys, time
+from programs.launching import supervisor
+folder = pathlib.Path(sys.argv[1])
+script = f'sleep 60 & echo $! > {folder}/child.new; mv {folder}/child.new '
+script += f'{folder}/child; wait'
+command = supervisor.NodeCommand(
+  'node/0', 'node', 0, ('/bin/sh', '-c', script), dict(os.environ))
+runner = supervisor.Supervisor([command], folder / 'logs', folder / 'stop')
+runner.start()
+print(runner.processes()['node/0'], runner._guardian._process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize('is_guarded', [True, False])
+def test_kill_of_the_launcher_takes_everything_along(tmp_path, is_guarded):
+  with subprocess.Popen(
+    [sys.executable, '-c', LAUNCHER, str(tmp_path)],
+    stdout=subprocess.PIPE,
+    text=True,
+    env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+  ) as launcher:
+    node, guardian = map(int, launcher.stdout.readline().split())
+    wait_for((tmp_path / 'child').exists)
+    child = int((tmp_path / 'child').read_text())
+    assert all(map(is_alive, (node, guardian, child)))
+    if not is_guarded:
+      os.kill(guardian, signal.SIGKILL)
+    os.kill(launcher.pid, signal.SIGKILL)
+  wait_for(lambda: not is_alive(node) and not is_alive(guardian), seconds=2)
+  if is_guarded:
+    wait_for(lambda: not is_alive(child), seconds=2)
+  else:  # The kernel alone kills nodes, not what they have started.
+    os.kill(child, signal.SIGKILL)
+
+
+def test_start_wants_the_main_thread(tmp_path):
+  errors = []
+
+  def start():
+    try:
+      make_supervisor(tmp_path, 'sleep 60').start()
+    except RuntimeError as error:
+      errors.append(str(error))
+
+  thread = threading.Thread(target=start)
+  thread.start()
+  thread.join()
+  assert errors == ['start() must be called from the main thread']
+
+
+@pytest.mark.parametrize('scripts', [(), ('exit 0',)])
+def test_arguments_are_checked(tmp_path, scripts):
+  with pytest.raises(ValueError, match=r'commands must be|notice_seconds must'):
+    make_supervisor(tmp_path, *scripts, notice_seconds=-1)
