@@ -1,0 +1,1 @@
+"""Agents; each is a package of its own."""

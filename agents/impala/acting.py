@@ -1,0 +1,279 @@
+"""Actors: many environments stepped with one forward pass."""
+
+import threading
+from typing import Any, NamedTuple, Protocol
+
+import acme
+import dm_env
+import numpy as np
+import sonnet as snt
+import tensorflow as tf
+import tree
+from acme.tf import variable_utils
+
+from agents.impala import networks
+from agents.impala import unrolls as unrolls_lib
+
+
+class BatchTimeStep(Protocol):
+  """What N environments show after a step."""
+
+  @property
+  def observation(self) -> Any:
+    """Nest of `[N, ...]`; the next step may overwrite it."""
+
+  @property
+  def reward(self) -> np.ndarray:
+    """`[N]` float32 that led here; 0 where an episode starts."""
+
+  @property
+  def discount(self) -> np.ndarray:
+    """`[N]` float32 of the transition that led here; 0 at a start."""
+
+  @property
+  def start_of_episode(self) -> np.ndarray:
+    """`[N]` bool."""
+
+  @property
+  def episode_return(self) -> np.ndarray:
+    """`[N]` float32, real return of the game that ended here, or NaN."""
+
+  @property
+  def episode_steps(self) -> np.ndarray:
+    """`[N]` int32, agent steps of the game that ended here, or 0."""
+
+
+class EnvironmentBatch(Protocol):
+  """N environments that restart by themselves."""
+
+  def reset(self) -> BatchTimeStep:
+    """Starts an episode in each."""
+
+  def step(self, actions: np.ndarray) -> BatchTimeStep:
+    """Takes `[N]` actions; restarts those whose episode had ended."""
+
+
+class PolicyStep(NamedTuple):
+  """What one forward pass gives for `[N]` environments.
+
+  Attributes:
+    action: `[N]` int32.
+    logits: `[N, A]` float32.
+    core_state: Leaving the step.
+  """
+
+  action: tf.Tensor
+  logits: tf.Tensor
+  core_state: networks.CoreState
+
+
+class Policy(snt.Module):
+  """Forward pass and choice of actions as one TensorFlow function."""
+
+  def __init__(
+    self, network: networks.ImpalaNetwork, greedy: bool = False
+  ) -> None:
+    """Wraps a network.
+
+    Args:
+      network: Whose variables are used as they are at each call.
+      greedy: Takes the most likely action instead of sampling one.
+    """
+    super().__init__(name='policy')
+    self._network = network
+    self._greedy = greedy
+
+  @tf.function(autograph=False)
+  def __call__(
+    self, inputs: networks.NetworkInput, core_state: networks.CoreState
+  ) -> PolicyStep:
+    """One step for a batch; see `networks.ImpalaNetwork.step`."""
+    output, core_state = self._network.step(inputs, core_state)
+    if self._greedy:
+      action = tf.argmax(output.logits, -1, tf.int32)
+    else:
+      action = tf.squeeze(tf.random.categorical(output.logits, 1, tf.int32), -1)
+    return PolicyStep(action, output.logits, core_state)
+
+
+class Actor(acme.Actor):
+  """Acme's verbs over a batch of environments.
+
+  Every T steps the unrolls go to the queue and the newest variables are
+  fetched, so that an unroll is acted with one set of variables.
+  """
+
+  def __init__(
+    self,
+    network: networks.ImpalaNetwork,
+    signature: unrolls_lib.Unroll,
+    num_environments: int,
+    variable_source: acme.VariableSource,
+    writer: unrolls_lib.UnrollWriter,
+  ) -> None:
+    """Makes room for the unrolls; fetches variables.
+
+    Args:
+      network: The actor's own copy.
+      signature: Of one unroll.
+      num_environments: N.
+      variable_source: The learner.
+      writer: Takes finished unrolls.
+    """
+    self._policy = Policy(network)
+    self._core_state = network.initial_state(num_environments)
+    self._writer = writer
+    self._learner_step = tf.Variable(0, dtype=tf.int64, trainable=False)
+    self._variables = variable_utils.VariableClient(
+      variable_source, {'policy': [*network.variables, self._learner_step]}
+    )
+    self._length = signature.action.shape[0]
+    self._unrolls = unrolls_lib.empty_unrolls(num_environments, signature)
+    self._row = 0
+    self.update(wait=True)
+
+  def observe_first(self, timestep: BatchTimeStep) -> None:
+    """Takes the first observations; the first unroll starts here."""
+    self._enter_row(
+      timestep, np.zeros(len(timestep.reward), np.int32), timestep.reward
+    )
+    self._enter_unroll()
+
+  def select_action(self, observation: Any) -> np.ndarray:
+    """Samples `[N]` actions.
+
+    Args:
+      observation: Nest of `[N, ...]`; the one last observed.
+
+    Returns:
+      `[N]` int32.
+    """
+    inputs = tree.map_structure(
+      lambda column: column[:, self._row],
+      self._unrolls.inputs._replace(observation=()),
+    )._replace(observation=observation)
+    step = self._policy(inputs, self._core_state)
+    self._core_state = step.core_state
+    self._unrolls.behaviour_logits[:, self._row] = step.logits
+    return step.action.numpy()
+
+  def observe(self, action: np.ndarray, next_timestep: BatchTimeStep) -> None:
+    """Stores what came of the actions; sends unrolls that are complete.
+
+    Args:
+      action: `[N]`, as selected.
+      next_timestep: What the environments showed then.
+    """
+    row = self._row
+    self._unrolls.action[:, row] = action
+    self._unrolls.reward[:, row] = next_timestep.reward
+    self._unrolls.discount[:, row] = next_timestep.discount
+    self._row += 1
+    self._enter_row(
+      next_timestep,
+      np.where(next_timestep.start_of_episode, 0, action),
+      next_timestep.reward,
+    )
+    if self._row == self._length:
+      self._finish_unroll(next_timestep)
+
+  def update(self, wait: bool = False) -> None:
+    """Fetches the newest variables and the learner step they are of."""
+    self._variables.update(wait=wait)
+
+  def _enter_row(
+    self,
+    timestep: BatchTimeStep,
+    last_action: np.ndarray,
+    last_reward: np.ndarray,
+  ) -> None:
+    """Stores what the network sees of the row that begins."""
+    row, inputs = self._row, self._unrolls.inputs
+
+    def store(column: np.ndarray, value: np.ndarray) -> None:
+      column[:, row] = value
+
+    tree.map_structure(store, inputs.observation, timestep.observation)
+    inputs.last_action[:, row] = last_action
+    inputs.last_reward[:, row] = last_reward
+    inputs.start_of_episode[:, row] = timestep.start_of_episode
+    if row < self._length:
+      self._unrolls.episode_return[:, row] = timestep.episode_return
+      self._unrolls.episode_steps[:, row] = timestep.episode_steps
+
+  def _enter_unroll(self) -> None:
+    """Stores what an unroll has once: the core state and its variables' age."""
+
+    def store(column: np.ndarray, value: tf.Tensor) -> None:
+      column[:] = value
+
+    tree.map_structure(store, self._unrolls.core_state, self._core_state)
+    self._unrolls.learner_step[:] = self._learner_step.numpy()
+
+  def _finish_unroll(self, timestep: BatchTimeStep) -> None:
+    """Sends the unrolls; the last row becomes the first of the next ones."""
+    inputs = self._unrolls.inputs
+    self._writer.write(
+      tree.map_structure(lambda column, i=i: column[i], self._unrolls)
+      for i in range(len(inputs.last_reward))
+    )
+    self.update(wait=True)
+    self._row = 0
+    self._enter_row(
+      timestep, inputs.last_action[:, -1], inputs.last_reward[:, -1]
+    )
+    self._enter_unroll()
+
+
+def run_environments(
+  actor: Actor, environments: EnvironmentBatch, stop: threading.Event
+) -> None:
+  """Steps the environments with the actor until `stop` is set."""
+  timestep = environments.reset()
+  actor.observe_first(timestep)
+  while not stop.is_set():
+    action = actor.select_action(timestep.observation)
+    timestep = environments.step(action)
+    actor.observe(action, timestep)
+
+
+class EvaluationActor(acme.Actor):
+  """Plays one environment for `acme.EnvironmentLoop`; learns nothing."""
+
+  def __init__(
+    self, network: networks.ImpalaNetwork, greedy: bool = False
+  ) -> None:
+    """Plays with the network's variables as they are.
+
+    Args:
+      network: Whose variables somebody else keeps fresh.
+      greedy: Takes the most likely action instead of sampling one.
+    """
+    self._network = network
+    self._policy = Policy(network, greedy)
+
+  def observe_first(self, timestep: dm_env.TimeStep) -> None:
+    """Starts an episode."""
+    self._core_state = self._network.initial_state(1)
+    self._last_action, self._last_reward = np.zeros((), np.int32), 0.0
+    self._start = timestep.first()
+
+  def select_action(self, observation: Any) -> np.ndarray:
+    """An action, `[]` int32, for an observation without a batch dimension."""
+    inputs = networks.NetworkInput(
+      observation=tree.map_structure(lambda x: x[np.newaxis], observation),
+      last_action=np.array([self._last_action], np.int32),
+      last_reward=np.array([self._last_reward], np.float32),
+      start_of_episode=np.array([self._start]),
+    )
+    step = self._policy(inputs, self._core_state)
+    self._core_state = step.core_state
+    return step.action.numpy()[0]
+
+  def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:
+    """Remembers what the network sees of the step before."""
+    self._last_action, self._last_reward = action, next_timestep.reward
+    self._start = False
+
+  def update(self, wait: bool = False) -> None:
+    """Nothing: the variables are somebody else's to update."""

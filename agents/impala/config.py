@@ -1,0 +1,141 @@
+"""Every hyperparameter of the agent, with its unit, rule and source.
+
+Defaults are those of the reference implementation's command line
+(google-deepmind/scalable_agent, experiment.py), which are DeepMind Lab's; what
+another domain wants is a preset (`programs/presets.py`).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+NETWORKS = ('mlp', 'shallow_atari')
+REWARD_CLIPPINGS = ('abs_one', 'soft_asymmetric')
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """What a field's value must satisfy.
+
+  Attributes:
+    text: The rule in words, as it stands in help and errors.
+    holds: Whether a value satisfies it.
+  """
+
+  text: str
+  holds: Callable[[Any], bool]
+
+
+POSITIVE = Rule('greater than 0', lambda value: value > 0)
+NOT_NEGATIVE = Rule('at least 0', lambda value: value >= 0)
+FRACTION = Rule('from 0 to 1', lambda value: 0 <= value <= 1)
+
+
+def one_of(names: tuple[str, ...]) -> Rule:
+  """The rule of a field that takes one of a few names."""
+  return Rule(f'one of {", ".join(names)}', lambda value: value in names)
+
+
+def option(
+  default: Any, meaning: str, unit: str = '', rule: Rule | None = None
+) -> Any:
+  """A dataclass field that a flag can be made of.
+
+  Args:
+    default: The value where neither flag nor preset gives another.
+    meaning: One sentence for `--help`.
+    unit: What the number counts; empty for names and switches.
+    rule: What the value must satisfy.
+
+  Returns:
+    A `dataclasses.field` with these in its metadata.
+  """
+  return dataclasses.field(
+    default=default, metadata={'help': meaning, 'unit': unit, 'rule': rule}
+  )
+
+
+def check(config: Any) -> None:
+  """Holds each field of a dataclass of `option`s against its rule.
+
+  Raises:
+    ValueError: A value breaks its rule; names field, rule and value.
+  """
+  for field in dataclasses.fields(config):
+    rule, value = field.metadata.get('rule'), getattr(config, field.name)
+    if rule and not rule.holds(value):
+      raise ValueError(f'{field.name} must be {rule.text}, got {value!r}')
+
+
+@dataclasses.dataclass(frozen=True)
+class ImpalaConfig:
+  """Hyperparameters of IMPALA.
+
+  Raises:
+    ValueError: A value breaks its rule.
+  """
+
+  total_environment_frames: int = option(
+    1_000_000_000,
+    'Training ends at the first learner step at or above this many; the '
+    'learning rate reaches zero there.',
+    'frames',
+    POSITIVE,
+  )
+  batch_size: int = option(2, 'Unrolls in a learner step.', 'unrolls', POSITIVE)
+  unroll_length: int = option(
+    100,
+    'Rows learned from an unroll; it carries one observation more, for the '
+    'bootstrap value.',
+    'agent steps',
+    POSITIVE,
+  )
+  discounting: float = option(
+    0.99, 'Discount factor of the return.', 'per agent step', FRACTION
+  )
+  baseline_cost: float = option(
+    0.5,
+    'Weight of the baseline loss, which has a factor 0.5 of its own.',
+    rule=NOT_NEGATIVE,
+  )
+  entropy_cost: float = option(
+    0.00025, 'Weight of the entropy bonus.', rule=NOT_NEGATIVE
+  )
+  reward_clipping: str = option(
+    'abs_one',
+    'What the learner does to rewards; returns are reported unclipped.',
+    rule=one_of(REWARD_CLIPPINGS),
+  )
+  learning_rate: float = option(
+    0.00048,
+    'RMSProp learning rate at frame 0; falls linearly to zero.',
+    rule=POSITIVE,
+  )
+  decay: float = option(
+    0.99, 'RMSProp decay of the mean square gradient.', rule=FRACTION
+  )
+  momentum: float = option(0.0, 'RMSProp momentum.', rule=FRACTION)
+  epsilon: float = option(
+    0.1, 'RMSProp epsilon, inside the square root.', rule=POSITIVE
+  )
+  max_gradient_norm: float = option(
+    0.0, 'Global gradient norm is clipped to this; 0: never.', rule=NOT_NEGATIVE
+  )
+  network: str = option(
+    'shallow_atari', 'Torso of the network.', rule=one_of(NETWORKS)
+  )
+  lstm: bool = option(
+    False, 'Whether an LSTM of 256 units stands between torso and heads.'
+  )
+  queue_capacity: int = option(
+    1,
+    'Unrolls that wait in the queue at most; actors wait while it is full.',
+    'unrolls',
+    POSITIVE,
+  )
+  seed: int = option(
+    1, 'Seed of initial variables, environments and sampling.', '', NOT_NEGATIVE
+  )
+
+  def __post_init__(self) -> None:
+    check(self)

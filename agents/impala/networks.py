@@ -1,0 +1,233 @@
+"""The agent's network: a torso, optionally an LSTM core, policy and value.
+
+One network has two verbs: `step` for actors (`[B, ...]`) and `unroll` for the
+learner (`[T, B, ...]`). Torso and heads see time and batch folded into one;
+only the core runs along time, and starts anew where an episode starts.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import sonnet as snt
+import tensorflow as tf
+
+from agents.impala import config as config_lib
+
+LSTM_SIZE = 256  # The paper's and the reference's core.
+
+CoreState = Any  # snt.LSTMState of `[B, LSTM_SIZE]`, or () without a core.
+
+
+class NetworkInput(NamedTuple):
+  """All that the network sees of step t; leading dimensions `[B]` or `[T, B]`.
+
+  Attributes:
+    observation: The environment's observation o_t.
+    last_action: `int32` a_{t-1}; 0 where an episode starts.
+    last_reward: `float32` r_t, unclipped; 0 where an episode starts.
+    start_of_episode: `bool`, whether o_t is an episode's first observation.
+  """
+
+  observation: Any
+  last_action: Any
+  last_reward: Any
+  start_of_episode: Any
+
+
+class NetworkOutput(NamedTuple):
+  """What the network says of step t; leading dimensions as the input's.
+
+  Attributes:
+    logits: `[..., A]` unnormalised log-probabilities of the actions.
+    values: `[...]` estimate V(o_t) of the discounted return.
+  """
+
+  logits: tf.Tensor
+  values: tf.Tensor
+
+
+class MlpTorso(snt.Module):
+  """Flattened observation -> two layers of 64; for Catch."""
+
+  def __init__(self, name: str = 'mlp_torso') -> None:
+    super().__init__(name=name)
+    self._mlp = snt.nets.MLP([64, 64], activate_final=True)
+
+  def __call__(self, observation: tf.Tensor) -> tf.Tensor:
+    """`[N, ...]` numbers of any type -> `[N, 64]`."""
+    return self._mlp(snt.flatten(tf.cast(observation, tf.float32)))
+
+
+class ShallowAtariTorso(snt.Module):
+  """The feed-forward network of the paper's Atari experts.
+
+  Convolutions of 16 8x8 stride 4 and 32 4x4 stride 2 and a layer of 256, as
+  Mnih et al. 2016 (https://arxiv.org/abs/1602.01783, section 5.1), whom the
+  IMPALA paper follows for its shallow Atari model.
+  """
+
+  def __init__(self, name: str = 'shallow_atari_torso') -> None:
+    super().__init__(name=name)
+    self._first = snt.Conv2D(16, 8, 4, padding='VALID')
+    self._second = snt.Conv2D(32, 4, 2, padding='VALID')
+    self._linear = snt.Linear(256)
+
+  def __call__(self, observation: tf.Tensor) -> tf.Tensor:
+    """`[N, 84, 84, 4]` uint8 -> `[N, 256]`."""
+    hidden = tf.cast(observation, tf.float32) / 255.0
+    hidden = tf.nn.relu(self._first(hidden))
+    hidden = tf.nn.relu(self._second(hidden))
+    return tf.nn.relu(self._linear(snt.flatten(hidden)))
+
+
+class ResettableLstm(snt.RNNCore):
+  """An LSTM whose state is set to zeros where an episode starts."""
+
+  def __init__(self, size: int, name: str = 'resettable_lstm') -> None:
+    super().__init__(name=name)
+    self._lstm = snt.LSTM(size)
+
+  def initial_state(self, batch_size: int, **kwargs: Any) -> CoreState:
+    """Zeros, `[batch_size, size]` each."""
+    return self._lstm.initial_state(batch_size, **kwargs)
+
+  def __call__(
+    self, inputs: tuple[tf.Tensor, tf.Tensor], state: CoreState
+  ) -> tuple[tf.Tensor, CoreState]:
+    """One step; `inputs` are features `[B, D]` and start_of_episode `[B]`."""
+    features, start_of_episode = inputs
+    keep = tf.expand_dims(tf.logical_not(start_of_episode), -1)
+    state = tf.nest.map_structure(
+      lambda part: part * tf.cast(keep, part.dtype), state
+    )
+    return self._lstm(features, state)
+
+
+class ImpalaNetwork(snt.Module):
+  """Torso, optional core, and linear policy and value heads.
+
+  With a core, the last reward clipped to [-1, 1] and the one-hot last action
+  stand beside the torso's output, as in the reference. Without one the
+  network is the paper's feed-forward Atari expert and sees the observation
+  alone.
+  """
+
+  def __init__(
+    self,
+    num_actions: int,
+    torso: snt.Module,
+    lstm_size: int,
+    name: str = 'impala_network',
+  ) -> None:
+    """Builds the modules; variables come with the first call.
+
+    Args:
+      num_actions: A.
+      torso: `[N, ...]` observations to `[N, D]` features.
+      lstm_size: Units of the core; 0 for a feed-forward network.
+      name: Of the module.
+    """
+    super().__init__(name=name)
+    self._num_actions = num_actions
+    self._torso = torso
+    self._core = ResettableLstm(lstm_size) if lstm_size else None
+    self._policy = snt.Linear(num_actions, name='policy')
+    self._value = snt.Linear(1, name='value')
+
+  def initial_state(self, batch_size: int) -> CoreState:
+    """The core state before any step: zeros `[B, ...]`, or ()."""
+    return self._core.initial_state(batch_size) if self._core else ()
+
+  def step(
+    self, inputs: NetworkInput, core_state: CoreState
+  ) -> tuple[NetworkOutput, CoreState]:
+    """One step of `[B]`; `core_state` enters it, the returned one leaves."""
+    features = self._features(inputs)
+    if self._core:
+      features, core_state = self._core(
+        (features, inputs.start_of_episode), core_state
+      )
+    return self._heads(features), core_state
+
+  def unroll(
+    self, inputs: NetworkInput, core_state: CoreState
+  ) -> tuple[NetworkOutput, CoreState]:
+    """The same as `step` along the first dimension of `[T, B]`."""
+    rows = inputs.start_of_episode
+    folded = tf.nest.map_structure(_fold, inputs)
+    features = self._features(folded)
+    if self._core:
+      features, core_state = snt.dynamic_unroll(
+        self._core,
+        (_unfold(features, rows), rows),
+        core_state,
+      )
+      features = _fold(features)
+    outputs = self._heads(features)
+    return (
+      NetworkOutput(*(_unfold(part, rows) for part in outputs)),
+      core_state,
+    )
+
+  def _features(self, inputs: NetworkInput) -> tf.Tensor:
+    features = self._torso(inputs.observation)
+    if not self._core:
+      return features
+    reward = tf.clip_by_value(inputs.last_reward, -1.0, 1.0)
+    action = tf.one_hot(inputs.last_action, self._num_actions)
+    return tf.concat([features, reward[:, tf.newaxis], action], axis=-1)
+
+  def _heads(self, features: tf.Tensor) -> NetworkOutput:
+    return NetworkOutput(
+      self._policy(features), tf.squeeze(self._value(features), -1)
+    )
+
+
+def _fold(tensor: tf.Tensor) -> tf.Tensor:
+  """`[T, B, ...]` -> `[T * B, ...]`."""
+  return snt.merge_leading_dims(tensor, 2)
+
+
+def _unfold(tensor: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+  """`[T * B, ...]` -> `[T, B, ...]`, T and B as of `rows`."""
+  return snt.split_leading_dim(tensor, rows, 2)
+
+
+def make_network(
+  config: config_lib.ImpalaConfig, observation_spec: Any, num_actions: int
+) -> ImpalaNetwork:
+  """Builds the network that `config` names, with its variables.
+
+  Args:
+    config: `network` and `lstm` are read.
+    observation_spec: Of one environment, a nest of `dm_env.specs.Array`.
+    num_actions: A.
+
+  Returns:
+    A network whose variables exist (one step was run on zeros).
+
+  Raises:
+    ValueError: The torso cannot take such observations.
+  """
+  torsos = {'mlp': MlpTorso, 'shallow_atari': ShallowAtariTorso}
+  if config.network == 'shallow_atari' and observation_spec.shape[:2] != (
+    84,
+    84,
+  ):
+    raise ValueError(
+      'network shallow_atari must see 84x84 frames, got observations of shape '
+      f'{observation_spec.shape}'
+    )
+  network = ImpalaNetwork(
+    num_actions, torsos[config.network](), LSTM_SIZE if config.lstm else 0
+  )
+  zeros = NetworkInput(
+    observation=tf.nest.map_structure(
+      lambda spec: tf.zeros((1, *spec.shape), spec.dtype), observation_spec
+    ),
+    last_action=np.zeros(1, np.int32),
+    last_reward=np.zeros(1, np.float32),
+    start_of_episode=np.ones(1, bool),
+  )
+  network.step(zeros, network.initial_state(1))
+  return network

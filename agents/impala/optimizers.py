@@ -1,0 +1,87 @@
+"""RMSProp with the reference's semantics, and its learning-rate schedule."""
+
+from collections.abc import Sequence
+
+import sonnet as snt
+import tensorflow as tf
+
+
+class RMSProp(snt.Module):
+  """TensorFlow 1's RMSProp, not centred.
+
+  Two things set it apart from Sonnet's and Keras's: the mean square starts at
+  ones, and epsilon stands inside the square root; with the reference's epsilon
+  of 0.1 both change the step size a great deal. The kernel is the very one of
+  `tf.compat.v1.train.RMSPropOptimizer`.
+  """
+
+  def __init__(
+    self,
+    variables: Sequence[tf.Variable],
+    decay: float,
+    momentum: float,
+    epsilon: float,
+    name: str = 'rmsprop',
+  ) -> None:
+    """Makes the slots.
+
+    Args:
+      variables: What is optimised, any shapes.
+      decay: Of the mean square, from 0 to 1.
+      momentum: From 0 to 1.
+      epsilon: Added to the mean square before the root.
+      name: Of the module.
+    """
+    super().__init__(name=name)
+    self._variables = tuple(variables)
+    self._decay = decay
+    self._momentum_factor = momentum
+    self._epsilon = epsilon
+    self._mean_square = [
+      tf.Variable(tf.ones_like(variable), trainable=False, name='mean_square')
+      for variable in variables
+    ]
+    self._momentum = [
+      tf.Variable(tf.zeros_like(variable), trainable=False, name='momentum')
+      for variable in variables
+    ]
+
+  def apply(
+    self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor
+  ) -> None:
+    """One step down the gradients, in the order of the variables."""
+    slots = zip(
+      self._variables,
+      self._mean_square,
+      self._momentum,
+      gradients,
+      strict=True,
+    )
+    for variable, mean_square, momentum, gradient in slots:
+      tf.raw_ops.ResourceApplyRMSProp(
+        var=variable.handle,
+        ms=mean_square.handle,
+        mom=momentum.handle,
+        lr=learning_rate,
+        rho=self._decay,
+        momentum=self._momentum_factor,
+        epsilon=self._epsilon,
+        grad=gradient,
+      )
+
+
+def linear_to_zero(
+  initial: float, frames: tf.Tensor, total_frames: int
+) -> tf.Tensor:
+  """The learning rate at `frames`: `initial` at 0, 0 from `total_frames` on.
+
+  Args:
+    initial: At frame 0.
+    frames: int64 scalar.
+    total_frames: Where it reaches zero.
+
+  Returns:
+    float32 scalar; computed in float64, since frames go beyond 2^24.
+  """
+  left = 1.0 - tf.cast(frames, tf.float64) / float(total_frames)
+  return tf.cast(initial * tf.maximum(left, 0.0), tf.float32)

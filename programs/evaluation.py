@@ -1,0 +1,192 @@
+"""Evaluation: whole episodes with fixed variables, and their results."""
+
+import csv
+import dataclasses
+import json
+import math
+import pathlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import acme
+import dm_env
+import numpy as np
+import rich.table
+from acme.utils import loggers, observers
+
+import environments
+from agents.impala import acting, networks
+from programs import runs
+
+# Keeps evaluation's seeds apart from those of the actors.
+_SEED_STREAM = 1_000_003
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelResult:
+  """What the episodes of one level came to.
+
+  Attributes:
+    level_name: Which level.
+    returns: Undiscounted, unclipped return of each episode.
+    steps: Agent steps of each episode.
+    frames: Frames played in all of them.
+  """
+
+  level_name: str
+  returns: Sequence[float]
+  steps: Sequence[int]
+  frames: int
+
+  def summary(self) -> dict[str, Any]:
+    """One row: mean, standard error, min and max of the returns."""
+    count = len(self.returns)
+    deviation = np.std(self.returns, ddof=1) if count > 1 else math.nan
+    return {
+      'level_name': self.level_name,
+      'episodes': count,
+      'mean_return': float(np.mean(self.returns)),
+      'standard_error': float(deviation / math.sqrt(count)),
+      'min_return': float(np.min(self.returns)),
+      'max_return': float(np.max(self.returns)),
+      'mean_steps': float(np.mean(self.steps)),
+      'frames': self.frames,
+    }
+
+
+class Stopped(Exception):
+  """The program stops before the episodes are over."""
+
+
+class _StopObserver(observers.EnvLoopObserver):
+  """Leaves an episode, which may be half an hour long, when asked to stop."""
+
+  def __init__(self, stop: threading.Event) -> None:
+    self._stop = stop
+
+  def observe_first(
+    self, env: dm_env.Environment, timestep: dm_env.TimeStep
+  ) -> None:
+    """Nothing: the first step is soon enough."""
+
+  def observe(
+    self,
+    env: dm_env.Environment,
+    timestep: dm_env.TimeStep,
+    action: np.ndarray,
+  ) -> None:
+    """Raises `Stopped` when the program stops."""
+    if self._stop.is_set():
+      raise Stopped
+
+  def get_metrics(self) -> dict[str, Any]:
+    """None."""
+    return {}
+
+
+def play(
+  configuration: runs.Configuration,
+  level_name: str,
+  network: networks.ImpalaNetwork,
+  *,
+  num_episodes: int,
+  seed: int,
+  greedy: bool,
+  stop: threading.Event,
+  on_episode: Callable[[int], None] = lambda episodes: None,
+) -> LevelResult:
+  """Plays whole evaluation episodes of one level.
+
+  Args:
+    configuration: Of the run.
+    level_name: May be another than the trained one, of the same actions.
+    network: Its variables are used as they are.
+    num_episodes: How many.
+    seed: Of the environment.
+    greedy: Takes the most likely action instead of sampling, as the reference
+      does.
+    stop: Ends the evaluation.
+    on_episode: Told the number of episodes played so far after each.
+
+  Returns:
+    The result.
+
+  Raises:
+    Stopped: `stop` was set before the last episode ended.
+  """
+  settings = configuration.environment
+  environment = environments.make(
+    level_name, seed + _SEED_STREAM, evaluation=True, settings=settings
+  )
+  loop = acme.EnvironmentLoop(
+    environment,
+    acting.EvaluationActor(network, greedy),
+    logger=loggers.NoOpLogger(),
+    should_update=False,
+    observers=[_StopObserver(stop)],
+  )
+  returns, steps = [], []
+  try:
+    for episode in range(num_episodes):
+      result = loop.run_episode()
+      returns.append(float(result['episode_return']))
+      steps.append(int(result['episode_length']))
+      on_episode(episode + 1)
+  finally:
+    environment.close()
+  repeats = environments.action_repeats(level_name, settings)
+  return LevelResult(level_name, returns, steps, sum(steps) * repeats)
+
+
+def write_results(
+  directory: pathlib.Path,
+  results: Sequence[LevelResult],
+  **facts: Any,
+) -> pathlib.Path:
+  """Writes `results.json` and `results.csv`; returns the path of the former.
+
+  Args:
+    directory: Made if it is not there.
+    results: One for each level.
+    **facts: What else `results.json` says: frames trained, seed, greedy.
+  """
+  directory.mkdir(parents=True, exist_ok=True)
+  rows = [result.summary() for result in results]
+  with open(directory / 'results.csv', 'w', encoding='utf-8') as file:
+    writer = csv.DictWriter(file, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+  levels = [
+    {**row, 'returns': list(result.returns), 'steps': list(result.steps)}
+    for row, result in zip(rows, results, strict=True)
+  ]
+  path = directory / 'results.json'
+  runs.write_json(path, {**facts, 'evaluated': runs.now(), 'levels': levels})
+  return path
+
+
+def table(results_file: pathlib.Path) -> rich.table.Table:
+  """A `results.json` for people."""
+  content = json.loads(results_file.read_text(encoding='utf-8'))
+  choice = 'most likely' if content['greedy'] else 'sampled'
+  shown = rich.table.Table(
+    title=f'evaluation at frame {content["trained_frames"]:,}, {choice} '
+    'actions',
+    title_justify='left',
+  )
+  shown.add_column('level')
+  for heading in ('episodes', 'mean return', 'standard error', 'min', 'max'):
+    shown.add_column(heading, justify='right')
+  shown.add_column('frames', justify='right')
+  for row in content['levels']:
+    shown.add_row(
+      row['level_name'],
+      f'{row["episodes"]:,}',
+      f'{row["mean_return"]:.2f}',
+      f'{row["standard_error"]:.2f}',
+      f'{row["min_return"]:.2f}',
+      f'{row["max_return"]:.2f}',
+      f'{row["frames"]:,}',
+    )
+  return shown

@@ -1,0 +1,143 @@
+"""Flags <-> configuration: one flag for each field, by its name.
+
+Order of authority: flag, the run directory's `config.json` (when a run is
+resumed), preset (chosen by the level), the dataclass's default.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import environments
+from agents.impala import config as config_lib
+from programs import presets, runs
+
+_GROUPS = {
+  'run': runs.RunConfig,
+  'agent': config_lib.ImpalaConfig,
+  'environment': environments.Settings,
+}
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+  """Flags in a column wide enough for most of them."""
+
+  def __init__(self, prog: str) -> None:
+    super().__init__(prog, max_help_position=28, width=80)
+
+
+def make_parser(command: str, description: str) -> argparse.ArgumentParser:
+  """A parser that teaches; flags cannot be abbreviated."""
+  return argparse.ArgumentParser(
+    prog=f'./impala {command}',
+    usage=f'./impala {command} [--FLAG=VALUE ...]',
+    description=description,
+    formatter_class=HelpFormatter,
+    allow_abbrev=False,
+  )
+
+
+def add_configuration(parser: argparse.ArgumentParser) -> None:
+  """Adds a flag for each field of a `runs.Configuration`."""
+  for title, config_class in _GROUPS.items():
+    group = parser.add_argument_group(title)
+    for field in dataclasses.fields(config_class):
+      add_field(group, field)
+
+
+def add_field(group: Any, field: dataclasses.Field, **overrides: Any) -> None:
+  """Adds the flag of one field; it is absent from the result if not given."""
+  is_switch = isinstance(field.default, bool)
+  unit = field.metadata['unit']
+  metavar = 'true|false' if is_switch else type(field.default).__name__.upper()
+  options: dict[str, Any] = dict(
+    type=_switch if is_switch else type(field.default),
+    default=argparse.SUPPRESS,
+    metavar=metavar,
+    help=f'{field.metadata["help"]} {_describe(field, unit)}'.replace(
+      '%', '%%'
+    ),
+  )
+  if is_switch:
+    options |= {'nargs': '?', 'const': True}
+  group.add_argument(f'--{field.name}', **{**options, **overrides})
+
+
+def _describe(field: dataclasses.Field, unit: str) -> str:
+  """'[agent steps; greater than 0; default 100, atari_expert 20]'."""
+  rule = field.metadata.get('rule')
+  defaults = [f'default {_show(field.default)}'] + [
+    f'{name} {_show(preset[field.name])}'
+    for name, preset in presets.PRESETS.items()
+    if preset.get(field.name, field.default) != field.default
+  ]
+  parts = [unit, rule.text if rule else '', ', '.join(defaults)]
+  return f'[{"; ".join(part for part in parts if part)}]'
+
+
+def _show(value: Any) -> str:
+  if isinstance(value, bool):
+    return str(value).lower()
+  return (
+    repr(value) if isinstance(value, str) else f'{value:,}'.replace(',', '_')
+  )
+
+
+def _switch(text: str) -> bool:
+  try:
+    return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
+  except KeyError:
+    raise argparse.ArgumentTypeError(
+      f'must be true or false, got {text!r}'
+    ) from None
+
+
+def resolve(
+  given: Mapping[str, Any],
+  stored: Mapping[str, Mapping[str, Any]] | None = None,
+) -> runs.Configuration:
+  """Puts a configuration together by order of authority.
+
+  Args:
+    given: Flag -> value, only those given; others than fields are ignored.
+    stored: What `config.json` says when a run is resumed.
+
+  Returns:
+    The configuration.
+
+  Raises:
+    ValueError: A value breaks its rule; names field, rule and value.
+  """
+  known = {
+    name: value
+    for group in (stored or {}).values()
+    for name, value in group.items()
+  }
+  level_name = given.get(
+    'level_name', known.get('level_name', runs.RunConfig().level_name)
+  )
+  environments.check_level(level_name)
+  preset = presets.PRESETS[presets.preset_name(level_name)]
+  values = {**preset, **known, **given}
+  groups = {
+    title: {
+      field.name: values[field.name]
+      for field in dataclasses.fields(config_class)
+      if field.name in values
+    }
+    for title, config_class in _GROUPS.items()
+  }
+  return runs.Configuration.from_dict(groups)
+
+
+def changes(
+  stored: Mapping[str, Mapping[str, Any]], configuration: runs.Configuration
+) -> Sequence[tuple[str, Any, Any]]:
+  """Fields that differ from a stored configuration: (name, stored, new)."""
+  return [
+    (name, stored[title][name], value)
+    for title, group in configuration.to_dict().items()
+    for name, value in group.items()
+    if name in stored.get(title, {}) and stored[title][name] != value
+  ]

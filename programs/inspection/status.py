@@ -1,0 +1,224 @@
+"""The live status of a run in the terminal, read from its metrics."""
+
+import collections
+import csv
+import datetime
+import math
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+
+import rich.console
+import rich.live
+import rich.progress_bar
+import rich.table
+
+WINDOWS_SECONDS = (10, 60, 300)
+_LINE_SECONDS = 10.0  # Between lines where there is no terminal.
+
+
+class MetricsTail:
+  """The rows that are added to a CSV file from now on."""
+
+  def __init__(self, path: pathlib.Path) -> None:
+    """Starts at the file's present end; it need not exist yet.
+
+    Args:
+      path: Of a file with a header line.
+    """
+    self._path = path
+    self._offset = path.stat().st_size if path.exists() else 0
+    self._names: Sequence[str] = ()
+
+  def read(self) -> list[dict[str, float]]:
+    """The rows added since the last call, whole ones only."""
+    if not self._path.exists():
+      return []
+    with open(self._path, newline='', encoding='utf-8') as file:
+      header = file.readline()
+      if not header.endswith('\n'):
+        return []
+      self._names = next(csv.reader([header]))
+      file.seek(max(self._offset, len(header)))
+      text = file.read()
+    whole = text[: text.rfind('\n') + 1]
+    self._offset = max(self._offset, len(header)) + len(whole)
+    rows = csv.reader(whole.splitlines())
+    return [
+      dict(zip(self._names, map(float, row), strict=True)) for row in rows
+    ]
+
+
+class Status:
+  """Shows how far learning is: a live table, or lines without a terminal.
+
+  A context manager; call `update` a few times a second meanwhile.
+  """
+
+  def __init__(
+    self,
+    title: str,
+    metrics: pathlib.Path,
+    total_frames: int,
+    queue_capacity: int,
+    console: rich.console.Console,
+  ) -> None:
+    """Looks at what is measured from now on.
+
+    Args:
+      title: What is run.
+      metrics: Folder of `learner.csv` and `evaluator.csv`.
+      total_frames: Where learning ends.
+      queue_capacity: Unrolls that fit the queue.
+      console: Where to show it.
+    """
+    self._title = title
+    self._learner = MetricsTail(metrics / 'learner.csv')
+    self._evaluator = MetricsTail(metrics / 'evaluator.csv')
+    self._total = total_frames
+    self._queue_capacity = queue_capacity
+    self._console = console
+    self._started = time.time()
+    self._history: collections.deque[tuple[float, float]] = collections.deque()
+    self._row: Mapping[str, float] = {}
+    self._evaluation: Mapping[str, float] = {}
+    self._next_line = 0.0
+    self._live = rich.live.Live(
+      console=console, refresh_per_second=4, transient=False
+    )
+
+  def __enter__(self) -> 'Status':
+    if self._console.is_terminal:
+      self._live.start()
+    return self
+
+  def __exit__(self, *exception: object) -> None:
+    if self._console.is_terminal:
+      self._live.update(self._table(), refresh=True)
+      self._live.stop()
+    elif self._row:
+      self._console.print(self._line())
+
+  def update(self) -> None:
+    """Reads what is new and shows it."""
+    for row in self._learner.read():
+      self._row = row
+      self._history.append((row['time'], row['frames']))
+    while self._history and self._history[-1][0] - self._history[0][
+      0
+    ] > 2 * max(WINDOWS_SECONDS):
+      self._history.popleft()
+    for row in self._evaluator.read():
+      self._evaluation = row
+    if self._console.is_terminal:
+      self._live.update(self._table())
+    elif self._row and time.monotonic() >= self._next_line:
+      self._next_line = time.monotonic() + _LINE_SECONDS
+      self._console.print(self._line())
+
+  def frames_per_second(self, window_seconds: float) -> float:
+    """Mean over the last `window_seconds`, or as much as there is; or NaN."""
+    if len(self._history) < 2:
+      return math.nan
+    now, frames = self._history[-1]
+    then, before = next(
+      (time_, frames_)
+      for time_, frames_ in self._history
+      if now - time_ <= window_seconds or len(self._history) == 2
+    )
+    if then == now:
+      then, before = self._history[-2]
+    return (frames - before) / (now - then) if now > then else math.nan
+
+  def _seconds_left(self) -> float:
+    """At the speed of the longest window; NaN before it is known."""
+    rate = self.frames_per_second(max(WINDOWS_SECONDS))
+    left = self._total - self._row.get('frames', 0)
+    return max(left, 0) / rate if rate > 0 else math.nan
+
+  def _table(self) -> rich.table.Table:
+    elapsed = _duration(time.time() - self._started)
+    table = rich.table.Table(
+      title=f'{self._title}  {elapsed}',
+      title_justify='left',
+      show_header=False,
+      box=None,
+      padding=(0, 2, 0, 0),
+    )
+    table.add_column(style='bold', no_wrap=True)
+    table.add_column()
+    row = self._row
+    if not row:
+      table.add_row('starting', 'nodes import TensorFlow and make environments')
+      return table
+    share = min(row['frames'] / self._total, 1.0)
+    bar = rich.progress_bar.ProgressBar(total=1.0, completed=share, width=30)
+    progress = rich.table.Table.grid(padding=(0, 2, 0, 0))
+    progress.add_row(
+      f'{row["frames"]:,.0f} of {self._total:,} ({share:.0%})', bar
+    )
+    table.add_row('frames', progress)
+    table.add_row('frames/s', self._rates())
+    table.add_row('time left', self._left())
+    table.add_row(
+      'return',
+      f'{row["episode_return"]:.2f} mean of the last 100 episodes, '
+      f'{row["episode_steps"]:,.0f} steps each',
+    )
+    table.add_row('policy lag', f'{_lag(row)} learner steps (min/avg/max)')
+    table.add_row(
+      'queue', f'{row["queue_size"]:.0f} of {self._queue_capacity} unrolls'
+    )
+    waiting = row['learner_wait_share']
+    table.add_row(
+      'learner', f'busy {1 - waiting:.0%}, waiting for unrolls {waiting:.0%}'
+    )
+    table.add_row('evaluation', self._evaluation_text())
+    return table
+
+  def _rates(self) -> str:
+    return '   '.join(
+      f'{self.frames_per_second(window):,.0f} ({window} s)'
+      for window in WINDOWS_SECONDS
+    )
+
+  def _left(self) -> str:
+    if self._row['frames'] >= self._total:
+      return 'learning is over, the last evaluation runs'
+    return _duration(self._seconds_left())
+
+  def _evaluation_text(self) -> str:
+    row = self._evaluation
+    if not row:
+      return 'none yet'
+    return (
+      f'{row["mean_return"]:.2f} +- {row["standard_error"]:.2f} over '
+      f'{row["episodes"]:.0f} episodes at frame {row["frames"]:,.0f}'
+    )
+
+  def _line(self) -> str:
+    row = self._row
+    return (
+      f'{datetime.datetime.now():%H:%M:%S} '
+      f'frames {row["frames"]:,.0f} ({row["frames"] / self._total:.0%}) '
+      f'{self.frames_per_second(WINDOWS_SECONDS[0]):,.0f}/s '
+      f'return {row["episode_return"]:.2f} lag {_lag(row)} '
+      f'queue {row["queue_size"]:.0f}/{self._queue_capacity} '
+      f'learner busy {1 - row["learner_wait_share"]:.0%} '
+      f'left {_duration(self._seconds_left())} '
+      f'evaluation {self._evaluation_text()}'
+    )
+
+
+def _lag(row: Mapping[str, float]) -> str:
+  return (
+    f'{row["policy_lag_min"]:.0f}/{row["policy_lag_mean"]:.1f}/'
+    f'{row["policy_lag_max"]:.0f}'
+  )
+
+
+def _duration(seconds: float) -> str:
+  """'0:01:40'; '?' where it is not known."""
+  if not math.isfinite(seconds):
+    return '?'
+  return str(datetime.timedelta(seconds=round(seconds)))

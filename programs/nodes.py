@@ -1,0 +1,327 @@
+"""What runs in each node of the program.
+
+Everything here takes plain arguments and clients of other nodes, so that a
+node can be started in a thread, in a process or on another machine.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import acme
+import courier
+import launchpad as lp
+import numpy as np
+import reverb
+import tensorflow as tf
+from absl import logging
+from acme.tf import variable_utils
+from acme.utils import loggers
+from acme.utils.loggers import tf_summary
+
+import environments
+from agents.impala import acting, learning, networks
+from agents.impala import unrolls as unrolls_lib
+from programs import checkpoints, evaluation, runs
+
+_NO_ANSWER = ('DEADLINE_EXCEEDED', 'UNAVAILABLE')  # The learner may come up.
+_POLL_SECONDS = 1.0  # How often the evaluator asks how far learning is.
+
+
+def make_model(
+  configuration: runs.Configuration,
+) -> tuple[networks.ImpalaNetwork, unrolls_lib.Unroll]:
+  """Builds the run's network, and the signature of the unrolls it acts."""
+  spec = environments.spec(
+    configuration.run.level_name, configuration.environment
+  )
+  num_actions = spec.actions.num_values
+  network = networks.make_network(
+    configuration.agent, spec.observations, num_actions
+  )
+  signature = unrolls_lib.make_signature(
+    configuration.agent,
+    spec.observations,
+    num_actions,
+    network.initial_state(1),
+  )
+  return network, signature
+
+
+def make_tables(configuration: runs.Configuration) -> list[reverb.Table]:
+  """The tables of the queue node."""
+  _, signature = make_model(configuration)
+  return [unrolls_lib.make_queue(configuration.agent.queue_capacity, signature)]
+
+
+class LearnerNode:
+  """The learner and its checkpoints; ends the program when it is done.
+
+  Public methods are served by Courier.
+  """
+
+  def __init__(
+    self, configuration: runs.Configuration, queue: reverb.Client
+  ) -> None:
+    """Builds the learner and restores the newest checkpoint, if there is one.
+
+    Args:
+      configuration: Of the run.
+      queue: Where unrolls come from.
+    """
+    config, directory = configuration.agent, configuration.directory
+    self._stop = lp.stop_event()
+    self._configuration = configuration
+    self._final_evaluation = threading.Event()
+    tf.random.set_seed(config.seed)
+    network, signature = make_model(configuration)
+    self._learner = learning.Learner(
+      config,
+      network,
+      unrolls_lib.UnrollReader(
+        unrolls_lib.make_dataset(
+          queue.server_address, signature, config.batch_size
+        ),
+        self._stop,
+      ),
+      configuration.num_action_repeats,
+      make_logger(directory, 'learner'),
+      configuration.run.log_period_seconds,
+      lambda: queue.server_info()[unrolls_lib.QUEUE].current_size,
+    )
+    self._checkpoints = checkpoints.Checkpoints(
+      directory.checkpoints, self._learner.state
+    )
+    path = self._checkpoints.restore()
+    if path:
+      self._learner.serve()
+      logging.info('Resumed at frame %d from %s', self._learner.frames, path)
+
+  def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
+    """See `learning.Learner.get_variables`."""
+    return self._learner.get_variables(names)
+
+  def evaluated(self, frames: int) -> None:
+    """Tells that the variables at `frames` were evaluated."""
+    if frames >= self._configuration.agent.total_environment_frames:
+      self._final_evaluation.set()
+
+  def step(self) -> None:
+    """One learner step; see `learning.Learner.step`."""
+    self._learner.step()
+
+  def run(self) -> None:
+    """Learns to the last frame, waits for its evaluation, ends the program."""
+    self._learn()
+    self._learner.close()
+    self._checkpoints.save()
+    if self._stop.is_set():
+      return
+    while not self._final_evaluation.wait(0.1):
+      if self._stop.is_set():
+        return
+    self._configuration.directory.update_meta(
+      finished_frames=self._learner.frames
+    )
+    lp.stop()
+
+  def _learn(self) -> None:
+    """Steps until the budget is used up or the program stops."""
+    run, total = (
+      self._configuration.run,
+      self._configuration.agent.total_environment_frames,
+    )
+    saved = time.monotonic()
+    while self._learner.frames < total:
+      try:
+        self._learner.step()
+      except StopIteration:
+        logging.info('Stopped at frame %d', self._learner.frames)
+        return
+      if time.monotonic() - saved >= run.checkpoint_period_seconds:
+        self._checkpoints.save()
+        saved = time.monotonic()
+
+
+class LearnerClient(acme.VariableSource):
+  """Calls the learner; waits for it to come up, but not after a stop."""
+
+  def __init__(self, learner: courier.Client, stop: threading.Event) -> None:
+    """Wraps a client whose calls time out.
+
+    Args:
+      learner: Of the learner node.
+      stop: Ends the waiting.
+    """
+    self._learner = learner
+    self._stop = stop
+
+  def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
+    """See `learning.Learner.get_variables`.
+
+    Raises:
+      evaluation.Stopped: The program stops.
+    """
+    return self._call(lambda: self._learner.get_variables(names))
+
+  def evaluated(self, frames: int) -> None:
+    """See `LearnerNode.evaluated`.
+
+    Raises:
+      evaluation.Stopped: The program stops.
+    """
+    self._call(lambda: self._learner.evaluated(frames))
+
+  def _call(self, method: Callable[[], Any]) -> Any:
+    while not self._stop.is_set():
+      try:
+        return method()
+      except Exception as error:  # Courier's own type, which nothing exports.
+        code = getattr(error, 'code', None)
+        if getattr(code, 'name', '') not in _NO_ANSWER:
+          raise
+    raise evaluation.Stopped
+
+
+def run_actor(
+  configuration: runs.Configuration,
+  index: int,
+  learner: courier.Client,
+  queue: reverb.Client,
+) -> None:
+  """Acts until the program stops.
+
+  Args:
+    configuration: Of the run.
+    index: Of this actor, from 0.
+    learner: Serves variables.
+    queue: Takes unrolls.
+  """
+  stop = lp.stop_event()
+  seeds = np.random.SeedSequence((configuration.agent.seed, index))
+  sampling, *each = seeds.generate_state(
+    1 + configuration.run.num_envs_per_actor
+  )
+  tf.random.set_seed(int(sampling))
+  network, signature = make_model(configuration)
+  batch = environments.make_batch(
+    configuration.run.level_name,
+    [int(seed) for seed in each],
+    configuration.environment,
+  )
+  try:
+    actor = acting.Actor(
+      network,
+      signature,
+      configuration.run.num_envs_per_actor,
+      LearnerClient(learner, stop),
+      unrolls_lib.UnrollWriter(queue, stop),
+    )
+    acting.run_environments(actor, batch, stop)
+  except evaluation.Stopped:
+    logging.info('Stopped')
+  finally:
+    batch.close()
+
+
+def run_evaluator(
+  configuration: runs.Configuration, learner: courier.Client
+) -> None:
+  """Evaluates fresh variables every so many frames, and the last ones.
+
+  Args:
+    configuration: Of the run.
+    learner: Serves variables.
+  """
+  stop = lp.stop_event()
+  client = LearnerClient(learner, stop)
+  period = configuration.run.evaluation_period_frames
+  total = configuration.agent.total_environment_frames
+  evaluate = _Evaluator(configuration, client, stop)
+  due = None
+  try:
+    while not stop.wait(_POLL_SECONDS):
+      frames = int(client.get_variables(['frames'])[0][0])
+      if due is None:
+        due = _next_multiple(frames, period, total)
+      if frames < min(due, total):
+        continue
+      frames = evaluate()
+      if frames >= total:
+        return
+      due = _next_multiple(frames, period, total)
+  except evaluation.Stopped:
+    logging.info('Stopped')
+
+
+def _next_multiple(frames: int, period: int, total: int) -> int:
+  """The next multiple of `period` above `frames`; `total` without a period."""
+  return (frames // period + 1) * period if period else total
+
+
+class _Evaluator:
+  """Fetches variables, plays, writes results, tells the learner."""
+
+  def __init__(
+    self,
+    configuration: runs.Configuration,
+    client: LearnerClient,
+    stop: threading.Event,
+  ) -> None:
+    self._configuration = configuration
+    self._client = client
+    self._stop = stop
+    self._network, _ = make_model(configuration)
+    self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
+    self._frames = tf.Variable(0, dtype=tf.int64, trainable=False)
+    self._variables = variable_utils.VariableClient(
+      client,
+      {
+        'policy': [*self._network.variables, self._step],
+        'frames': [self._frames],
+      },
+    )
+    self._logger = make_logger(configuration.directory, 'evaluator')
+
+  def __call__(self) -> int:
+    """Evaluates the newest variables; returns the frames they learned from."""
+    self._variables.update_and_wait()
+    frames, config = int(self._frames.numpy()), self._configuration
+    result = evaluation.play(
+      config,
+      config.run.level_name,
+      self._network,
+      num_episodes=config.run.test_num_episodes,
+      seed=config.agent.seed,
+      greedy=False,
+      stop=self._stop,
+    )
+    evaluation.write_results(
+      config.directory.evaluations / str(frames),
+      [result],
+      trained_frames=frames,
+      seed=config.agent.seed,
+      greedy=False,
+    )
+    row = result.summary()
+    del row['level_name'], row['frames']
+    self._logger.write({'time': time.time(), 'frames': frames, **row})
+    self._client.evaluated(frames)
+    return frames
+
+
+def make_logger(directory: runs.RunDirectory, name: str) -> loggers.Logger:
+  """Rows to `metrics/<name>.csv` and to TensorBoard, by frames."""
+  directory.metrics.mkdir(parents=True, exist_ok=True)
+  file = open(  # noqa: SIM115, closed by the logger.
+    directory.metrics / f'{name}.csv', 'a', encoding='utf-8'
+  )
+  return loggers.Dispatcher(
+    [
+      loggers.CSVLogger(file, flush_every=1),
+      tf_summary.TFSummaryLogger(
+        str(directory.tensorboard), label=name, steps_key='frames'
+      ),
+    ]
+  )

@@ -1,0 +1,286 @@
+"""The run directory: what was asked, where things are, how it ended."""
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import environments
+from agents.impala import config as config_lib
+
+ON_EXISTING = ('resume', 'fail', 'restart')
+
+_PACKAGES = (
+  'tensorflow-cpu',
+  'tensorflow',
+  'dm-reverb',
+  'dm-launchpad',
+  'dm-acme',
+  'dm-sonnet',
+  'trfl',
+  'numpy',
+  'ale-py',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+  """What is run and how it is watched; the agent's own is `ImpalaConfig`.
+
+  Raises:
+    ValueError: A value breaks its rule.
+  """
+
+  level_name: str = config_lib.option('catch', 'Level to train on.')
+  logdir: str = config_lib.option(
+    '', 'Run directory; empty: a new one, runs/<level>_<date>.'
+  )
+  num_actors: int = config_lib.option(
+    4, 'Actor processes.', 'processes', config_lib.POSITIVE
+  )
+  num_envs_per_actor: int = config_lib.option(
+    1,
+    'Environments that an actor steps with one forward pass.',
+    'environments',
+    config_lib.POSITIVE,
+  )
+  learner_threads: int = config_lib.option(
+    0,
+    'Threads of a learner step; 0: the cores that actors leave, at least 1.',
+    'threads',
+    config_lib.NOT_NEGATIVE,
+  )
+  checkpoint_period_seconds: float = config_lib.option(
+    600.0,
+    'Time between checkpoints; one more is written at the end.',
+    'seconds',
+    config_lib.POSITIVE,
+  )
+  log_period_seconds: float = config_lib.option(
+    2.0, 'Time between rows of metrics.', 'seconds', config_lib.POSITIVE
+  )
+  evaluation_period_frames: int = config_lib.option(
+    1_000_000,
+    'Evaluates every so many frames; 0: only at the end.',
+    'frames',
+    config_lib.NOT_NEGATIVE,
+  )
+  test_num_episodes: int = config_lib.option(
+    10, 'Episodes of an evaluation.', 'episodes', config_lib.POSITIVE
+  )
+
+  def __post_init__(self) -> None:
+    config_lib.check(self)
+    environments.check_level(self.level_name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+  """All that a run is made of; plain data, so that every node can have it."""
+
+  run: RunConfig
+  agent: config_lib.ImpalaConfig
+  environment: environments.Settings
+
+  @property
+  def num_action_repeats(self) -> int:
+    """Frames in an agent step."""
+    return environments.action_repeats(self.run.level_name, self.environment)
+
+  @property
+  def directory(self) -> 'RunDirectory':
+    """Where the run keeps its files."""
+    return RunDirectory(pathlib.Path(self.run.logdir))
+
+  def to_dict(self) -> dict[str, dict[str, Any]]:
+    """Group -> field -> value, as `config.json` holds it."""
+    return dataclasses.asdict(self)
+
+  @classmethod
+  def from_dict(
+    cls, groups: Mapping[str, Mapping[str, Any]]
+  ) -> 'Configuration':
+    """The inverse of `to_dict`; fields that are not there take their default.
+
+    Raises:
+      ValueError: A value breaks its rule.
+      TypeError: There is a field that nobody knows.
+    """
+    return cls(
+      run=RunConfig(**groups.get('run', {})),
+      agent=config_lib.ImpalaConfig(**groups.get('agent', {})),
+      environment=environments.Settings(**groups.get('environment', {})),
+    )
+
+
+class RunError(Exception):
+  """A run directory cannot be used as asked; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDirectory:
+  """Paths of one run, and its two JSON files.
+
+  Attributes:
+    path: Absolute.
+  """
+
+  path: pathlib.Path
+
+  @property
+  def config_file(self) -> pathlib.Path:
+    """The resolved configuration, enough to run again."""
+    return self.path / 'config.json'
+
+  @property
+  def meta_file(self) -> pathlib.Path:
+    """Command line, versions, host, and how the run ended."""
+    return self.path / 'meta.json'
+
+  @property
+  def logs(self) -> pathlib.Path:
+    """`<group>_<index>.log` of each node."""
+    return self.path / 'logs'
+
+  @property
+  def metrics(self) -> pathlib.Path:
+    """CSV files, one for each node that measures."""
+    return self.path / 'metrics'
+
+  @property
+  def tensorboard(self) -> pathlib.Path:
+    """The same figures for TensorBoard."""
+    return self.path / 'tensorboard'
+
+  @property
+  def checkpoints(self) -> pathlib.Path:
+    """The newest few checkpoints."""
+    return self.path / 'checkpoints'
+
+  @property
+  def evaluations(self) -> pathlib.Path:
+    """`<frames>/results.json` and `.csv` of each evaluation."""
+    return self.path / 'evaluations'
+
+  @contextlib.contextmanager
+  def locked(self) -> Iterator[None]:
+    """Keeps other processes from running in the same directory meanwhile.
+
+    Raises:
+      RunError: Somebody else does.
+    """
+    self.path.mkdir(parents=True, exist_ok=True)
+    with open(self.path / '.lock', 'a+', encoding='utf-8') as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        file.seek(0)
+        raise RunError(
+          f'{self.path} is in use by {file.read().strip() or "another run"}; '
+          'wait for its end or take another --logdir'
+        ) from None
+      file.truncate(0)
+      file.write(f'process {os.getpid()} on {socket.gethostname()}')
+      file.flush()
+      yield
+
+  def is_run(self) -> bool:
+    """Whether a run was started here."""
+    return self.config_file.exists()
+
+  def set_aside(self) -> pathlib.Path:
+    """Renames the directory, so that a run can start anew in its place."""
+    stamp = datetime.datetime.now().strftime('%Y%m%d-%H%M%S-%f')
+    target = self.path.with_name(f'{self.path.name}.before-{stamp}')
+    return self.path.rename(target)
+
+  def read_config(self) -> dict[str, dict[str, Any]]:
+    """The stored configuration.
+
+    Raises:
+      RunError: There is none, or it is damaged.
+    """
+    try:
+      return json.loads(self.config_file.read_text(encoding='utf-8'))
+    except FileNotFoundError:
+      raise RunError(
+        f'{self.path} is no run directory: it has no config.json'
+      ) from None
+    except ValueError as error:
+      raise RunError(f'{self.config_file} is damaged: {error}') from None
+
+  def write_config(self, configuration: Configuration) -> None:
+    """Stores the configuration."""
+    write_json(self.config_file, configuration.to_dict())
+
+  def read_meta(self) -> dict[str, Any]:
+    """What is known of the run, empty where nothing is."""
+    try:
+      return json.loads(self.meta_file.read_text(encoding='utf-8'))
+    except (FileNotFoundError, ValueError):
+      return {}
+
+  def update_meta(self, **facts: Any) -> None:
+    """Adds to what is known of the run."""
+    write_json(self.meta_file, {**self.read_meta(), **facts})
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+  """Writes a file that is either the old one or the new one, never half."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+  temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+  os.replace(temporary, path)
+
+
+def describe_start(seed: int) -> dict[str, Any]:
+  """Who runs what where, for `meta.json`."""
+  return {
+    'command_line': sys.orig_argv,
+    'started': now(),
+    'ended': None,
+    'seed': seed,
+    'host': socket.gethostname(),
+    'cores': os.cpu_count(),
+    'python': sys.version.split()[0],
+    'git_revision': _git_revision(),
+    'versions': {
+      name: version for name in _PACKAGES if (version := _version(name))
+    },
+  }
+
+
+def now() -> str:
+  """The time, ISO 8601 with offset."""
+  return datetime.datetime.now().astimezone().isoformat(timespec='seconds')
+
+
+def _version(package: str) -> str:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return ''
+
+
+def _git_revision() -> str:
+  """Revision of the checkout, '+' where files differ from it; or empty."""
+  git = ('git', '-C', str(pathlib.Path(__file__).parent))
+  try:
+    return subprocess.run(
+      [*git, 'describe', '--always', '--dirty=+', '--abbrev=40'],
+      capture_output=True,
+      text=True,
+      check=True,
+      timeout=10,
+    ).stdout.strip()
+  except (OSError, subprocess.SubprocessError):
+    return ''

@@ -1,0 +1,252 @@
+"""Trains an agent: `./impala train --level_name=atari_pong --logdir=DIR`."""
+
+import argparse
+import contextlib
+import datetime
+import pathlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import launchpad as lp
+import rich.console
+from absl import flags as absl_flags
+
+import environments
+from programs import evaluation, flags, impala, runs
+from programs.inspection import status
+from programs.launching import local
+
+_DESCRIPTION = """\
+Trains an agent and evaluates it. Everything it writes is in one run directory;
+the same command on an existing directory goes on where that run stopped.
+
+  ./impala train
+  ./impala train --level_name=atari_pong --logdir=runs/pong
+  ./impala train --logdir=runs/pong --total_environment_frames=400_000_000
+
+Ctrl-C writes a last checkpoint and ends every process."""
+
+# What decides the shapes of the variables in a checkpoint.
+_FIXED_ON_RESUME = ('level_name', 'network', 'lstm', 'full_action_set')
+
+
+def main() -> int:
+  """Runs the command; returns its exit status."""
+  arguments = _make_parser().parse_args()
+  given = vars(arguments)
+  console = rich.console.Console(highlight=False)
+  try:
+    directory = _run_directory(given)
+    with _prepared(directory, given, console) as configuration:
+      if _is_finished(configuration):
+        console.print(
+          'This run has finished; more frames with --total_environment_frames.'
+        )
+        return 0
+      status_code = _train(configuration, given['lp_launch_type'], console)
+      _show_end(configuration, console)
+      return status_code
+  except (runs.RunError, environments.MissingError) as error:
+    print(f'./impala train: {error}', file=sys.stderr)
+    return 2
+
+
+def _make_parser() -> argparse.ArgumentParser:
+  parser = flags.make_parser('train', _DESCRIPTION)
+  flags.add_configuration(parser)
+  group = parser.add_argument_group('launching')
+  group.add_argument(
+    '--on_existing',
+    choices=runs.ON_EXISTING,
+    default='resume',
+    help='when the run directory holds a run: go on with it, refuse, or set '
+    'it aside under another name and start anew [default resume]',
+  )
+  group.add_argument(
+    '--lp_launch_type',
+    choices=('local_mp', 'local_mt'),
+    default='local_mp',
+    help='a process for each node, or all as threads of one [default local_mp]',
+  )
+  return parser
+
+
+def _run_directory(given: Mapping[str, Any]) -> runs.RunDirectory:
+  """The directory that is asked for, or a new one below `runs`."""
+  path = given.get('logdir')
+  if not path:
+    level = given.get('level_name', runs.RunConfig().level_name)
+    now = datetime.datetime.now()
+    path = f'runs/{level}_{now:%Y%m%d-%H%M%S}'
+  return runs.RunDirectory(pathlib.Path(path).expanduser().absolute())
+
+
+@contextlib.contextmanager
+def _prepared(
+  directory: runs.RunDirectory,
+  given: Mapping[str, Any],
+  console: rich.console.Console,
+) -> Iterator[runs.Configuration]:
+  """Resolves the configuration and holds its directory.
+
+  Raises:
+    runs.RunError: A flag is wrong, or the directory cannot be used as asked.
+    environments.MissingError: The simulator is not there.
+  """
+  given = {**given, 'logdir': str(directory.path)}
+  stored = None
+  if directory.is_run():
+    if given['on_existing'] == 'fail':
+      raise runs.RunError(
+        'logdir must not hold a run with on_existing=fail, got '
+        f'{directory.path}'
+      )
+    if given['on_existing'] == 'resume':
+      stored = directory.read_config()
+  try:
+    configuration = flags.resolve(given, stored)
+  except (ValueError, TypeError) as error:
+    raise runs.RunError(str(error)) from error
+  environments.spec(configuration.run.level_name, configuration.environment)
+  if stored is None and directory.is_run():
+    with directory.locked():
+      console.print(f'The old run is kept in {directory.set_aside()}')
+  with directory.locked():
+    if stored is not None:
+      _tell_resume(configuration, stored, console)
+    directory.write_config(configuration)
+    yield configuration
+
+
+def _tell_resume(
+  configuration: runs.Configuration,
+  stored: Mapping[str, Mapping[str, Any]],
+  console: rich.console.Console,
+) -> None:
+  """Says that a run is resumed, and what differs from before.
+
+  Raises:
+    runs.RunError: Something differs that its checkpoints cannot follow.
+  """
+  console.print(f'Resuming the run in {configuration.run.logdir}')
+  for name, before, after in flags.changes(stored, configuration):
+    if name == 'logdir':
+      continue
+    if name in _FIXED_ON_RESUME:
+      raise runs.RunError(
+        f'{name} must stay {before!r}, with which the run in '
+        f'{configuration.run.logdir} was started, got {after!r}; take another '
+        '--logdir, or --on_existing=restart'
+      )
+    console.print(f'  {name} was {before}, is {after} from here on')
+
+
+def _is_finished(configuration: runs.Configuration) -> bool:
+  """Whether an earlier start reached the last frame and evaluated it."""
+  finished = configuration.directory.read_meta().get('finished_frames', -1)
+  return finished >= configuration.agent.total_environment_frames
+
+
+def _train(
+  configuration: runs.Configuration,
+  launch_type: str,
+  console: rich.console.Console,
+) -> int:
+  """Launches the program and waits for its end; returns the exit status."""
+  directory = configuration.directory
+  directory.update_meta(**runs.describe_start(configuration.agent.seed))
+  console.print(f'Run directory: {directory.path}', soft_wrap=True)
+  program = impala.make_program(configuration)
+  absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
+  with status.Status(
+    f'impala {configuration.run.level_name}',
+    directory.metrics,
+    configuration.agent.total_environment_frames,
+    configuration.agent.queue_capacity,
+    console,
+  ) as shown:
+    if launch_type == 'local_mt':
+      end = _run_threads(program, configuration, shown)
+    else:
+      end = _run_processes(program, configuration, shown)
+  directory.update_meta(ended={'time': runs.now(), **end})
+  console.print(end['description'], markup=False, soft_wrap=True)
+  return end['exit_status']
+
+
+def _run_processes(
+  program: lp.Program, configuration: runs.Configuration, shown: status.Status
+) -> dict[str, Any]:
+  """Runs a process for each node; returns how it ended."""
+  noted: dict[str, int] = {}
+
+  def on_poll(supervisor: local.supervisor.Supervisor) -> None:
+    if not noted:
+      noted.update(supervisor.processes())
+      configuration.directory.update_meta(processes=noted)
+    shown.update()
+
+  outcome = local.launch(
+    program,
+    impala.make_resources(configuration),
+    configuration.directory.path,
+    on_poll,
+  )
+  return {
+    'kind': outcome.kind,
+    'exit_status': outcome.exit_status,
+    'description': outcome.describe(),
+  }
+
+
+def _run_threads(
+  program: lp.Program, configuration: runs.Configuration, shown: status.Status
+) -> dict[str, Any]:
+  """Runs all nodes as threads of this process; returns how it ended."""
+  over = threading.Event()
+
+  def show() -> None:
+    while not over.wait(0.25):
+      shown.update()
+
+  manager = lp.launch(program, lp.LaunchType.LOCAL_MULTI_THREADING)
+  thread = threading.Thread(target=show, daemon=True)
+  thread.start()
+  try:
+    manager.wait()
+  finally:
+    over.set()
+    thread.join()
+  if _is_finished(configuration):
+    return {'kind': 'finished', 'exit_status': 0, 'description': 'finished'}
+  return {
+    'kind': 'interrupted',
+    'exit_status': 128 + signal.SIGINT,
+    'description': 'interrupted',
+  }
+
+
+def _show_end(
+  configuration: runs.Configuration, console: rich.console.Console
+) -> None:
+  """Says where everything is, and how the last evaluation went."""
+  directory = configuration.directory
+  frames = directory.read_meta().get('finished_frames')
+  results = directory.evaluations / str(frames) / 'results.json'
+  if results.exists():
+    console.print(evaluation.table(results))
+  for meaning, path in (
+    ('checkpoints', directory.checkpoints),
+    ('evaluations', directory.evaluations),
+    ('metrics', directory.metrics),
+    ('tensorboard', directory.tensorboard),
+    ('logs', directory.logs),
+  ):
+    console.print(f'{meaning:<12} {path}', soft_wrap=True)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
