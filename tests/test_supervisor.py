@@ -145,6 +145,19 @@ def test_who_asks_for_the_stop_must_end_well(tmp_path):
   assert outcome.failure.tail == 'full'
 
 
+def test_who_asks_for_the_stop_gets_its_notice_a_little_later(tmp_path):
+  asks = f'trap "exit 4" TERM; echo -n node/0 > {tmp_path}/stop; '
+  for script, seconds in [('sleep 0.4', 0.9), ('sleep 60 & wait', 3.0)]:
+    with make_supervisor(tmp_path, asks + script, 'exec sleep 60') as runner:
+      runner.start()
+      poll_until_told(runner)
+      begin = time.monotonic()
+      outcome = runner.stop()
+      assert time.monotonic() - begin < seconds
+    assert outcome.killed == ()
+    assert outcome.statuses['node/0'] == (0 if script == 'sleep 0.4' else 4)
+
+
 def test_a_stop_file_of_an_earlier_run_is_ignored(tmp_path):
   (tmp_path / 'stop').write_text('node/0')
   with make_supervisor(tmp_path, 'sleep 60') as runner:

@@ -66,6 +66,7 @@ class Child:
     self.name = name
     self.log_path = log_path
     self.returncode: int | None = None
+    self._is_asked = False
     # The open file serves the tail even if someone deletes or moves the log.
     self._log = open(log_path, 'a+b', buffering=0)  # noqa: SIM115
     try:
@@ -104,8 +105,9 @@ class Child:
     return True
 
   def terminate(self) -> None:
-    """Asks the child, not those that it started, to end."""
-    if self.returncode is None:
+    """Asks the child, not those that it started, to end; once."""
+    if self.returncode is None and not self._is_asked:
+      self._is_asked = True
       self._process.send_signal(signal.SIGTERM)
 
   def kill(self) -> None:

@@ -17,6 +17,9 @@ POLL_SECONDS = 0.05
 # (a dead network file system): nobody can help that by waiting.
 _KILL_SECONDS = 3.0
 _TAIL_LINES = 30
+# A node that stopped the program is often about to return. A SIGTERM while
+# Python takes itself down would cut that short and hide its status.
+_HEAD_START_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Supervisor:
     self._guardian: children.Guardian | None = None
     self._outcome: outcomes.Outcome | None = None
     self._signum: int | None = None
-    self._deadline: float | None = None
+    self._stopped_at: float | None = None
     self._is_hurried = False
 
   def __enter__(self) -> 'Supervisor':
@@ -150,6 +153,8 @@ class Supervisor:
   def stop(self, on_wait: Callable[[], None] | None = None) -> outcomes.Outcome:
     """Ends every node: SIGTERM to all, and SIGKILL to those left after notice.
 
+    A node that stopped the program itself gets a second to end on its own.
+
     Args:
       on_wait: Called after every look at the nodes. If it raises, call `stop`
         again: it goes on where it was.
@@ -161,15 +166,13 @@ class Supervisor:
     if self.poll() is None:
       self.interrupt(signal.SIGTERM)
       self.poll()
-    if self._deadline is None:
-      self._deadline = time.monotonic() + self._notice_seconds
-      for child in self._running():
-        child.terminate()
+    if self._stopped_at is None:
+      self._stopped_at = time.monotonic()
+    deadline = self._stopped_at + self._notice_seconds
     while (
-      self._running()
-      and time.monotonic() < self._deadline
-      and not self._is_hurried
+      self._running() and time.monotonic() < deadline and not self._is_hurried
     ):
+      self._give_notice(time.monotonic() - self._stopped_at)
       time.sleep(POLL_SECONDS)
       self.poll()
       if on_wait is not None:
@@ -188,6 +191,15 @@ class Supervisor:
 
   def _running(self) -> list[children.Child]:
     return [child for child in self._children if child.returncode is None]
+
+  def _give_notice(self, elapsed_seconds: float) -> None:
+    """SIGTERM, once, to every node whose time has come."""
+    assert self._outcome is not None
+    head_start = min(_HEAD_START_SECONDS, self._notice_seconds / 2)
+    for child in self._running():
+      is_asker = child.name == self._outcome.stopped_by
+      if not is_asker or elapsed_seconds >= head_start:
+        child.terminate()
 
   def _kill(self) -> tuple[str, ...]:
     """Kills every running node; returns their names."""

@@ -1,0 +1,106 @@
+"""What the nodes of the launched test programs do."""
+
+import ctypes
+import multiprocessing.connection
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import launchpad as lp
+
+
+def record(folder, name, pid=None):
+  """Leaves a process id where the test finds it."""
+  path = pathlib.Path(folder, f'{name}.pid')
+  written = path.with_suffix('.new')
+  written.write_text(str(pid or os.getpid()))
+  written.rename(path)
+
+
+def wait_for(folder, names):
+  while not all(pathlib.Path(folder, f'{name}.pid').exists() for name in names):
+    time.sleep(0.02)
+
+
+def wait(folder, name):
+  """A node that ends when asked, and says so."""
+  record(folder, name)
+  lp.wait_for_stop()
+  pathlib.Path(folder, f'{name}.ended').touch()
+
+
+def stop_program(folder, names):
+  wait_for(folder, names)
+  lp.stop()
+
+
+def stop_program_badly():
+  lp.stop()
+  raise OSError('no space left for the last checkpoint')
+
+
+def fail(folder, names):
+  wait_for(folder, names)
+  raise ValueError('the learning rate is not a number')
+
+
+def die(folder, names):
+  wait_for(folder, names)
+  os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def block(folder, name):
+  """Waits in native code, where no Python signal handler ever runs."""
+  record(folder, name)
+  mutex = ctypes.create_string_buffer(64)
+  ctypes.CDLL(None).pthread_mutex_lock(mutex)
+  ctypes.CDLL(None).pthread_mutex_lock(mutex)
+
+
+def keep_child(folder, name):
+  """A node with a process of its own, which it does not end."""
+  child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=-1)
+  record(folder, f'{name}_child', child.pid)
+  wait(folder, name)
+
+
+def use_temporary_folder(folder):
+  """Leaves files and a socket where the operating system says."""
+  tempfile.mkdtemp()
+  with multiprocessing.connection.Listener(family='AF_UNIX') as listener:
+    pathlib.Path(folder, 'socket').write_text(str(listener.address))
+
+
+def tell_environment(folder, *names):
+  values = [os.environ.get(name, '') for name in names]
+  pathlib.Path(folder, 'environment').write_text('\n'.join(values))
+
+
+class Service:
+  """A Courier server that anyone may ask."""
+
+  def ask(self):
+    return 'answer'
+
+
+def ask_and_stop(service, folder):
+  pathlib.Path(folder, 'asked').write_text(service.ask())
+  lp.stop()
+
+
+def make_tables():
+  import reverb
+
+  return [reverb.Table.queue('queue', 10)]
+
+
+def insert_and_stop(client, folder):
+  client.server_info(60)
+  client.insert([1.0], {'queue': 1.0})
+  size = client.server_info(60)['queue'].current_size
+  pathlib.Path(folder, 'size').write_text(str(size))
+  lp.stop()

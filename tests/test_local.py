@@ -1,0 +1,338 @@
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import launch_nodes
+import launchpad as lp
+import portpicker
+import pytest
+from launchpad.nodes.python import local_multi_processing
+
+from programs.launching import local, ports, workspace
+
+ROOT = pathlib.Path(__file__).absolute().parent.parent
+TESTS = ROOT / 'tests'
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Where nodes leave what the test reads."""
+  path = tmp_path / 'folder'
+  path.mkdir()
+  return path
+
+
+def make_program(**nodes):
+  """A program of PyNodes: group=(function, *arguments)."""
+  program = lp.Program('test')
+  for group, (function, *arguments) in nodes.items():
+    program.add_node(lp.PyNode(function, *arguments), group)
+  return program
+
+
+def is_alive(pid):
+  """Whether a process runs; a zombie does not."""
+  try:
+    stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
+  except (FileNotFoundError, ProcessLookupError):
+    return False
+  return stat.rsplit(')', 1)[1].split()[0] not in 'ZX'
+
+
+def wait_until(condition, seconds):
+  deadline = time.monotonic() + seconds
+  while not condition():
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+
+
+def recorded(folder):
+  return {path.stem: int(path.read_text()) for path in folder.glob('*.pid')}
+
+
+def processes_naming(path):
+  """Processes with a path in their command line, this one left out."""
+  found = []
+  for entry in pathlib.Path('/proc').iterdir():
+    if entry.name.isdigit() and int(entry.name) != os.getpid():
+      with contextlib.suppress(OSError):
+        if str(path).encode() in (entry / 'cmdline').read_bytes():
+          found.append(int(entry.name))
+  return [pid for pid in found if is_alive(pid)]
+
+
+def assert_nothing_left(folder, directory, seconds=2.0):
+  pids = recorded(folder).values()
+  assert pids
+  wait_until(lambda: not any(map(is_alive, pids)), seconds)
+  wait_until(lambda: not processes_naming(directory), seconds)
+
+
+def test_a_node_stops_the_program(tmp_path, folder):
+  program = make_program(
+    waiter=(launch_nodes.wait, str(folder), 'waiter'),
+    stopper=(launch_nodes.stop_program, str(folder), ['waiter']),
+  )
+  seen = []
+  handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+  outcome = local.launch(
+    program, None, tmp_path / 'run', lambda runner: seen.append(runner)
+  )
+  assert (outcome.kind, outcome.exit_status) == ('finished', 0)
+  assert outcome.stopped_by == 'stopper/0'
+  assert outcome.statuses['waiter/0'] == 0
+  assert (folder / 'waiter.ended').exists()
+  assert len(seen) >= 2
+  assert_nothing_left(folder, tmp_path / 'run')
+  assert [p.name for p in (tmp_path / 'run').iterdir()] == ['logs']
+  assert handlers == [
+    signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)
+  ]
+  # Launchpad's own notice would print and, after it, kill.
+  assert 'Waiting for' not in (tmp_path / 'run/logs/waiter_0.log').read_text()
+
+
+def test_colocated_servers_on_held_ports(tmp_path, folder):
+  taken = portpicker.pick_unused_port()
+  with socket.socket() as foreign:
+    foreign.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    foreign.bind(('localhost', taken))
+    foreign.listen()
+    portpicker.add_reserved_port(taken)  # Picked next, by the first address.
+    program = lp.Program('test')
+    inner = lp.CourierNode(launch_nodes.Service)
+    service = inner.create_handle()
+    program.add_node(lp.MultiThreadingColocation([inner]), 'service')
+    program.add_node(
+      lp.PyNode(launch_nodes.ask_and_stop, service, str(folder)), 'asker'
+    )
+    outcome = local.launch(program, None, tmp_path / 'run')
+  assert outcome.kind == 'finished'
+  assert (folder / 'asked').read_text() == 'answer'
+  assert inner.addresses[0].resolve() != f'localhost:{taken}'
+
+
+def test_reverb_serves_on_a_held_port(tmp_path, folder):
+  program = lp.Program('test')
+  client = program.add_node(lp.ReverbNode(launch_nodes.make_tables), 'queue')
+  program.add_node(
+    lp.PyNode(launch_nodes.insert_and_stop, client, str(folder)), 'writer'
+  )
+  outcome = local.launch(program, None, tmp_path / 'run')
+  assert outcome.kind == 'finished', outcome.describe()
+  assert outcome.statuses['queue/0'] == 0
+  assert (folder / 'size').read_text() == '1'
+
+
+def test_a_held_port_is_nobody_elses():
+  port = portpicker.pick_unused_port()
+  with ports.hold_port(port), pytest.raises(OSError, match='in use'):
+    ports.hold_port(port)
+  with socket.socket() as reverb_like:
+    reverb_like.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reverb_like.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    with ports.hold_port(port):
+      reverb_like.bind(('', port))
+      reverb_like.listen()
+    with pytest.raises(OSError, match='in use'):
+      ports.hold_port(port)
+  ports.hold_port(port).close()
+
+
+def test_all_nodes_return_with_their_environment(tmp_path, folder):
+  names = ['TMPDIR', 'GROUP', 'PYTHONUNBUFFERED', 'PYTHONPATH']
+  program = make_program(
+    node=(launch_nodes.tell_environment, str(folder), *names)
+  )
+  env = {'GROUP': 2, 'PYTHONPATH': '/own'}
+  directory = tmp_path / 'run'
+  outcome = local.launch(
+    program, {'node': lp_process(env)}, directory, notice_seconds=1.0
+  )
+  assert outcome.describe() == 'finished: every node returned'
+  tmpdir, group, unbuffered, path = (
+    (folder / 'environment').read_text().splitlines()
+  )
+  assert tmpdir == workspace.make_tmpdir(directory, contextlib.ExitStack())
+  assert (group, unbuffered) == ('2', '1')
+  assert path.split(':')[0] == '/own'
+  assert str(TESTS) in path.split(':')
+  assert 'site-packages' not in path
+
+
+def lp_process(env):
+  return local_multi_processing.PythonProcess(env=env)
+
+
+def test_a_node_raises(tmp_path, folder):
+  program = make_program(
+    waiter=(launch_nodes.wait, str(folder), 'waiter'),
+    learner=(launch_nodes.fail, str(folder), ['waiter']),
+  )
+  outcome = local.launch(program, None, tmp_path / 'run')
+  assert (outcome.kind, outcome.exit_status) == ('failed', 1)
+  assert outcome.failure.name == 'learner/0'
+  assert outcome.failure.status == 'exit status 1'
+  last = 'ValueError: the learning rate is not a number'
+  assert outcome.failure.tail.splitlines()[-1] == last
+  assert 'launch_nodes.py' in outcome.failure.tail
+  assert outcome.statuses['waiter/0'] == 0
+  assert_nothing_left(folder, tmp_path / 'run')
+  assert not (tmp_path / 'run/.launch').exists()
+
+
+def test_a_node_crashes_and_another_is_blocked(tmp_path, folder):
+  program = make_program(
+    blocked=(launch_nodes.block, str(folder), 'blocked'),
+    actor=(launch_nodes.die, str(folder), ['blocked']),
+  )
+  outcome = local.launch(program, None, tmp_path / 'run', notice_seconds=0.5)
+  assert outcome.failure.name == 'actor/0'
+  assert outcome.failure.status == 'killed by SIGSEGV'
+  assert 'in die' in outcome.failure.tail  # Where it was, by faulthandler.
+  assert outcome.killed == ('blocked/0',)
+  assert_nothing_left(folder, tmp_path / 'run')
+
+
+def test_the_one_who_stops_the_program_fails_afterwards(tmp_path):
+  program = make_program(learner=(launch_nodes.stop_program_badly,))
+  outcome = local.launch(program, None, tmp_path / 'run')
+  assert (outcome.kind, outcome.exit_status) == ('failed', 1)
+  assert 'no space left' in outcome.failure.tail
+
+
+def test_on_poll_raises(tmp_path, folder):
+  program = make_program(waiter=(launch_nodes.wait, str(folder), 'waiter'))
+
+  def on_poll(runner):
+    if recorded(folder):
+      raise OSError('the terminal is gone')
+
+  with pytest.raises(OSError, match='the terminal is gone'):
+    local.launch(program, None, tmp_path / 'run', on_poll)
+  assert (folder / 'waiter.ended').exists()  # Gracefully, all the same.
+  assert_nothing_left(folder, tmp_path / 'run')
+
+
+def test_temporary_files_stay_in_the_run_directory(tmp_path, folder):
+  before = set(pathlib.Path(tempfile.gettempdir()).iterdir())
+  directory = pathlib.Path(tempfile.mkdtemp(dir='/tmp', prefix='r'))
+  try:
+    program = make_program(
+      node=(launch_nodes.use_temporary_folder, str(folder))
+    )
+    assert local.launch(program, None, directory).exit_status == 0
+    after = set(pathlib.Path(tempfile.gettempdir()).iterdir())
+    names = {path.name for path in after - before}
+    # Others use the folder, too: look for what Python and Launchpad make.
+    assert not [n for n in names if n.startswith(('tmp', 'pymp', 'launch-'))]
+    assert str(directory) in (folder / 'socket').read_text()
+    assert [p.name for p in directory.iterdir()] == ['logs']
+  finally:
+    for path in (directory / 'logs').iterdir():
+      path.unlink()
+    (directory / 'logs').rmdir()
+    directory.rmdir()
+
+
+def test_a_long_run_directory_has_room_for_sockets(tmp_path, folder):
+  directory = tmp_path / ('long' * 20)
+  program = make_program(node=(launch_nodes.use_temporary_folder, str(folder)))
+  assert local.launch(program, None, directory).exit_status == 0
+  used = pathlib.Path((folder / 'socket').read_text())
+  assert used.parent.parent.name.startswith('launch-')
+  assert not used.parent.parent.exists()
+
+
+def test_logs_are_appended_over_two_launches(tmp_path, folder):
+  for _ in range(2):
+    program = make_program(node=(launch_nodes.fail, str(folder), []))
+    outcome = local.launch(program, None, tmp_path / 'run')
+    assert outcome.failure.tail.count('\nValueError') == 1
+  log = (tmp_path / 'run/logs/node_0.log').read_text()
+  assert log.count('ValueError: the learning rate') == 2
+  assert log.count('=== ') == 2
+
+
+def test_one_launch_at_a_time_in_a_directory(tmp_path):
+  program = make_program(node=(launch_nodes.fail, '', []))
+  with (
+    workspace.open_workspace(tmp_path),
+    pytest.raises(ValueError, match='no other launch'),
+  ):
+    local.launch(program, None, tmp_path)
+  assert not (tmp_path / '.launch').exists()
+
+
+def test_leftovers_of_a_killed_launch_are_removed(tmp_path):
+  (tmp_path / '.launch/old').mkdir(parents=True)
+  (tmp_path / '.launch/stop').touch()
+  with workspace.open_workspace(tmp_path):
+    assert not list((tmp_path / '.launch').iterdir())
+
+
+@pytest.mark.parametrize('groups', [['node'], []])
+def test_resources_are_checked(tmp_path, groups):
+  program = make_program(**{g: (launch_nodes.fail, '', []) for g in groups})
+  with pytest.raises(ValueError, match='resources must name groups'):
+    local.launch(program, {'nod': None} if groups else None, tmp_path)
+
+
+@contextlib.contextmanager
+def launch_script(tmp_path, folder, *arguments):
+  """The launcher as a process, its nodes running."""
+  with subprocess.Popen(
+    [sys.executable, str(TESTS / 'launch_script.py'), str(tmp_path / 'run')]
+    + [str(folder), *arguments],
+    stdout=subprocess.PIPE,
+    text=True,
+    cwd='/',
+    env={**os.environ, 'PYTHONPATH': str(ROOT)},
+  ) as launcher:
+    try:
+      count = 3 if 'block' in arguments else 2
+      wait_until(lambda: len(recorded(folder)) == count, 15)
+      assert all(map(is_alive, recorded(folder).values()))
+      yield launcher
+    finally:
+      launcher.kill()
+
+
+@pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
+def test_signal_to_the_launcher(tmp_path, folder, signum):
+  with launch_script(tmp_path, folder) as launcher:
+    launcher.send_signal(signum)
+    text, _ = launcher.communicate(timeout=5)
+  assert launcher.returncode == 128 + signum
+  assert f'interrupted by {signum.name}' in text
+  assert 'SIGINT ignored as before' in text
+  assert (folder / 'listener.ended').exists()
+  assert_nothing_left(folder, tmp_path / 'run')
+  assert not (tmp_path / 'run/.launch').exists()
+
+
+def test_second_sigint_kills_at_once(tmp_path, folder):
+  with launch_script(tmp_path, folder, 'block') as launcher:
+    begin = time.monotonic()
+    launcher.send_signal(signal.SIGINT)
+    wait_until(lambda: not is_alive(recorded(folder)['listener']), 5)
+    assert is_alive(recorded(folder)['blocked'])
+    launcher.send_signal(signal.SIGINT)
+    text, _ = launcher.communicate(timeout=5)
+    assert time.monotonic() - begin < 5
+  assert launcher.returncode == 130
+  assert 'killed: blocked/0' in text
+  assert_nothing_left(folder, tmp_path / 'run')
+
+
+def test_kill_of_the_launcher_leaves_no_process(tmp_path, folder):
+  with launch_script(tmp_path, folder, 'block') as launcher:
+    launcher.kill()
+    launcher.wait()
+    assert_nothing_left(folder, tmp_path / 'run', seconds=2)
