@@ -14,7 +14,7 @@ from programs.launching import children, outcomes, supervisor
 def make_supervisor(tmp_path, *scripts, notice_seconds=5.0):
   """A supervisor of shell scripts: node/0, node/1, ..."""
   commands = [
-    supervisor.NodeCommand(
+    children.NodeCommand(
       f'node/{i}', 'node', i, ('/bin/sh', '-c', script), dict(os.environ)
     )
     for i, script in enumerate(scripts)
@@ -147,8 +147,10 @@ def test_who_asks_for_the_stop_must_end_well(tmp_path):
 
 def test_who_asks_for_the_stop_gets_its_notice_a_little_later(tmp_path):
   asks = f'trap "exit 4" TERM; echo -n node/0 > {tmp_path}/stop; '
-  for script, seconds in [('sleep 0.4', 0.9), ('sleep 60 & wait', 3.0)]:
-    with make_supervisor(tmp_path, asks + script, 'exec sleep 60') as runner:
+  for script, seconds in [('sleep 0.4', 0.9), ('sleep 60 & wait', 2.0)]:
+    with make_supervisor(
+      tmp_path, asks + script, 'exec sleep 60', notice_seconds=2.0
+    ) as runner:
       runner.start()
       poll_until_told(runner)
       begin = time.monotonic()
@@ -239,7 +241,7 @@ def test_tail_survives_the_log(tmp_path):
 
 
 def test_command_that_does_not_exist_fails(tmp_path):
-  command = supervisor.NodeCommand(
+  command = children.NodeCommand(
     'node/0', 'node', 0, ('/no/such',), dict(os.environ)
   )
   with supervisor.Supervisor([command], tmp_path, tmp_path / 'stop') as runner:
@@ -278,11 +280,11 @@ def test_leaving_the_context_kills(tmp_path):
 
 LAUNCHER = """
 import os, pathlib, sys, time
-from programs.launching import supervisor
+from programs.launching import children, supervisor
 folder = pathlib.Path(sys.argv[1])
 script = f'sleep 60 & echo $! > {folder}/child.new; mv {folder}/child.new '
 script += f'{folder}/child; wait'
-command = supervisor.NodeCommand(
+command = children.NodeCommand(
   'node/0', 'node', 0, ('/bin/sh', '-c', script), dict(os.environ))
 runner = supervisor.Supervisor([command], folder / 'logs', folder / 'stop')
 runner.start()

@@ -1,6 +1,7 @@
 """Child processes that cannot outlive the process that started them."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import shlex
@@ -8,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 # Run in the child, then replaced by the command: the kernel kills it when its
 # parent dies, whatever the parent dies of. A `preexec_fn` would do the same,
@@ -37,6 +38,30 @@ while read -r line; do groups=$line; done
 _TAIL_BYTES = 65536
 
 
+@dataclasses.dataclass(frozen=True)
+class NodeCommand:
+  """What starts one node.
+
+  Attributes:
+    name: `<group>/<index>`.
+    group: The group's label.
+    index: The node's position in its group.
+    argv: The command, as for `subprocess.Popen`.
+    env: The whole environment of the process.
+  """
+
+  name: str
+  group: str
+  index: int
+  argv: tuple[str, ...]
+  env: Mapping[str, str]
+
+  @property
+  def log_name(self) -> str:
+    """Name of the log file; a label may hold a slash, a file name may not."""
+    return f'{self.group}_{self.index}.log'.replace('/', '_')
+
+
 class Child:
   """One command in a session of its own, its output appended to a log.
 
@@ -44,39 +69,32 @@ class Child:
   kernel the parent is a thread, and the child dies with it.
   """
 
-  def __init__(
-    self,
-    name: str,
-    argv: Sequence[str],
-    env: Mapping[str, str],
-    log_path: pathlib.Path,
-  ) -> None:
+  def __init__(self, command: NodeCommand, log_directory: pathlib.Path) -> None:
     """Starts the command.
 
     Args:
-      name: Names it in the log.
-      argv: The command; where it cannot be run, the child ends with status 1.
-      env: The child's whole environment.
-      log_path: File that the output is appended to, after a line that tells
-        time, name and command.
+      command: Where it cannot be run, the child ends with status 1.
+      log_directory: Folder of the log that the output is appended to, after a
+        line that tells time, name and command.
 
     Raises:
       OSError: No process or no log file could be made.
     """
-    self.name = name
-    self.log_path = log_path
+    self.name = command.name
+    self.log_path = log_directory / command.log_name
     self.returncode: int | None = None
     self._is_asked = False
     # The open file serves the tail even if someone deletes or moves the log.
-    self._log = open(log_path, 'a+b', buffering=0)  # noqa: SIM115
+    self._log = open(self.log_path, 'a+b', buffering=0)  # noqa: SIM115
     try:
       now = time.strftime('%Y-%m-%dT%H:%M:%S%z')
-      self._log.write(f'=== {now} {name}: {shlex.join(argv)}\n'.encode())
+      line = f'=== {now} {self.name}: {shlex.join(command.argv)}\n'
+      self._log.write(line.encode())
       self._start = os.fstat(self._log.fileno()).st_size
       self._process = subprocess.Popen(
         [sys.executable, '-I', '-S', '-c', _BIND_TO_PARENT, str(os.getpid())]
-        + list(argv),
-        env=env,
+        + list(command.argv),
+        env=command.env,
         stdin=subprocess.DEVNULL,
         stdout=self._log,
         stderr=subprocess.STDOUT,

@@ -17,7 +17,13 @@ from typing import Any
 
 import launchpad as lp
 
-from programs.launching import outcomes, ports, supervisor, workspace
+from programs.launching import (
+  children,
+  outcomes,
+  ports,
+  supervisor,
+  workspace,
+)
 
 _ON_POLL_SECONDS = 0.25
 # Launchpad's own notice in the node: none, the supervisor gives it.
@@ -37,7 +43,7 @@ def make_commands(
   resources: Mapping[str, Any] | None,
   directory: pathlib.Path,
   held: contextlib.ExitStack,
-) -> list[supervisor.NodeCommand]:
+) -> list[children.NodeCommand]:
   """Makes the commands that start a program's nodes.
 
   Args:
@@ -80,7 +86,7 @@ def make_commands(
       )
       for index, executable in enumerate(executables):
         commands.append(
-          supervisor.NodeCommand(
+          children.NodeCommand(
             name=f'{group}/{index}',
             group=group,
             index=index,

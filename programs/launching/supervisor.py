@@ -8,7 +8,7 @@ import pathlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from programs.launching import children, outcomes
 
@@ -18,32 +18,9 @@ POLL_SECONDS = 0.05
 _KILL_SECONDS = 3.0
 _TAIL_LINES = 30
 # A node that stopped the program is often about to return. A SIGTERM while
-# Python takes itself down would cut that short and hide its status.
-_HEAD_START_SECONDS = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class NodeCommand:
-  """What starts one node.
-
-  Attributes:
-    name: `<group>/<index>`.
-    group: The group's label.
-    index: The node's position in its group.
-    argv: The command, as for `subprocess.Popen`.
-    env: The whole environment of the process.
-  """
-
-  name: str
-  group: str
-  index: int
-  argv: tuple[str, ...]
-  env: Mapping[str, str]
-
-  @property
-  def log_name(self) -> str:
-    """Name of the log file; a label may hold a slash, a file name may not."""
-    return f'{self.group}_{self.index}.log'.replace('/', '_')
+# Python and TensorFlow take themselves down would cut that short and hide its
+# status.
+_HEAD_START_SECONDS = 3.0
 
 
 class Supervisor:
@@ -55,7 +32,7 @@ class Supervisor:
 
   def __init__(
     self,
-    commands: Sequence[NodeCommand],
+    commands: Sequence[children.NodeCommand],
     log_directory: pathlib.Path,
     stop_path: pathlib.Path,
     notice_seconds: float = 10.0,
@@ -112,10 +89,7 @@ class Supervisor:
     self._guardian = children.Guardian()
     try:
       for command in self._commands:
-        log_path = self._log_directory / command.log_name
-        self._children.append(
-          children.Child(command.name, command.argv, command.env, log_path)
-        )
+        self._children.append(children.Child(command, self._log_directory))
         self._guardian.watch(child.pid for child in self._children)
     except BaseException:
       self.close()
@@ -153,7 +127,7 @@ class Supervisor:
   def stop(self, on_wait: Callable[[], None] | None = None) -> outcomes.Outcome:
     """Ends every node: SIGTERM to all, and SIGKILL to those left after notice.
 
-    A node that stopped the program itself gets a second to end on its own.
+    A node that stopped the program itself gets three seconds to end on its own.
 
     Args:
       on_wait: Called after every look at the nodes. If it raises, call `stop`
