@@ -5,6 +5,7 @@ import multiprocessing.connection
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -98,9 +99,12 @@ def make_tables():
   return [reverb.Table.queue('queue', 10)]
 
 
-def insert_and_stop(client, folder):
-  client.server_info(60)
-  client.insert([1.0], {'queue': 1.0})
-  size = client.server_info(60)['queue'].current_size
-  pathlib.Path(folder, 'size').write_text(str(size))
+def connect_and_stop(address):
+  """Waits until somebody listens at the address."""
+  port = lp.get_port_from_address(address.resolve())
+  while True:
+    with socket.socket() as client:
+      if client.connect_ex(('localhost', port)) == 0:
+        break
+    time.sleep(0.05)
   lp.stop()
