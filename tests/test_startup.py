@@ -50,10 +50,12 @@ def test_onednn_and_log_level_are_set():
   assert read_variable('TF_CPP_MIN_LOG_LEVEL') == '2'
 
 
-def test_what_the_user_set_stays():
+def test_what_the_user_set_stays(tmp_path):
+  (tmp_path / 'impala' / 'roms').mkdir(parents=True)
   variables = {'TF_ENABLE_ONEDNN_OPTS': '0', 'ALE_PY_ROM_DIR': '/my/roms'}
   for name, value in variables.items():
-    assert read_variable(name, **variables) == value
+    read = read_variable(name, XDG_DATA_HOME=str(tmp_path), **variables)
+    assert read == value
 
 
 def test_loopback_is_exempt_from_proxies():
@@ -78,12 +80,13 @@ def test_rom_directory_is_named_once_it_is_there(tmp_path):
 def test_preparing_is_cheap():
   code = """
 import time
-start = time.perf_counter()
+start = time.process_time()
 import programs
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 """
-  # The quickest of five: the machine may be busy, but not with this.
-  assert min(float(run_python(code).stdout) for _ in range(5)) < 0.02
+  # 11 ms on one core of 2026; a busy machine takes up to three times as long,
+  # and any heavy import ten times.
+  assert min(float(run_python(code).stdout) for _ in range(5)) < 0.05
 
 
 def test_preparing_needs_the_standard_library_only():
@@ -170,6 +173,7 @@ sys.exit(subprocess.call([sys.executable, '-c', {_IMPORT!r}]))
 
 def test_library_path_of_the_user_is_kept(static_python):
   code = 'import programs, os; print(os.environ["LD_LIBRARY_PATH"])'
-  result = run_python(code, static_python, LD_LIBRARY_PATH='/mine')
-  folder = static_python.parents[1] / 'lib'
-  assert result.stdout.strip() == f'/mine:{folder}'
+  expected = f'/mine:{static_python.parents[1] / "lib"}'
+  for before in ('/mine', expected):
+    result = run_python(code, static_python, LD_LIBRARY_PATH=before)
+    assert result.stdout.strip() == expected
