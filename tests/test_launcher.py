@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -15,6 +16,7 @@ _TOOLS = 'awk bash cat df dirname env flock readlink rm sha256sum sleep touch'
 # A command that tells what it was started with and ends with its own status.
 _PROBE = """
 import os, sys
+assert not os.path.exists('/proc/self/fd/9'), 'a run would keep the lock'
 print(os.getcwd(), sys.argv[1:], os.environ['TF_ENABLE_ONEDNN_OPTS'])
 sys.exit(7)
 """
@@ -210,8 +212,7 @@ def test_two_first_starts_at_once(checkout, tmp_path, uv):
   _, stderr = one.communicate(timeout=60)
   assert one.returncode == _PROBE_STATUS
   assert 'installing into' in stderr
-  assert 'waiting for another start' in other.stderr_text
-  assert 'installing into' not in other.stderr_text
+  assert other.stderr_text == ('impala: waiting for another start to install\n')
   assert checkout.has('six')
 
 
@@ -253,6 +254,18 @@ def test_changed_lock_is_synced_and_keeps_what_was_added(checkout):
   assert checkout.succeed().stderr_text == ''
 
 
+def test_killed_sync_is_made_anew(checkout, tmp_path, uv):
+  checkout.succeed()
+  checkout.lock('six', 'iniconfig')
+  path, mark = slow_uv(tmp_path, checkout, uv, 60)
+  process = checkout.start(path=path)
+  wait_for(mark)
+  os.killpg(process.pid, signal.SIGKILL)
+  process.communicate(timeout=60)
+  assert 'installing into' in checkout.succeed().stderr_text
+  assert checkout.has('iniconfig')
+
+
 def test_broken_or_moved_venv_is_made_anew(checkout):
   checkout.succeed()
   (checkout.folder / '.venv/bin/python').unlink()
@@ -289,6 +302,14 @@ def test_no_package_index_for_uv(checkout):
   )
   assert result.returncode == 1
   assert 'uv is not on PATH, and no python3' in result.stderr_text
+
+
+def test_a_python_without_venv_installs_uv_with_pip(checkout, tmp_path):
+  base = os.path.realpath(sys.executable)
+  script = f'[[ $2 == venv ]] && exit 1\nexec {base} "$@"'
+  folder = make_path(tmp_path / 'debian', python3=script)
+  checkout.succeed(path=f'{folder}:{path_without_uv()}')
+  assert (checkout.folder / '.venv.uv/lib/bin/uv').is_file()
 
 
 def test_no_python_3_10(checkout, tmp_path, uv):

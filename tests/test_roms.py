@@ -1,0 +1,120 @@
+"""The command that fetches ROMs, against the real package index."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from programs import roms
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def run_roms(*arguments, **variables):
+  return subprocess.run(
+    [sys.executable, '-m', 'programs.roms', *arguments],
+    cwd=_ROOT,
+    env={**os.environ, **variables},
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+
+
+@pytest.fixture(scope='module')
+def fetched(tmp_path_factory):
+  """A data folder that the command has put the ROMs into."""
+  data = tmp_path_factory.mktemp('data')
+  result = run_roms('--accept_license', XDG_DATA_HOME=str(data))
+  assert result.returncode == 0, (
+    f'these tests fetch a wheel: is the index reachable?\n{result.stderr}'
+  )
+  assert roms.NOTICE in result.stdout
+  assert f'Fetched 104 ROM files into {data}/impala/roms' in result.stdout
+  return data
+
+
+def test_every_game_is_fetched_and_nothing_else_is_left(fetched):
+  directory = fetched / 'impala/roms'
+  assert roms.missing_roms(directory) == []
+  assert sorted(os.listdir(directory)) == sorted(roms.expected_md5s())
+  assert len(roms.expected_md5s()) == 104
+
+
+def test_ale_plays_what_was_fetched(fetched):
+  code = """
+import programs, ale_py, os, pathlib
+rom = pathlib.Path(os.environ['ALE_PY_ROM_DIR'], 'pong.bin')
+ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+ale = ale_py.ALEInterface()
+ale.loadROM(rom)
+assert len(ale.getMinimalActionSet()) == 6
+"""
+  environment = {**os.environ, 'XDG_DATA_HOME': str(fetched)}
+  environment.pop('ALE_PY_ROM_DIR', None)
+  subprocess.run(
+    [sys.executable, '-c', code], cwd=_ROOT, env=environment, check=True
+  )
+
+
+def test_a_complete_folder_is_left_alone(fetched):
+  result = run_roms(
+    XDG_DATA_HOME=str(fetched), PIP_INDEX_URL='http://127.0.0.1:9/simple'
+  )
+  assert result.returncode == 0
+  assert result.stdout.startswith('All 104 ROM files are in')
+
+
+def test_only_what_is_missing_or_damaged_is_replaced(fetched, tmp_path):
+  whole = fetched / 'impala/roms'
+  for name in os.listdir(whole):
+    (tmp_path / name).write_bytes((whole / name).read_bytes())
+  (tmp_path / 'pong.bin').write_bytes(b'damaged')
+  (tmp_path / 'breakout.bin').unlink()
+  kept = (tmp_path / 'alien.bin').stat().st_mtime_ns
+  assert roms.missing_roms(tmp_path) == ['breakout.bin', 'pong.bin']
+  result = run_roms('--accept_license', f'--directory={tmp_path}')
+  assert result.returncode == 0, result.stderr
+  assert f'export ALE_PY_ROM_DIR={tmp_path}' in result.stdout
+  assert roms.missing_roms(tmp_path) == []
+  assert (tmp_path / 'alien.bin').stat().st_mtime_ns == kept
+
+
+def test_nothing_is_fetched_without_consent(tmp_path):
+  result = run_roms(f'--directory={tmp_path / "roms"}')
+  assert result.returncode == 2
+  assert roms.NOTICE in result.stdout
+  assert not (tmp_path / 'roms').exists()
+
+
+@pytest.mark.parametrize('variable', ['PIP_INDEX_URL', 'UV_DEFAULT_INDEX'])
+def test_no_index_is_told_in_a_sentence(tmp_path, variable):
+  environment = {
+    'PIP_CONFIG_FILE': os.devnull,
+    'PIP_FIND_LINKS': '',
+    'PIP_RETRIES': '0',
+    'PIP_NO_CACHE_DIR': '1',
+    variable: 'http://127.0.0.1:9/simple',
+  }
+  result = run_roms(
+    '--accept_license', f'--directory={tmp_path}', **environment
+  )
+  assert result.returncode == 1
+  assert 'did not come from the package index: check the net' in result.stderr
+  assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path):
+  (tmp_path / 'file').touch()
+  result = run_roms('--accept_license', f'--directory={tmp_path}/file/roms')
+  assert result.returncode == 1
+  assert 'cannot be written' in result.stderr
+
+
+def test_another_wheel_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(roms, 'WHEEL_SHA256', '0' * 64)
+  with pytest.raises(RuntimeError, match='did not come'):
+    roms.fetch(tmp_path)
+  assert os.listdir(tmp_path) == []
