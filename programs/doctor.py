@@ -24,7 +24,7 @@ _INSTALL = (
   'rm -r .venv and start ./impala again, or pip install -r requirements.txt'
 )
 _ANSI_COLOURS = {'ok': '32', 'info': '36', 'warn': '33', 'FAIL': '1;31'}
-# On 2 cores and a cold disk, TensorFlow takes 10 s to import.
+# TensorFlow alone takes 3 s; five imports at once on a busy machine, far more.
 _IMPORT_SECONDS = 60
 
 

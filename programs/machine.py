@@ -8,7 +8,8 @@ import shutil
 from typing import NamedTuple
 
 _GIB = 1 << 30
-# Resident, with TensorFlow, Reverb and 16 Atari environments.
+# To plan with, not measured here: bounds on resident memory, an actor with 16
+# Atari environments.
 _ACTOR_GIB = 0.9
 _LEARNER_GIB = 1.5
 
