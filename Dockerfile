@@ -16,14 +16,14 @@ RUN UV_NO_CACHE=1 ./impala doctor && rm -rf .venv.uv
 
 # COPY wants a file: without a wheel it gets one that is here anyway.
 ARG DEEPMIND_LAB_WHEEL=
-COPY ${DEEPMIND_LAB_WHEEL:-requirements.lock} /tmp/lab/
+COPY ${DEEPMIND_LAB_WHEEL:-requirements.lock} /tmp/wheel/
 RUN if [ -n "$DEEPMIND_LAB_WHEEL" ]; then \
     apt-get update \
     && apt-get install -y --no-install-recommends libosmesa6 \
     && rm -rf /var/lib/apt/lists/* \
-    && .venv/bin/python -m pip install --no-cache-dir /tmp/lab/*.whl \
+    && .venv/bin/python -m pip install --no-cache-dir /tmp/wheel/*.whl \
     && .venv/bin/python -c 'import deepmind_lab'; \
-  fi && rm -rf /tmp/lab
+  fi && rm -rf /tmp/wheel
 
 COPY . .
 # The tests fetch ROMs; removed in the same step, they are in no layer.
