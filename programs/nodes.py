@@ -4,6 +4,7 @@ Everything here takes plain arguments and clients of other nodes, so that a
 node can be started in a thread, in a process or on another machine.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -73,6 +74,7 @@ class LearnerNode:
     config, directory = configuration.agent, configuration.directory
     self._stop = lp.stop_event()
     self._configuration = configuration
+    self._queue = queue
     self._final_evaluation = threading.Event()
     tf.random.set_seed(config.seed)
     network, signature = make_model(configuration)
@@ -88,7 +90,7 @@ class LearnerNode:
       configuration.num_action_repeats,
       make_logger(directory, 'learner'),
       configuration.run.log_period_seconds,
-      lambda: queue.server_info()[unrolls_lib.QUEUE].current_size,
+      self._queue_size,
     )
     self._checkpoints = checkpoints.Checkpoints(
       directory.checkpoints, self._learner.state
@@ -114,8 +116,8 @@ class LearnerNode:
   def run(self) -> None:
     """Learns to the last frame, waits for its evaluation, ends the program."""
     self._learn()
-    self._learner.close()
     self._checkpoints.save()
+    self._learner.close()
     if self._stop.is_set():
       return
     while not self._final_evaluation.wait(0.1):
@@ -125,6 +127,14 @@ class LearnerNode:
       finished_frames=self._learner.frames
     )
     lp.stop()
+
+  def _queue_size(self) -> float:
+    """Unrolls that wait in the queue; NaN while it stops or does not answer."""
+    try:
+      tables = self._queue.server_info(timeout=1)
+    except (RuntimeError, reverb.errors.ReverbError):
+      return math.nan
+    return tables[unrolls_lib.QUEUE].current_size
 
   def _learn(self) -> None:
     """Steps until the budget is used up or the program stops."""

@@ -48,7 +48,7 @@ class Learner(acme.Learner):
     num_action_repeats: int,
     logger: loggers.Logger,
     log_period_seconds: float,
-    queue_size: Callable[[], int],
+    queue_size: Callable[[], float],
   ) -> None:
     """Makes optimiser and counts at zero; restore `state` to continue.
 
@@ -59,7 +59,7 @@ class Learner(acme.Learner):
       num_action_repeats: Frames in an agent step.
       logger: Takes a row of means every `log_period_seconds`.
       log_period_seconds: Of wall-clock time.
-      queue_size: Tells how many unrolls wait; called once a row.
+      queue_size: Tells how many unrolls wait, or NaN; called once a row.
     """
     self._config = config
     self._network = network
@@ -208,7 +208,7 @@ class _StepLog:
     self,
     logger: loggers.Logger,
     period_seconds: float,
-    queue_size: Callable[[], int],
+    queue_size: Callable[[], float],
   ) -> None:
     self._logger = logger
     self._period = period_seconds

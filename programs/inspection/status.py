@@ -97,7 +97,7 @@ class Status:
       self._live.update(self._table(), refresh=True)
       self._live.stop()
     elif self._row:
-      self._console.print(self._line())
+      self._console.print(self._line(), soft_wrap=True)
 
   def update(self) -> None:
     """Reads what is new and shows it."""
@@ -114,7 +114,7 @@ class Status:
       self._live.update(self._table())
     elif self._row and time.monotonic() >= self._next_line:
       self._next_line = time.monotonic() + _LINE_SECONDS
-      self._console.print(self._line())
+      self._console.print(self._line(), soft_wrap=True)
 
   def frames_per_second(self, window_seconds: float) -> float:
     """Mean over the last `window_seconds`, or as much as there is; or NaN."""
@@ -162,12 +162,12 @@ class Status:
     table.add_row('time left', self._left())
     table.add_row(
       'return',
-      f'{row["episode_return"]:.2f} mean of the last 100 episodes, '
-      f'{row["episode_steps"]:,.0f} steps each',
+      f'{_figure(row["episode_return"], 2)} mean of the last 100 episodes, '
+      f'{_figure(row["episode_steps"])} steps each',
     )
     table.add_row('policy lag', f'{_lag(row)} learner steps (min/avg/max)')
     table.add_row(
-      'queue', f'{row["queue_size"]:.0f} of {self._queue_capacity} unrolls'
+      'queue', f'{_figure(row["queue_size"])} of {self._queue_capacity} unrolls'
     )
     waiting = row['learner_wait_share']
     table.add_row(
@@ -178,7 +178,7 @@ class Status:
 
   def _rates(self) -> str:
     return '   '.join(
-      f'{self.frames_per_second(window):,.0f} ({window} s)'
+      f'{_figure(self.frames_per_second(window))} ({window} s)'
       for window in WINDOWS_SECONDS
     )
 
@@ -192,7 +192,7 @@ class Status:
     if not row:
       return 'none yet'
     return (
-      f'{row["mean_return"]:.2f} +- {row["standard_error"]:.2f} over '
+      f'{row["mean_return"]:.2f} +- {_figure(row["standard_error"], 2)} over '
       f'{row["episodes"]:.0f} episodes at frame {row["frames"]:,.0f}'
     )
 
@@ -201,9 +201,9 @@ class Status:
     return (
       f'{datetime.datetime.now():%H:%M:%S} '
       f'frames {row["frames"]:,.0f} ({row["frames"] / self._total:.0%}) '
-      f'{self.frames_per_second(WINDOWS_SECONDS[0]):,.0f}/s '
-      f'return {row["episode_return"]:.2f} lag {_lag(row)} '
-      f'queue {row["queue_size"]:.0f}/{self._queue_capacity} '
+      f'{_figure(self.frames_per_second(WINDOWS_SECONDS[0]))}/s '
+      f'return {_figure(row["episode_return"], 2)} lag {_lag(row)} '
+      f'queue {_figure(row["queue_size"])}/{self._queue_capacity} '
       f'learner busy {1 - row["learner_wait_share"]:.0%} '
       f'left {_duration(self._seconds_left())} '
       f'evaluation {self._evaluation_text()}'
@@ -215,6 +215,11 @@ def _lag(row: Mapping[str, float]) -> str:
     f'{row["policy_lag_min"]:.0f}/{row["policy_lag_mean"]:.1f}/'
     f'{row["policy_lag_max"]:.0f}'
   )
+
+
+def _figure(value: float, digits: int = 0) -> str:
+  """With thousands separated; '?' where it is not known."""
+  return f'{value:,.{digits}f}' if math.isfinite(value) else '?'
 
 
 def _duration(seconds: float) -> str:
