@@ -1,0 +1,244 @@
+import dm_env
+import numpy as np
+import pytest
+from dm_env import specs
+
+import environments
+from environments import batch
+
+
+class ScriptedEnvironment(dm_env.Environment):
+  """Plays a tape of (reward, step type, discount, whether the game is over).
+
+  Observations count the timesteps; actions taken are kept in `actions`.
+  """
+
+  def __init__(self, tape, num_actions=3, observation_shape=()):
+    self._tape = list(tape)
+    self._num_actions = num_actions
+    self._shape = observation_shape
+    self._count = 0
+    self.actions = []
+    self.is_closed = False
+
+  def _next(self):
+    self._count += 1
+    reward, step_type, discount, self.game_over = self._tape.pop(0)
+    observation = np.full(self._shape, self._count, np.int64)
+    return dm_env.TimeStep(step_type, reward, discount, observation)
+
+  def reset(self):
+    timestep = self._next()
+    assert timestep.first()
+    return timestep
+
+  def step(self, action):
+    self.actions.append(action)
+    timestep = self._next()
+    assert not timestep.first()
+    return timestep
+
+  def observation_spec(self):
+    return specs.Array(self._shape, np.int64)
+
+  def action_spec(self):
+    return specs.DiscreteArray(self._num_actions)
+
+  def close(self):
+    self.is_closed = True
+
+
+class EpisodicEnvironment(ScriptedEnvironment):
+  """One that knows nothing of games: every episode is one."""
+
+  def _next(self):
+    timestep = super()._next()
+    del self.game_over
+    return timestep
+
+
+FIRST = (None, dm_env.StepType.FIRST, None, False)
+
+
+def mid(reward):
+  return (reward, dm_env.StepType.MID, 1.0, False)
+
+
+def last(reward, discount, game_over=True):
+  return (reward, dm_env.StepType.LAST, discount, game_over)
+
+
+def run_tape(environment_batch, num_steps):
+  """Returns every column as a `[T, N]` array, the reset's row first."""
+  timesteps = [environment_batch.reset()]
+  rows = [[np.copy(column) for column in timesteps[0]]]
+  for step in range(num_steps):
+    actions = np.full(environment_batch.num_environments, step % 3)
+    rows.append([np.copy(column) for column in environment_batch.step(actions)])
+  columns = [np.stack(column) for column in zip(*rows, strict=True)]
+  return batch.BatchTimeStep(*columns)
+
+
+NAN = np.nan
+
+
+def test_event_tape_of_terminations_truncations_and_lost_lives():
+  episodic = EpisodicEnvironment(
+    [FIRST, mid(1.0), last(2.5, 0.0), FIRST, last(-1.0, 1.0), FIRST, mid(4.0)]
+  )
+  with_lives = ScriptedEnvironment(
+    [
+      FIRST,
+      last(10.0, 0.0, game_over=False),
+      FIRST,
+      mid(20.0),
+      last(30.0, 0.0, game_over=True),
+      FIRST,
+      last(40.0, 1.0, game_over=True),
+    ]
+  )
+  tape = run_tape(batch.EnvironmentBatch([episodic, with_lives]), 6)
+
+  def check(column, first, second, dtype):
+    assert column.dtype == dtype
+    np.testing.assert_array_equal(column, np.stack([first, second], axis=1))
+
+  f32 = np.float32
+  check(tape.observation, range(1, 8), range(1, 8), np.int64)
+  check(tape.reward, [0, 1, 2.5, 0, -1, 0, 4], [0, 10, 0, 20, 30, 0, 40], f32)
+  check(tape.discount, [0, 1, 0, 0, 1, 0, 1], [0, 0, 0, 1, 0, 0, 1], f32)
+  check(
+    tape.start_of_episode, [1, 0, 0, 1, 0, 1, 0], [1, 0, 1, 0, 0, 1, 0], bool
+  )
+  check(
+    tape.episode_return,
+    [NAN, NAN, 3.5, NAN, -1, NAN, NAN],
+    [NAN, NAN, NAN, NAN, 60, NAN, 40],
+    f32,
+  )
+  check(
+    tape.episode_steps, [0, 0, 2, 0, 1, 0, 0], [0, 0, 0, 0, 3, 0, 1], np.int32
+  )
+  # The actions chosen where the last timestep was LAST were never executed.
+  assert episodic.actions == [0, 1, 0, 2]
+  assert with_lives.actions == [0, 2, 0, 2]
+
+
+def test_a_reset_amid_a_game_forgets_it_and_one_after_a_lost_life_does_not():
+  interrupted = ScriptedEnvironment([FIRST, mid(1.0), FIRST, last(2.0, 0.0)])
+  alive = ScriptedEnvironment(
+    [FIRST, last(1.0, 0.0, game_over=False), FIRST, last(2.0, 0.0)]
+  )
+  environment_batch = batch.EnvironmentBatch([interrupted, alive])
+  environment_batch.reset()
+  environment_batch.step(np.zeros(2, int))
+  timestep = environment_batch.reset()
+  assert timestep.start_of_episode.all()
+  timestep = environment_batch.step(np.zeros(2, int))
+  np.testing.assert_array_equal(timestep.episode_return, [2.0, 3.0])
+  np.testing.assert_array_equal(timestep.episode_steps, [1, 2])
+
+
+def test_the_first_step_resets():
+  environment = ScriptedEnvironment([FIRST, mid(1.0)])
+  timestep = batch.EnvironmentBatch([environment]).step(np.array([2]))
+  assert timestep.start_of_episode.all()
+  assert environment.actions == []
+
+
+def test_actions_reach_environments_in_the_type_of_their_spec():
+  environment = ScriptedEnvironment([FIRST, mid(0.0)])
+  environment_batch = batch.EnvironmentBatch([environment])
+  environment_batch.reset()
+  environment_batch.step(np.array([2], np.int64))
+  environment.action_spec().validate(environment.actions[0])
+
+
+class NestedEnvironment(ScriptedEnvironment):
+  def _next(self):
+    timestep = super()._next()
+    words = np.array(f'go {self._count}', object)
+    return timestep._replace(
+      observation={'words': words, 'parts': [timestep.observation]}
+    )
+
+  def observation_spec(self):
+    return {'words': specs.StringArray(()), 'parts': [specs.Array((2,), int)]}
+
+
+def test_nested_observations():
+  environment_batch = batch.EnvironmentBatch(
+    [
+      NestedEnvironment([FIRST, mid(0.0)], observation_shape=(2,))
+      for _ in range(2)
+    ]
+  )
+  environment_batch.reset()
+  observation = environment_batch.step(np.zeros(2, int)).observation
+  assert observation['words'].tolist() == ['go 2', 'go 2']
+  assert set(observation) == {'words', 'parts'}
+  np.testing.assert_array_equal(observation['parts'][0], [[2, 2], [2, 2]])
+
+
+def test_environments_of_other_specs_are_refused():
+  environment = ScriptedEnvironment([])
+  with pytest.raises(ValueError, match='at least one'):
+    batch.EnvironmentBatch([])
+  with pytest.raises(ValueError, match=r'action_spec must be equal.*ment 1'):
+    batch.EnvironmentBatch([environment, ScriptedEnvironment([], 4)])
+  with pytest.raises(ValueError, match='observation_spec must be equal'):
+    batch.EnvironmentBatch(
+      [environment, ScriptedEnvironment([], observation_shape=(1,))]
+    )
+  with pytest.raises(ValueError, match='observation_spec must be equal'):
+    batch.EnvironmentBatch([environment, NestedEnvironment([])])
+
+
+def test_actions_of_another_shape_are_refused():
+  environment_batch = environments.make_batch('catch', seeds=[1, 2])
+  with pytest.raises(ValueError, match=r'shape \(2,\), got \(3,\)'):
+    environment_batch.step(np.zeros(3, int))
+
+
+def test_a_failing_environment_is_not_hidden():
+  environment = environments.make_batch('catch', seeds=[1])
+  environment.reset()
+  with pytest.raises(ValueError, match='got 7'):
+    environment.step(np.array([7]))
+
+
+def test_close_closes_every_environment_even_if_one_fails():
+  class Failing(ScriptedEnvironment):
+    def close(self):
+      raise OSError('close failed')
+
+  others = [ScriptedEnvironment([]), ScriptedEnvironment([])]
+  environment_batch = batch.EnvironmentBatch(
+    [others[0], Failing([]), others[1]]
+  )
+  with pytest.raises(OSError, match='close failed'):
+    environment_batch.close()
+  assert all(environment.is_closed for environment in others)
+
+
+def test_a_batch_plays_what_each_environment_plays_alone():
+  environment_batch = environments.make_batch('catch', seeds=[5, 6])
+  alone = [environments.make('catch', seed) for seed in (5, 6)]
+  rng = np.random.default_rng(0)
+  observed = environment_batch.reset()
+  wanted = [environment.reset() for environment in alone]
+  num_episodes = 0
+  for actions in rng.integers(3, size=(60, 2)):
+    observed = environment_batch.step(actions)
+    wanted = [
+      environment.step(action)
+      for environment, action in zip(alone, actions, strict=True)
+    ]
+    num_episodes += np.isfinite(observed.episode_return).sum()
+    for index, timestep in enumerate(wanted):
+      np.testing.assert_array_equal(
+        observed.observation[index], timestep.observation
+      )
+      assert observed.reward[index] == (timestep.reward or 0.0)
+      assert observed.start_of_episode[index] == timestep.first()
+  assert num_episodes == 12
