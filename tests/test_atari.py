@@ -1,0 +1,348 @@
+"""Atari, on Tetris, whose ROM is inside ale_py, and on games that need ROMs."""
+
+import functools
+import itertools
+import pathlib
+
+import ale_py
+import dm_env
+import numpy as np
+import pytest
+from absl.testing import absltest
+from dm_env import test_utils
+
+import environments
+from environments import atari
+
+PLAIN = environments.Settings(max_noops=0)
+
+
+def _has_rom(game):
+  try:
+    return bool(atari.find_rom(game))
+  except environments.MissingError:
+    return False
+
+
+needs_roms = pytest.mark.skipif(
+  not _has_rom('breakout'), reason='no Atari ROMs: see ALE_PY_ROM_DIR'
+)
+
+
+def make(game='tetris', seed=1, evaluation=False, settings=PLAIN):
+  return atari.Atari(game, seed, evaluation, settings)
+
+
+class TrainingConformanceTest(
+  test_utils.EnvironmentTestMixin, absltest.TestCase
+):
+  evaluation = False
+
+  def make_object_under_test(self):
+    settings = environments.Settings(max_episode_frames=120)
+    return make('tetris', 1, self.evaluation, settings)
+
+  def make_action_sequence(self):
+    rng = np.random.default_rng(0)
+    spec = self.environment.action_spec()
+    for _ in range(60):
+      yield spec.dtype.type(rng.integers(spec.num_values))
+
+
+class EvaluationConformanceTest(TrainingConformanceTest):
+  evaluation = True
+
+
+def play(environment, num_steps, seed=0):
+  """Returns the timesteps of random actions, the reset's first."""
+  rng = np.random.default_rng(seed)
+  timesteps = [environment.reset()]
+  for action in rng.integers(
+    environment.action_spec().num_values, size=num_steps
+  ):
+    timesteps.append(environment.step(action))
+  return timesteps
+
+
+def are_equal(left, right):
+  return all(
+    a.step_type == b.step_type
+    and a.reward == b.reward
+    and a.discount == b.discount
+    and np.array_equal(a.observation, b.observation)
+    for a, b in zip(left, right, strict=True)
+  )
+
+
+@pytest.mark.parametrize(
+  'settings',
+  [
+    environments.Settings(max_episode_frames=100),
+    environments.Settings(
+      max_episode_frames=100, repeat_action_probability=0.5, max_noops=0
+    ),
+  ],
+  ids=['no-ops', 'sticky'],
+)
+def test_seeds_repeat_episodes_exactly(settings):
+  first = play(make(seed=1, settings=settings), 80)
+  again = play(make(seed=1, settings=settings), 80)
+  other = play(make(seed=2, settings=settings), 80)
+  assert sum(timestep.last() for timestep in first) >= 2
+  assert are_equal(first, again)
+  assert not are_equal(first, other)
+
+
+def raw_screens(game, actions, num_repeats):
+  """Every grey raw frame of a game, played without the adapter.
+
+  Returns:
+    The screen at the start and, for each action, `[repeats, 210, 160]`.
+  """
+  ale = ale_py.ALEInterface()
+  ale.setFloat('repeat_action_probability', 0.0)
+  ale.loadROM(atari.find_rom(game))
+  raw_actions = ale.getMinimalActionSet()
+  ale.reset_game()
+  start = ale.getScreenGrayscale()
+  steps, rewards = [], []
+  for action in actions:
+    reward, screens = 0, []
+    for _ in range(num_repeats):
+      reward += ale.act(raw_actions[action])
+      screens.append(ale.getScreenGrayscale())
+    steps.append(np.stack(screens))
+    rewards.append(reward)
+  return start, steps, rewards
+
+
+@functools.cache
+def area_weights(size_in, size_out):
+  """`[out, in]`: share of each input cell in each output cell."""
+  weights = np.zeros((size_out, size_in))
+  for out in range(size_out):
+    low, high = out * size_in / size_out, (out + 1) * size_in / size_out
+    for cell in range(size_in):
+      weights[out, cell] = max(0.0, min(high, cell + 1) - max(low, cell))
+  return weights * size_out / size_in
+
+
+def shrink(screen):
+  rows, columns = (area_weights(size, 84) for size in screen.shape)
+  return rows @ screen @ columns.T
+
+
+@pytest.mark.parametrize('num_repeats', [1, 2, 4])
+@pytest.mark.parametrize(
+  'game', ['tetris', pytest.param('breakout', marks=needs_roms)]
+)
+def test_observations_against_a_slow_oracle(game, num_repeats):
+  actions = np.random.default_rng(0).integers(4, size=40)
+  start, steps, rewards = raw_screens(game, actions, num_repeats)
+  pictures = [shrink(start)] * 4
+  pictures += [shrink(step[-2:].max(axis=0)) for step in steps]
+  environment = make(
+    game,
+    evaluation=True,
+    settings=environments.Settings(max_noops=0, num_action_repeats=num_repeats),
+  )
+  timesteps = [environment.reset()]
+  timesteps += [environment.step(action) for action in actions]
+  for index, timestep in enumerate(timesteps):
+    wanted = np.stack(pictures[index : index + 4], axis=-1)
+    assert timestep.observation.shape == (84, 84, 4)
+    assert np.abs(timestep.observation - wanted).max() <= 0.51
+  assert [timestep.reward for timestep in timesteps[1:]] == rewards
+  # The oracle saw movement, and frames where the maximum matters.
+  assert any(np.abs(a - b).max() > 20 for a, b in itertools.pairwise(pictures))
+  if num_repeats > 1:
+    assert any((step[-1] < step[-2]).any() for step in steps)
+
+
+def test_observations_are_fresh_arrays():
+  environment = make()
+  timesteps = play(environment, 3)
+  kept = [timestep.observation.copy() for timestep in timesteps]
+  for _ in range(40):
+    environment.step(2)
+  for timestep, copy in zip(timesteps, kept, strict=True):
+    np.testing.assert_array_equal(timestep.observation, copy)
+
+
+@pytest.mark.parametrize('evaluation', [False, True])
+def test_the_frame_limit_is_a_truncation_that_ends_the_game(evaluation):
+  settings = environments.Settings(max_noops=0, max_episode_frames=38)
+  environment = make(evaluation=evaluation, settings=settings)
+  for _ in range(2):
+    timesteps = play(environment, 10)
+    assert [timestep.last() for timestep in timesteps] == [False] * 10 + [True]
+    assert timesteps[-1].discount == 1.0
+    assert environment.game_over
+    assert environment.step(0).step_type is dm_env.StepType.FIRST
+    assert not environment.game_over
+
+
+def test_a_game_over_is_a_termination():
+  environment = make(evaluation=True)
+  for timestep in play(environment, 3):
+    assert not timestep.last() and not environment.game_over
+  while not timestep.last():
+    timestep = environment.step(0)
+  assert timestep.discount == 0.0
+  assert environment.game_over
+
+
+def count_noops(environment, limit):
+  """No-ops of one start: frames missing until the limit truncates."""
+  environment.reset()
+  num_frames = 1
+  while not environment.step(0).last():
+    num_frames += 1
+  return limit - num_frames
+
+
+@pytest.mark.parametrize('evaluation', [False, True])
+def test_games_start_with_one_to_max_noops(evaluation):
+  settings = environments.Settings(
+    num_action_repeats=1, max_noops=6, max_episode_frames=12
+  )
+  environment = make(evaluation=evaluation, settings=settings)
+  counts = [count_noops(environment, 12) for _ in range(60)]
+  assert set(counts) == set(range(1, 7))
+
+
+def test_no_noops_where_none_are_asked_for():
+  settings = environments.Settings(
+    num_action_repeats=1, max_noops=0, max_episode_frames=12
+  )
+  assert count_noops(make(settings=settings), 12) == 0
+
+
+@needs_roms
+def test_a_lost_life_ends_the_training_episode_and_the_game_goes_on():
+  environment = make('breakout', settings=environments.Settings())
+  rng = np.random.default_rng(0)
+  timestep, ends, game_return, at_end = environment.reset(), [], 0.0, None
+  while not ends or not ends[-1]:
+    previous = timestep
+    timestep = environment.step(rng.integers(4))
+    if previous.last():
+      assert timestep.first()
+      picture = previous.observation[..., -1:]
+      np.testing.assert_array_equal(
+        timestep.observation, np.repeat(picture, 4, axis=-1)
+      )
+    else:
+      game_return += timestep.reward
+    if timestep.last():
+      assert timestep.discount == 0.0
+      ends.append(environment.game_over)
+      at_end = timestep
+  assert ends == [False] * 4 + [True]
+  # What follows is a new game, with its bricks and points back.
+  assert not np.array_equal(
+    environment.step(0).observation[..., 0], at_end.observation[..., -1]
+  )
+  assert game_return > 0
+
+
+@needs_roms
+def test_the_batch_returns_whole_games():
+  environment = environments.make_batch('atari_breakout', seeds=[1, 2])
+  rng = np.random.default_rng(0)
+  environment.reset()
+  rewards, ended = np.zeros(2), np.zeros(2, bool)
+  num_ends = np.zeros(2, int)
+  while not ended.all():
+    timestep = environment.step(rng.integers(4, size=2))
+    rewards += np.where(ended, 0.0, timestep.reward)
+    num_ends += ~ended & timestep.start_of_episode
+    is_end = np.isfinite(timestep.episode_return) & ~ended
+    np.testing.assert_array_equal(
+      timestep.episode_return[is_end], rewards[is_end]
+    )
+    ended |= is_end
+  assert num_ends.tolist() == [4, 4]
+
+
+@needs_roms
+def test_a_lost_life_does_not_end_an_evaluation_episode():
+  environment = make('breakout', evaluation=True)
+  timesteps = [environment.reset()]
+  rng = np.random.default_rng(0)
+  while not timesteps[-1].last():
+    timesteps.append(environment.step(rng.integers(4)))
+  assert environment.game_over
+  assert timesteps[-1].discount == 0.0
+  # Five balls last longer than one ever does with random actions.
+  assert len(timesteps) > 100
+
+
+@needs_roms
+def test_a_reset_amid_a_game_starts_a_new_one():
+  environment = make('breakout')
+  start = environment.reset().observation
+  play(environment, 30)
+  np.testing.assert_array_equal(environment.reset().observation, start)
+
+
+def test_minimal_and_full_action_sets():
+  assert make().action_spec().num_values == 5
+  settings = environments.Settings(full_action_set=True)
+  environment = make(settings=settings)
+  assert environment.action_spec().num_values == 18
+  environment.reset()
+  environment.step(17)
+
+
+@needs_roms
+@pytest.mark.parametrize(
+  ('game', 'num_actions'), [('breakout', 4), ('pong', 6), ('freeway', 3)]
+)
+def test_action_sets_of_games(game, num_actions):
+  assert make(game).action_spec().num_values == num_actions
+
+
+@pytest.mark.parametrize('action', [-1, 5])
+def test_other_actions_are_refused(action):
+  environment = make()
+  environment.reset()
+  with pytest.raises(ValueError, match=f'0 to 4, got {action}'):
+    environment.step(action)
+
+
+@needs_roms
+def test_every_game_has_its_rom():
+  for game in environments.ATARI_GAMES:
+    assert atari.find_rom(game).stem == game
+
+
+needs_bare_package = pytest.mark.skipif(
+  (pathlib.Path(ale_py.__file__).parent / 'roms' / 'pong.bin').exists(),
+  reason='ROMs stand inside the ale_py package',
+)
+
+
+@needs_bare_package
+def test_a_missing_rom_names_the_ways_to_get_it(monkeypatch, tmp_path):
+  monkeypatch.setenv('ALE_PY_ROM_DIR', str(tmp_path))
+  with pytest.raises(environments.MissingError) as error:
+    environments.make('atari_pong', seed=0)
+  message = str(error.value)
+  assert './impala roms --accept_license' in message
+  assert 'ALE_PY_ROM_DIR=DIR' in message
+  assert str(tmp_path / 'pong.bin') in message
+  assert '\n' not in message
+
+
+@needs_bare_package
+def test_another_dump_is_refused(monkeypatch, tmp_path):
+  (tmp_path / 'pong.bin').write_bytes(b'not the game')
+  monkeypatch.setenv('ALE_PY_ROM_DIR', str(tmp_path))
+  with pytest.raises(environments.MissingError, match='md5'):
+    environments.make('atari_pong', seed=0)
+
+
+def test_the_emulator_prints_nothing(capfd):
+  play(make(), 3)
+  assert capfd.readouterr() == ('', '')

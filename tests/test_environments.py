@@ -1,0 +1,107 @@
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import environments
+
+
+def test_the_names_are_catch_and_57_games():
+  assert len(environments.LEVEL_NAMES) == len(set(environments.LEVEL_NAMES))
+  assert len(environments.LEVEL_NAMES) == 58
+  assert environments.LEVEL_NAMES[0] == 'catch'
+  for game in ('pong', 'space_invaders', 'ms_pacman', 'up_n_down', 'zaxxon'):
+    environments.check_level(f'atari_{game}')
+
+
+@pytest.mark.parametrize(
+  ('level_name', 'nearest'),
+  [
+    ('atari_spaceinvaders', 'atari_space_invaders'),
+    ('pong', 'atari_pong'),
+    ('PongNoFrameskip-v4', 'atari_pong'),
+    ('cach', 'catch'),
+    ('x' * 30, "as 'atari_pong'"),
+  ],
+)
+def test_an_unknown_level_lists_the_nearest(level_name, nearest):
+  with pytest.raises(ValueError, match='level_name must be') as error:
+    environments.make(level_name, seed=0)
+  assert nearest in str(error.value)
+  assert repr(level_name) in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'rule'),
+  [
+    ('num_action_repeats', 0, 'at least 1'),
+    ('max_episode_frames', 0, 'at least 1'),
+    ('max_noops', -1, 'at least 0'),
+    ('repeat_action_probability', 1.0, 'below 1'),
+    ('repeat_action_probability', -0.1, 'at least 0'),
+  ],
+)
+def test_settings_out_of_range_are_refused(field, value, rule):
+  with pytest.raises(ValueError, match=f'{field} must be .*{rule}.*{value}'):
+    environments.Settings(**{field: value})
+
+
+def test_settings_say_what_they_mean():
+  for field in dataclasses.fields(environments.Settings):
+    assert field.metadata['help'].endswith('.')
+    assert 'unit' in field.metadata
+
+
+def test_frames_are_agent_steps_times_action_repeats():
+  settings = environments.Settings(num_action_repeats=3)
+  assert environments.action_repeats('atari_pong', settings) == 3
+  assert environments.action_repeats('catch', settings) == 1
+
+
+def test_spec_of_catch():
+  spec = environments.spec('catch')
+  assert spec.observations.shape == (10, 5)
+  assert spec.observations.dtype == np.uint8
+  assert spec.actions.num_values == 3
+
+
+def test_negative_seeds_are_refused():
+  with pytest.raises(ValueError, match='non-negative'):
+    environments.make('catch', seed=-1)
+
+
+def run_python(code):
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    text=True,
+    timeout=60,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+def test_catch_imports_no_simulator():
+  output = run_python(
+    'import sys, environments\n'
+    'environments.make("catch", seed=0).reset()\n'
+    'print({"ale_py", "cv2", "gym", "tensorflow"} & set(sys.modules))'
+  )
+  assert output == 'set()\n'
+
+
+def test_a_missing_package_says_how_to_get_it():
+  output = run_python(
+    'import sys, environments\n'
+    'sys.modules["ale_py"] = None\n'
+    'try:\n'
+    '  environments.make("atari_pong", seed=0)\n'
+    'except environments.MissingError as error:\n'
+    '  print(error)'
+  )
+  assert 'atari_pong needs' in output
+  assert 'ale_py' in output
+  assert 'pip install -r requirements.txt' in output
