@@ -153,6 +153,7 @@ class ImpalaNetwork(snt.Module):
     self, inputs: NetworkInput, core_state: CoreState
   ) -> tuple[NetworkOutput, CoreState]:
     """The same as `step` along the first dimension of `[T, B]`."""
+    inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
     rows = inputs.start_of_episode
     folded = tf.nest.map_structure(_fold, inputs)
     features = self._features(folded)

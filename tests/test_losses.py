@@ -1,0 +1,212 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from agents.impala import config as config_lib
+from agents.impala import losses
+
+T, B, A = 7, 5, 4
+CONFIG = config_lib.ImpalaConfig(
+  discounting=0.97, baseline_cost=0.5, entropy_cost=0.03
+)
+
+
+def log_softmax(logits):
+  shifted = logits - logits.max(-1, keepdims=True)
+  return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def take(log_probs, actions):
+  return np.take_along_axis(log_probs, actions[..., None], -1)[..., 0]
+
+
+def make_inputs(seed=0, executed_share=0.8):
+  """A batch whose importance weights lie on both sides of every clip."""
+  rng = np.random.default_rng(seed)
+  executed = rng.random((T, B)) < executed_share
+  discounts = np.where(rng.random((T, B)) < 0.2, 0.0, 1.0)
+  rewards = rng.normal(size=(T, B)) * 2
+  return {
+    'target_logits': rng.normal(size=(T, B, A)) * 1.3,
+    'behaviour_logits': rng.normal(size=(T, B, A)) * 1.3,
+    'values': rng.normal(size=(T, B)) * 3,
+    'bootstrap_value': rng.normal(size=B) * 3,
+    'actions': rng.integers(A, size=(T, B)).astype(np.int32),
+    'rewards': np.where(executed, rewards, 0.0),
+    'discounts': np.where(executed, discounts, 0.0),
+    'executed': executed,
+  }
+
+
+def as_tensors(inputs):
+  return {
+    name: tf.constant(value, tf.float32 if value.dtype == np.float64 else None)
+    for name, value in inputs.items()
+  }
+
+
+def slow_vtrace(rhos, discounts, rewards, values, bootstrap_value):
+  """Equation 1 of the paper as it is printed: a sum of products for each s."""
+  steps = len(rhos)
+  all_values = np.concatenate([values, bootstrap_value[None]])
+  clipped = np.minimum(rhos, 1.0)
+  vs = np.zeros_like(values)
+  for s in range(steps):
+    vs[s] = values[s]
+    for t in range(s, steps):
+      product = np.prod(discounts[s:t] * clipped[s:t], axis=0)
+      delta = clipped[t] * (
+        rewards[t] + discounts[t] * all_values[t + 1] - values[t]
+      )
+      vs[s] += product * delta
+  vs_next = np.concatenate([vs[1:], bootstrap_value[None]])
+  return vs, clipped * (rewards + discounts * vs_next - values)
+
+
+def slow_loss(config, inputs):
+  target = log_softmax(inputs['target_logits'])
+  behaviour = log_softmax(inputs['behaviour_logits'])
+  actions, executed = inputs['actions'], inputs['executed']
+  rhos = np.exp(take(target, actions) - take(behaviour, actions))
+  vs, advantages = slow_vtrace(
+    np.where(executed, rhos, 0.0),
+    inputs['discounts'] * config.discounting,
+    np.clip(inputs['rewards'], -1, 1),
+    inputs['values'],
+    inputs['bootstrap_value'],
+  )
+  policy_gradient = baseline = entropy = 0.0
+  for t in range(T):
+    for b in range(B):
+      policy_gradient -= take(target, actions)[t, b] * advantages[t, b]
+      baseline += 0.5 * (vs[t, b] - inputs['values'][t, b]) ** 2
+      if executed[t, b]:
+        entropy += np.sum(np.exp(target[t, b]) * target[t, b])
+  total = (
+    policy_gradient
+    + config.baseline_cost * baseline
+    + config.entropy_cost * entropy
+  )
+  return total, policy_gradient, baseline, entropy, rhos
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_every_term_equals_the_slow_oracle(seed):
+  inputs = make_inputs(seed)
+  terms = losses.impala_loss(CONFIG, **as_tensors(inputs))
+  total, policy_gradient, baseline, entropy, rhos = slow_loss(CONFIG, inputs)
+  assert rhos.min() < 0.1
+  assert rhos.max() > 8
+  np.testing.assert_allclose(terms.policy_gradient, policy_gradient, rtol=1e-4)
+  np.testing.assert_allclose(terms.baseline, baseline, rtol=1e-4)
+  np.testing.assert_allclose(terms.entropy, entropy, rtol=1e-4)
+  np.testing.assert_allclose(terms.total, total, rtol=1e-4)
+  executed = inputs['executed']
+  np.testing.assert_allclose(
+    terms.clipped_rho_share, np.mean(rhos[executed] > 1), rtol=1e-5
+  )
+
+
+def test_on_policy_targets_are_n_step_returns():
+  inputs = make_inputs(1, executed_share=1.0)
+  inputs['behaviour_logits'] = inputs['target_logits']
+  inputs['rewards'] = np.clip(inputs['rewards'], -1, 1)
+  target = np.copy(inputs['bootstrap_value'])
+  returns = np.zeros((T, B))
+  for t in reversed(range(T)):
+    target = (
+      inputs['rewards'][t]
+      + inputs['discounts'][t] * CONFIG.discounting * target
+    )
+    returns[t] = target
+  terms = losses.impala_loss(CONFIG, **as_tensors(inputs))
+  np.testing.assert_allclose(
+    terms.baseline, 0.5 * np.sum((returns - inputs['values']) ** 2), rtol=1e-4
+  )
+
+
+def test_a_truncated_episode_bootstraps_from_its_last_observation():
+  # One step of reward 1 before the truncation, whose last observation is worth
+  # 9 at a discount of 1: the step before it is worth 10, whatever comes after.
+  config = config_lib.ImpalaConfig(discounting=1.0)
+  logits = tf.zeros((3, 1, 2))
+  values = tf.Variable([[10.0], [9.0], [123.0]])
+  with tf.GradientTape() as tape:
+    terms = losses.impala_loss(
+      config,
+      target_logits=logits,
+      behaviour_logits=logits,
+      values=values,
+      bootstrap_value=tf.constant([77.0]),
+      actions=tf.zeros((3, 1), tf.int32),
+      rewards=tf.constant([[1.0], [0.0], [0.0]]),
+      discounts=tf.constant([[1.0], [0.0], [0.0]]),
+      executed=tf.constant([[True], [False], [True]]),
+    )
+  gradient = tape.gradient(terms.baseline, values).numpy()[:, 0]
+  np.testing.assert_allclose(gradient, [0.0, 0.0, 123.0], atol=1e-5)
+
+
+def test_a_row_that_was_not_executed_teaches_nothing():
+  inputs = as_tensors(make_inputs(2))
+  logits, values = (
+    tf.Variable(inputs['target_logits']),
+    tf.Variable(inputs['values']),
+  )
+  with tf.GradientTape() as tape:
+    terms = losses.impala_loss(
+      CONFIG, **{**inputs, 'target_logits': logits, 'values': values}
+    )
+  by_logits, by_values = tape.gradient(terms.total, [logits, values])
+  masked = ~inputs['executed'].numpy()
+  assert masked.any()
+  assert not by_logits.numpy()[masked].any()
+  assert not by_values.numpy()[masked].any()
+  assert by_logits.numpy()[~masked].any(axis=-1).all()
+  assert by_values.numpy()[~masked].all()
+
+
+def gradient_of(term, reward, value=0.0):
+  """Gradients of one on-policy step that ends an episode."""
+  logits, values = tf.Variable([[[0.5, -0.3]]]), tf.Variable([[value]])
+  with tf.GradientTape() as tape:
+    terms = losses.impala_loss(
+      CONFIG,
+      target_logits=logits,
+      behaviour_logits=tf.constant([[[0.5, -0.3]]]),
+      values=values,
+      bootstrap_value=tf.constant([5.0]),
+      actions=tf.constant([[1]]),
+      rewards=tf.constant([[reward]]),
+      discounts=tf.constant([[0.0]]),
+      executed=tf.constant([[True]]),
+    )
+  gradients = tape.gradient(getattr(terms, term), [logits, values])
+  return [None if g is None else g.numpy().ravel() for g in gradients]
+
+
+def test_gradient_signs():
+  by_logits, by_values = gradient_of('policy_gradient', reward=1.0)
+  assert by_logits[1] < 0 < by_logits[0]  # Descent makes the action likelier.
+  assert by_values is None  # The advantage is a constant.
+  by_logits, _ = gradient_of('policy_gradient', reward=-1.0)
+  assert by_logits[0] < 0 < by_logits[1]
+  by_logits, by_values = gradient_of('baseline', reward=1.0)
+  assert by_logits is None
+  np.testing.assert_allclose(by_values, [-1.0])  # 0.5 (1 - V)^2 at V = 0.
+  by_logits, by_values = gradient_of('entropy', reward=1.0)
+  assert by_logits[1] < 0 < by_logits[0]  # Descent flattens the policy.
+  assert by_values is None
+
+
+def test_rewards_are_clipped_by_the_formulas_of_the_reference():
+  rewards = np.array([-20.0, -1.5, -0.2, 0.0, 0.3, 2.0, 50.0], np.float32)
+  np.testing.assert_allclose(
+    losses.clip_rewards(rewards, 'abs_one'), np.clip(rewards, -1, 1)
+  )
+  squeezed = np.tanh(rewards / 5)
+  np.testing.assert_allclose(
+    losses.clip_rewards(rewards, 'soft_asymmetric'),
+    np.where(rewards < 0, 0.3 * squeezed, squeezed) * 5,
+    rtol=1e-6,
+  )

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from agents.impala import optimizers
+
+STEPS = 100
+
+
+def make_gradients(seed=0):
+  rng = np.random.default_rng(seed)
+  return [
+    [
+      (rng.normal(size=shape) * scale).astype(np.float32)
+      for shape, scale in (((3, 4), 2.0), ((5,), 0.01))
+    ]
+    for _ in range(STEPS)
+  ]
+
+
+@pytest.mark.parametrize('epsilon', [0.1, 0.01])
+@pytest.mark.parametrize('momentum', [0.0, 0.9])
+def test_steps_are_bit_for_bit_those_of_tensorflow_1(epsilon, momentum):
+  start = make_gradients(1)[0]
+  ours, theirs = (
+    [tf.Variable(value) for value in start],
+    [tf.Variable(value) for value in start],
+  )
+  optimizer = optimizers.RMSProp(ours, 0.99, momentum, epsilon)
+  reference = tf.compat.v1.train.RMSPropOptimizer(0.01, 0.99, momentum, epsilon)
+  for gradients in make_gradients():
+    optimizer.apply(
+      [tf.constant(g) for g in gradients], tf.constant(0.01, tf.float32)
+    )
+    reference.apply_gradients(
+      [(tf.constant(g), v) for g, v in zip(gradients, theirs, strict=True)]
+    )
+  for mine, other, first in zip(ours, theirs, start, strict=True):
+    np.testing.assert_array_equal(mine, other)
+    assert np.abs(mine - first).min() > 0
+
+
+@pytest.mark.parametrize('epsilon', [0.1, 0.01])
+def test_steps_follow_the_formula(epsilon):
+  start = make_gradients(1)[0]
+  variables = [tf.Variable(value) for value in start]
+  optimizer = optimizers.RMSProp(variables, 0.99, 0.0, epsilon)
+  expected = [value.astype(np.float64) for value in start]
+  mean_square = [np.ones_like(value) for value in expected]
+  for gradients in make_gradients():
+    optimizer.apply(
+      [tf.constant(g) for g in gradients], tf.constant(0.01, tf.float32)
+    )
+    for i, gradient in enumerate(gradients):
+      mean_square[i] = (
+        0.99 * mean_square[i] + 0.01 * gradient.astype(float) ** 2
+      )
+      expected[i] -= 0.01 * gradient / np.sqrt(mean_square[i] + epsilon)
+  for variable, value in zip(variables, expected, strict=True):
+    np.testing.assert_allclose(variable, value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('frames', 'expected'),
+  [(0, 6e-4), (50_000_000, 4.5e-4), (200_000_000, 0.0), (200_000_640, 0.0)],
+)
+def test_learning_rate_falls_linearly_to_zero(frames, expected):
+  rate = optimizers.linear_to_zero(
+    6e-4, tf.constant(frames, tf.int64), 200_000_000
+  )
+  assert rate.dtype == tf.float32
+  np.testing.assert_allclose(rate, expected, rtol=1e-6)
+
+
+def test_learning_rate_tells_neighbouring_steps_of_a_long_run_apart():
+  rates = [
+    float(optimizers.linear_to_zero(1.0, tf.constant(frames, tf.int64), 10**10))
+    for frames in (9_999_000_000, 9_999_012_800)
+  ]
+  np.testing.assert_allclose(rates, [1e-4, 0.9872e-4], rtol=1e-6)
