@@ -118,11 +118,7 @@ def check_level(level_name: str) -> None:
   """
   if level_name in LEVEL_NAMES:
     return
-  nearest = difflib.get_close_matches(
-    level_name, LEVEL_NAMES, cutoff=0.4
-  ) or difflib.get_close_matches(
-    _ATARI_PREFIX + level_name, LEVEL_NAMES, cutoff=0.4
-  )
+  nearest = difflib.get_close_matches(level_name, LEVEL_NAMES, cutoff=0.4)
   hint = f'nearest: {", ".join(nearest)}' if nearest else "as 'atari_pong'"
   raise ValueError(
     "level_name must be 'catch' or 'atari_' and one of the 57 games "

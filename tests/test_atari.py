@@ -246,6 +246,46 @@ def test_a_lost_life_ends_the_training_episode_and_the_game_goes_on():
   assert game_return > 0
 
 
+def find_cut_life(rng):
+  """Plays raw Breakout until a ball is lost before a step's last repeats.
+
+  Returns:
+    The actions, the picture of the frame in which the life was lost, and the
+    picture of the step if it were not cut there.
+  """
+  while True:
+    ale = ale_py.ALEInterface()
+    ale.setFloat('repeat_action_probability', 0.0)
+    ale.loadROM(atari.find_rom('breakout'))
+    raw_actions = ale.getMinimalActionSet()
+    actions, lives = [], [5]
+    while lives[-1] == 5:
+      actions.append(rng.integers(4))
+      screens, lives = [], []
+      for _ in range(4):
+        ale.act(raw_actions[actions[-1]])
+        screens.append(ale.getScreenGrayscale())
+        lives.append(ale.lives())
+    cut = lives.index(4)
+    uncut_picture = shrink(np.maximum(*screens[-2:]))
+    if cut < 2 and np.abs(shrink(screens[cut]) - uncut_picture).max() > 20:
+      return actions, shrink(screens[cut]), uncut_picture
+
+
+@needs_roms
+def test_a_step_is_cut_short_where_a_life_is_lost():
+  actions, picture, uncut_picture = find_cut_life(np.random.default_rng(0))
+  for evaluation, wanted in ((False, picture), (True, uncut_picture)):
+    environment = make('breakout', evaluation=evaluation)
+    environment.reset()
+    timesteps = [environment.step(action) for action in actions]
+    assert [timestep.last() for timestep in timesteps] == (
+      [False] * (len(actions) - 1) + [not evaluation]
+    )
+    newest = timesteps[-1].observation[..., -1]
+    assert np.abs(newest - wanted).max() <= 0.51
+
+
 @needs_roms
 def test_the_batch_returns_whole_games():
   environment = environments.make_batch('atari_breakout', seeds=[1, 2])
