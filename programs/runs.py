@@ -210,13 +210,18 @@ class RunDirectory:
       RunError: There is none, or it is damaged.
     """
     try:
-      return json.loads(self.config_file.read_text(encoding='utf-8'))
+      groups = json.loads(self.config_file.read_text(encoding='utf-8'))
     except FileNotFoundError:
       raise RunError(
         f'{self.path} is no run directory: it has no config.json'
       ) from None
     except ValueError as error:
       raise RunError(f'{self.config_file} is damaged: {error}') from None
+    if not isinstance(groups, dict) or not all(
+      isinstance(group, dict) for group in groups.values()
+    ):
+      raise RunError(f'{self.config_file} is damaged: not groups of fields')
+    return groups
 
   def write_config(self, configuration: Configuration) -> None:
     """Stores the configuration."""
@@ -276,7 +281,7 @@ def _git_revision() -> str:
   git = ('git', '-C', str(pathlib.Path(__file__).parent))
   try:
     return subprocess.run(
-      [*git, 'describe', '--always', '--dirty=+', '--abbrev=40'],
+      [*git, 'describe', '--always', '--exclude=*', '--dirty=+', '--abbrev=40'],
       capture_output=True,
       text=True,
       check=True,
