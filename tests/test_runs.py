@@ -1,0 +1,231 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import environments
+from agents.impala import config as config_lib
+from programs import runs
+
+ROOT = pathlib.Path(__file__).absolute().parent.parent
+
+
+@pytest.fixture
+def directory(tmp_path):
+  return runs.RunDirectory(tmp_path / 'run')
+
+
+def make_configuration(logdir=''):
+  return runs.Configuration(
+    run=runs.RunConfig(level_name='atari_pong', logdir=str(logdir)),
+    agent=config_lib.ImpalaConfig(learning_rate=1e-4, lstm=True),
+    environment=environments.Settings(max_noops=0),
+  )
+
+
+def test_a_configuration_survives_json(directory):
+  configuration = make_configuration(directory.path)
+  directory.write_config(configuration)
+  assert directory.is_run()
+  stored = directory.read_config()
+  assert stored == configuration.to_dict()
+  assert runs.Configuration.from_dict(stored) == configuration
+  assert runs.Configuration.from_dict(stored).directory == directory
+
+
+def test_fields_that_are_not_there_take_their_default():
+  configuration = runs.Configuration.from_dict({'agent': {'seed': 5}})
+  assert configuration.agent == config_lib.ImpalaConfig(seed=5)
+  assert configuration.run == runs.RunConfig()
+  assert configuration.environment == environments.Settings()
+
+
+def test_what_nobody_knows_or_breaks_its_rule_is_refused():
+  with pytest.raises(TypeError, match='num_learners'):
+    runs.Configuration.from_dict({'run': {'num_learners': 2}})
+  with pytest.raises(ValueError, match='seed must be at least 0, got -1'):
+    runs.Configuration.from_dict({'agent': {'seed': -1}})
+  with pytest.raises(ValueError, match='level_name must be'):
+    runs.Configuration.from_dict({'run': {'level_name': 'chess'}})
+
+
+@pytest.mark.parametrize(
+  ('level_name', 'repeats'), [('catch', 1), ('atari_pong', 3)]
+)
+def test_action_repeats_are_the_levels(level_name, repeats):
+  configuration = runs.Configuration.from_dict(
+    {
+      'run': {'level_name': level_name},
+      'environment': {'num_action_repeats': 3},
+    }
+  )
+  assert configuration.num_action_repeats == repeats
+
+
+def test_write_json_is_never_half(tmp_path):
+  path = tmp_path / 'new' / 'content.json'
+  contents = [{'value': digit * 100_000} for digit in 'ab']
+  runs.write_json(path, contents[0])
+  over = threading.Event()
+
+  def write():
+    while not over.is_set():
+      for content in contents:
+        runs.write_json(path, content)
+
+  writer = threading.Thread(target=write)
+  writer.start()
+  try:
+    for _ in range(300):
+      assert json.loads(path.read_text()) in contents
+  finally:
+    over.set()
+    writer.join()
+  assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+  path = tmp_path / 'content.json'
+  runs.write_json(path, 1)
+  with pytest.raises(TypeError):
+    runs.write_json(path, object())
+  assert json.loads(path.read_text()) == 1
+
+
+def test_facts_are_added_to_meta(directory):
+  assert directory.read_meta() == {}
+  directory.update_meta(seed=1, ended=None)
+  directory.update_meta(ended='now')
+  assert directory.read_meta() == {'seed': 1, 'ended': 'now'}
+  directory.meta_file.write_text('{"seed"')
+  assert directory.read_meta() == {}
+
+
+def test_a_directory_without_a_configuration_is_no_run(directory):
+  assert not directory.is_run()
+  with pytest.raises(runs.RunError, match=r'no run directory.*config\.json'):
+    directory.read_config()
+
+
+@pytest.mark.parametrize('text', ['', '{"run": {', '[1]', '{"run": 1}'])
+def test_a_damaged_configuration_is_named(directory, text):
+  directory.write_config(make_configuration())
+  directory.config_file.write_text(text)
+  with pytest.raises(runs.RunError) as caught:
+    directory.read_config()
+  assert f'{directory.config_file} is damaged' in str(caught.value)
+
+
+def test_a_second_process_is_refused(directory):
+  """Also a process that was not started from here."""
+  code = (
+    'import pathlib, sys\n'
+    'from programs import runs\n'
+    'directory = runs.RunDirectory(pathlib.Path(sys.argv[1]))\n'
+    'try:\n'
+    '  with directory.locked():\n'
+    '    print("locked")\n'
+    'except runs.RunError as error:\n'
+    '  print(error)\n'
+  )
+  command = [sys.executable, '-c', code, str(directory.path)]
+
+  def other():
+    return subprocess.run(
+      command, capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.strip()
+
+  with directory.locked():
+    said = other()
+    assert said.startswith(f'{directory.path} is in use by process ')
+    assert str(os.getpid()) in said
+    assert '--logdir' in said
+    with pytest.raises(runs.RunError), directory.locked():
+      pass  # Nor twice in one process.
+  assert other() == 'locked'
+
+
+def test_a_lock_is_let_go_of_when_the_run_fails(directory):
+  with pytest.raises(KeyError), directory.locked():
+    raise KeyError
+  with directory.locked():
+    pass
+
+
+def test_a_lock_dies_with_its_process(directory):
+  code = (
+    'import os, pathlib, sys\n'
+    'from programs import runs\n'
+    'with runs.RunDirectory(pathlib.Path(sys.argv[1])).locked():\n'
+    '  os.kill(os.getpid(), 9)\n'
+  )
+  killed = subprocess.run(
+    [sys.executable, '-c', code, str(directory.path)], cwd=ROOT, check=False
+  )
+  assert killed.returncode == -9
+  with directory.locked():
+    pass
+
+
+def test_set_aside_keeps_everything(directory):
+  directory.write_config(make_configuration())
+  directory.checkpoints.mkdir()
+  (directory.checkpoints / 'ckpt-1.index').write_bytes(b'\0' * 10)
+  (directory.path / '.hidden').touch()
+  before = sorted(
+    p.relative_to(directory.path) for p in directory.path.rglob('*')
+  )
+  first = directory.set_aside()
+  assert not directory.path.exists()
+  assert first.parent == directory.path.parent
+  assert first.name.startswith('run.before-')
+  assert sorted(p.relative_to(first) for p in first.rglob('*')) == before
+  directory.write_config(make_configuration())
+  second = directory.set_aside()
+  assert first.is_dir() and second.is_dir() and first != second
+
+
+def test_paths_are_distinct_and_below_the_run(directory):
+  paths = {
+    directory.config_file,
+    directory.meta_file,
+    directory.logs,
+    directory.metrics,
+    directory.tensorboard,
+    directory.checkpoints,
+    directory.evaluations,
+  }
+  assert len(paths) == 7
+  assert {path.parent for path in paths} == {directory.path}
+
+
+def test_describe_start():
+  facts = runs.describe_start(seed=7)
+  json.dumps(facts)
+  assert facts['seed'] == 7
+  assert facts['ended'] is None
+  assert facts['command_line'] == sys.orig_argv
+  assert facts['python'].startswith('3.10')
+  assert facts['versions']['dm-reverb'] == '0.7.0'
+  assert facts['started'][:2] == '20' and '+' in facts['started'][10:]
+  assert '' not in facts['versions'].values()
+
+
+def test_the_git_revision_is_the_projects(tmp_path, monkeypatch):
+  """Not that of a repository from which a command is started."""
+  monkeypatch.chdir(tmp_path)
+  revision = runs.describe_start(seed=1)['git_revision']
+  if not (ROOT / '.git').exists():
+    assert revision == ''  # As in an image.
+    return
+  head = subprocess.run(
+    ['git', '-C', str(ROOT), 'rev-parse', 'HEAD'],
+    capture_output=True,
+    text=True,
+    check=True,
+  ).stdout.strip()
+  assert revision.rstrip('+') == head
