@@ -1,0 +1,1 @@
+"""Measurements of the real program: one question a file, a table and JSON."""

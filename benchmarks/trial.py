@@ -1,0 +1,195 @@
+"""One training run that a benchmark starts, watches and ends."""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import platform
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import psutil
+
+from programs import flags, runs
+from programs.inspection import status
+from programs.launching import children, outcomes
+
+MEGABYTE = 1e6
+LAUNCHER = 'launcher'
+
+# Of `train`; what the user gives comes after them and wins. No level is to end,
+# and no evaluation to begin, while it is measured.
+TRAIN_FLAGS = (
+  '--level_name=atari_pong',
+  '--num_actors=2',
+  '--evaluation_period_frames=0',
+  '--total_environment_frames=1_000_000_000',
+)
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_START_SECONDS = 180  # TensorFlow in every process, on a slow and busy disk.
+_STOP_SECONDS = 30  # The program's own notice is 10 s.
+_POLL_SECONDS = 0.1
+
+
+class TrialError(Exception):
+  """The run did not start, or ended while it was watched."""
+
+
+class Trial:
+  """A running `programs.train`, by its run directory and its processes."""
+
+  def __init__(
+    self, directory: runs.RunDirectory, launcher: children.Child
+  ) -> None:
+    """Looks at a run that was just started.
+
+    Args:
+      directory: Of the run.
+      launcher: The process of `programs.train`.
+    """
+    self._directory = directory
+    self._launcher = launcher
+    self._metrics = status.MetricsTail(directory.metrics / 'learner.csv')
+    self._processes: dict[str, psutil.Process] = {}
+
+  @property
+  def configuration(self) -> runs.Configuration:
+    """What the run is made of."""
+    return runs.Configuration.from_dict(self._directory.read_config())
+
+  def wait_for_learning(self) -> None:
+    """Waits for the first row of metrics.
+
+    Raises:
+      TrialError: It did not come in time, or the run ended.
+    """
+    tell('starting the program')
+    deadline = time.monotonic() + _START_SECONDS
+    while not self.new_rows():
+      if time.monotonic() >= deadline:
+        raise TrialError(
+          f'no row of metrics within {_START_SECONDS} s; the run said:\n'
+          f'{self._launcher.tail(20)}'
+        )
+    nodes = self._directory.read_meta().get('processes', {})
+    self._processes = {
+      name: psutil.Process(pid)
+      for name, pid in {LAUNCHER: self._launcher.pid, **nodes}.items()
+    }
+
+  def new_rows(self) -> list[dict[str, float]]:
+    """The learner's rows of metrics since the last call; waits a moment.
+
+    Raises:
+      TrialError: The run has ended.
+    """
+    time.sleep(_POLL_SECONDS)
+    if self._launcher.poll():
+      assert self._launcher.returncode is not None
+      end = outcomes.describe_status(self._launcher.returncode)
+      raise TrialError(
+        f'the run ended ({end}) while it was to be measured; it said:\n'
+        f'{self._launcher.tail(40)}'
+      )
+    return self._metrics.read()
+
+  def processes(self) -> Mapping[str, psutil.Process]:
+    """'<group>/<index>' -> process, and the launcher; known when it learns."""
+    return self._processes
+
+  def facts(self) -> dict[str, Any]:
+    """What a result is worth nothing without: the run's size and machine."""
+    configuration = self.configuration
+    return {
+      'level_name': configuration.run.level_name,
+      'num_actors': configuration.run.num_actors,
+      'num_envs_per_actor': configuration.run.num_envs_per_actor,
+      'git_revision': self._directory.read_meta().get('git_revision', ''),
+      'cores': len(os.sched_getaffinity(0)),
+      'cpu_model': _cpu_model(),
+      'time': runs.now(),
+    }
+
+  def stop(self) -> None:
+    """Ends the run with SIGINT, as Ctrl-C does, and waits for its end."""
+    if self._launcher.poll():
+      return
+    tell('stopping the program')
+    os.kill(self._launcher.pid, signal.SIGINT)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while not self._launcher.poll():
+      if time.monotonic() >= deadline:
+        tell(f'it did not end within {_STOP_SECONDS} s and is killed')
+        self._launcher.kill()
+        deadline = float('inf')
+      time.sleep(_POLL_SECONDS)
+
+
+@contextlib.contextmanager
+def start(train_flags: Sequence[str]) -> Iterator[Trial]:
+  """Starts a run in a temporary directory; nothing of it is left afterwards.
+
+  Args:
+    train_flags: Further flags of `programs.train`.
+  """
+  signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
+  with tempfile.TemporaryDirectory(prefix='impala_benchmark_') as folder:
+    path = pathlib.Path(folder)
+    directory = runs.RunDirectory(path / 'run')
+    command = (sys.executable, '-m', 'programs.train', *TRAIN_FLAGS)
+    launcher = children.Child(
+      children.NodeCommand(
+        name=LAUNCHER,
+        group=LAUNCHER,
+        index=0,
+        argv=(*command, *train_flags, f'--logdir={directory.path}'),
+        env={**os.environ, 'PYTHONPATH': _import_path()},
+      ),
+      path,
+    )
+    trial = Trial(directory, launcher)
+    try:
+      yield trial
+    finally:
+      trial.stop()
+      launcher.close()
+
+
+def make_parser(module: str, description: str) -> argparse.ArgumentParser:
+  """A parser that leaves the flags it does not know to `programs.train`."""
+  return argparse.ArgumentParser(
+    prog=f'python -m {module}',
+    usage=f'python -m {module} [--FLAG=VALUE ...] [flags of train ...]',
+    description=description,
+    epilog='Flags of train are passed on (./impala train --help). Set already: '
+    f'{" ".join(TRAIN_FLAGS)}',
+    formatter_class=flags.HelpFormatter,
+    allow_abbrev=False,
+  )
+
+
+def role(name: str) -> str:
+  """The group of a process's name: 'actor' of 'actor/1'."""
+  return name.partition('/')[0]
+
+
+def tell(text: str) -> None:
+  """Progress, on the standard error."""
+  print(f'{time.strftime("%H:%M:%S")} {text}', file=sys.stderr, flush=True)
+
+
+def _import_path() -> str:
+  before = os.environ.get('PYTHONPATH')
+  return f'{_ROOT}:{before}' if before else str(_ROOT)
+
+
+def _cpu_model() -> str:
+  """As the kernel names it; the architecture where it names none."""
+  info = pathlib.Path('/proc/cpuinfo').read_text(encoding='utf-8')
+  name = info.partition('model name')[2].partition('\n')[0]
+  return name.strip('\t :') or platform.machine()
