@@ -44,8 +44,11 @@ class MetricsTail:
     whole = text[: text.rfind('\n') + 1]
     self._offset = max(self._offset, len(header)) + len(whole)
     rows = csv.reader(whole.splitlines())
+    # A crash leaves half a row, and the next start goes on behind it.
     return [
-      dict(zip(self._names, map(float, row), strict=True)) for row in rows
+      dict(zip(self._names, map(float, row), strict=True))
+      for row in rows
+      if len(row) == len(self._names)
     ]
 
 
