@@ -25,6 +25,7 @@ class Checkpoints:
       state: Name -> TensorFlow trackable, as `Learner.state`; may be a part of
         what was saved when it is only to be restored.
     """
+    self._directory = directory
     self._checkpoint = tf.train.Checkpoint(**state)
     self._manager = tf.train.CheckpointManager(
       self._checkpoint, str(directory), max_to_keep=_KEEP
@@ -43,7 +44,7 @@ class Checkpoints:
     Raises:
       ValueError: A checkpoint is not of this network, or all are damaged.
     """
-    paths = list(reversed(self._manager.checkpoints))
+    paths = self._newest_first()
     for path in paths:
       try:
         status = self._checkpoint.restore(path)
@@ -53,8 +54,19 @@ class Checkpoints:
         raise ValueError(
           f'{path} must be of the same network and actions: {error}'
         ) from error
-      except tf.errors.OpError as error:
-        logging.error('Checkpoint %s is damaged: %s', path, error.message)
+      # IndexError: a file is shorter than it should be.
+      except (tf.errors.OpError, IndexError) as error:
+        logging.error('Checkpoint %s is damaged: %s', path, error)
     if paths:
       raise ValueError(f'all of {paths} are damaged')
     return None
+
+  def _newest_first(self) -> list[str]:
+    """Paths of the checkpoints; found by number where nothing names them."""
+    if self._manager.checkpoints:
+      return list(reversed(self._manager.checkpoints))
+    numbered = {
+      int(path.stem.rpartition('-')[2]): path.with_suffix('')
+      for path in self._directory.glob('ckpt-*.index')
+    }
+    return [str(numbered[number]) for number in sorted(numbered, reverse=True)]
