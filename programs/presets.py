@@ -10,17 +10,17 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
   # Ours: the smallest task that shows learning, solved in about a minute.
   'catch': {
     'network': 'mlp',
-    'total_environment_frames': 1_000_000,
+    'total_environment_frames': 500_000,
     'batch_size': 32,
     'unroll_length': 20,
     'queue_capacity': 32,
-    'entropy_cost': 0.01,
-    'learning_rate': 0.002,
-    'epsilon': 0.01,
+    'entropy_cost': 0.003,
+    'learning_rate': 0.01,
+    'epsilon': 0.1,
     'max_gradient_norm': 40.0,
     'num_actors': 2,
     'num_envs_per_actor': 16,
-    'evaluation_period_frames': 250_000,
+    'evaluation_period_frames': 100_000,
     'test_num_episodes': 100,
   },
   # Table G.1 of the IMPALA paper (arXiv 1802.01561v3) and section 5.3.2 for the

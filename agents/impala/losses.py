@@ -88,13 +88,13 @@ def impala_loss(
       behaviour_logits, actions
     )
   )
-  log_rhos = tf.where(executed, tf.stop_gradient(log_rhos), -float('inf'))
+  log_rhos = tf.where(executed, log_rhos, -float('inf'))
   vtrace = trfl.vtrace_from_importance_weights(
     log_rhos=log_rhos,
     discounts=discounts * config.discounting,
     rewards=clip_rewards(rewards, config.reward_clipping),
-    values=tf.stop_gradient(values),
-    bootstrap_value=tf.stop_gradient(bootstrap_value),
+    values=values,
+    bootstrap_value=bootstrap_value,
   )
   policy_gradient = -tf.reduce_sum(target_log_probs * vtrace.pg_advantages)
   baseline = 0.5 * tf.reduce_sum(tf.square(vtrace.vs - values))

@@ -1,0 +1,319 @@
+"""An event tape through the real actor, writer, queue and dataset."""
+
+import itertools
+import threading
+import time
+
+import dm_env
+import numpy as np
+import pytest
+import reverb
+import tensorflow as tf
+from dm_env import specs
+
+import environments
+from agents.impala import acting, networks
+from agents.impala import config as config_lib
+from agents.impala import unrolls as unrolls_lib
+from environments import batch
+
+T, N, A = 4, 2, 3
+OBSERVATION = specs.Array((2,), np.float32)
+CONFIG = config_lib.ImpalaConfig(
+  network='mlp', lstm=True, unroll_length=T, queue_capacity=64
+)
+
+
+class Tape(dm_env.Environment):
+  """Episodes of known lengths; rewards and observations count the steps.
+
+  Odd episodes are truncated, even ones terminate.
+  """
+
+  def __init__(self, number, lengths):
+    self._number, self._lengths = number, lengths
+    self._clock, self._episode, self._left = 0, -1, 0
+    self.actions = []
+
+  def observation_spec(self):
+    return OBSERVATION
+
+  def action_spec(self):
+    return specs.DiscreteArray(A, dtype=np.int32)
+
+  def _observe(self):
+    self._clock += 1
+    return np.array([self._number, self._clock], np.float32)
+
+  def reset(self):
+    self._episode += 1
+    self._left = self._lengths[self._episode % len(self._lengths)]
+    return dm_env.restart(self._observe())
+
+  def step(self, action):
+    self.actions.append(int(action))
+    self._left -= 1
+    observation = self._observe()
+    reward = float(observation[1])
+    if self._left:
+      return dm_env.transition(reward, observation)
+    if self._episode % 2:
+      return dm_env.truncation(reward, observation)
+    return dm_env.termination(reward, observation)
+
+
+class Source:
+  """Serves a network's variables; each fetch is a learner step later."""
+
+  def __init__(self, network):
+    self._network = network
+    self.step = 0
+    self.history = {}
+
+  def get_variables(self, names):
+    assert names == ['policy']
+    self.step += 1
+    for variable in self._network.trainable_variables:
+      variable.assign(variable * 1.1)
+    variables = [v.numpy() for v in self._network.variables]
+    self.history[self.step] = variables
+    return [[*variables, np.int64(self.step)]]
+
+
+class Rig:
+  """A queue with an actor's ends connected."""
+
+  def __init__(self, config=CONFIG, capacity=64):
+    self.stop = threading.Event()
+    self.network = networks.make_network(config, OBSERVATION, A)
+    self.signature = unrolls_lib.make_signature(
+      config, OBSERVATION, A, self.network.initial_state(1)
+    )
+    self.server = reverb.Server(
+      [unrolls_lib.make_queue(capacity, self.signature)], port=None
+    )
+    self.address = f'localhost:{self.server.port}'
+    self.client = reverb.Client(self.address)
+
+  def size(self):
+    return self.client.server_info()['queue'].current_size
+
+  def close(self):
+    self.stop.set()
+    self.server.stop()
+
+
+@pytest.fixture
+def rig():
+  made = Rig()
+  yield made
+  made.close()
+
+
+def play(rig, num_unrolls):
+  """Drives the actor over the tapes; returns its unrolls in the order sent."""
+  tapes = [Tape(0, [3, 5, 1]), Tape(1, [2])]
+  source = Source(networks.make_network(CONFIG, OBSERVATION, A))
+  actor = acting.Actor(
+    rig.network,
+    rig.signature,
+    N,
+    source,
+    unrolls_lib.UnrollWriter(rig.client, rig.stop),
+  )
+  environment = batch.EnvironmentBatch(tapes)
+  timestep = environment.reset()
+  actor.observe_first(timestep)
+  for _ in range(num_unrolls * T):
+    action = actor.select_action(timestep.observation)
+    timestep = environment.step(action)
+    actor.observe(action, timestep)
+  reader = iter(unrolls_lib.make_dataset(rig.address, rig.signature, N))
+  return tapes, source, [next(reader) for _ in range(num_unrolls)]
+
+
+def test_event_tape(rig):
+  tapes, _source, batches = play(rig, 6)
+  rows = {}
+  for name in ('action', 'reward', 'discount', 'episode_return'):
+    rows[name] = np.concatenate([getattr(b, name) for b in batches])
+  start = np.concatenate(
+    [batches[0].inputs.start_of_episode[:1]]
+    + [b.inputs.start_of_episode[1:] for b in batches]
+  )
+  observation = np.concatenate(
+    [batches[0].inputs.observation[:1]]
+    + [b.inputs.observation[1:] for b in batches]
+  )
+  steps = np.concatenate([b.episode_steps for b in batches])
+
+  # Every observation of each environment once, in order: nothing is skipped,
+  # padded or repeated, whatever the length of an episode.
+  for n in range(N):
+    np.testing.assert_array_equal(observation[:, n, 0], n)
+    np.testing.assert_array_equal(observation[:, n, 1], range(1, 6 * T + 2))
+
+  # Environment 0 by hand: episodes of 3, 5 and 1 steps are 4, 6 and 2 rows.
+  expected_start = [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1]
+  np.testing.assert_array_equal(start[:13, 0], expected_start)
+  np.testing.assert_array_equal(
+    rows['reward'][:12, 0], [2, 3, 4, 0, 6, 7, 8, 9, 10, 0, 12, 0]
+  )
+  # The first ends in a termination, the second in a truncation.
+  np.testing.assert_array_equal(
+    rows['discount'][:12, 0], [1, 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0]
+  )
+  ended = ~np.isnan(rows['episode_return'][:12, 0])
+  np.testing.assert_array_equal(np.flatnonzero(ended), [3, 9, 11])
+  np.testing.assert_array_equal(
+    rows['episode_return'][:12, 0][ended], [9, 40, 12]
+  )
+  np.testing.assert_array_equal(steps[:12, 0][ended], [3, 5, 1])
+  assert not steps[:12, 0][~ended].any()
+
+  # Actions of executed rows are those the environment got; the others are
+  # known by the start in the row after them.
+  executed = np.concatenate([b.executed for b in batches])
+  np.testing.assert_array_equal(executed, ~start[1:])
+  for n, tape in enumerate(tapes):
+    np.testing.assert_array_equal(
+      rows['action'][executed[:, n], n], tape.actions
+    )
+
+
+def test_unrolls_overlap_by_one_row_and_carry_what_the_network_saw(rig):
+  _, _, batches = play(rig, 5)
+  for before, after in itertools.pairwise(batches):
+    for old, new in zip(before.inputs, after.inputs, strict=True):
+      np.testing.assert_array_equal(old[-1], new[0])
+  for b in batches:
+    start = b.inputs.start_of_episode.numpy()[1:]
+    np.testing.assert_array_equal(
+      b.inputs.last_action[1:], np.where(start, 0, b.action)
+    )
+    np.testing.assert_array_equal(
+      b.inputs.last_reward[1:], np.where(start, 0, b.reward)
+    )
+
+
+def test_behaviour_logits_are_those_of_the_variables_that_the_step_names(rig):
+  _, source, batches = play(rig, 4)
+  network = networks.make_network(CONFIG, OBSERVATION, A)
+  for number, b in enumerate(batches):
+    # One fetch before the first unroll, and one after each.
+    np.testing.assert_array_equal(b.learner_step, number + 1)
+    for variable, value in zip(
+      network.variables, source.history[number + 1], strict=True
+    ):
+      variable.assign(value)
+    output, _ = network.unroll(b.inputs, b.core_state)
+    np.testing.assert_allclose(
+      output.logits[:-1], b.behaviour_logits, atol=1e-5
+    )
+  assert np.abs(batches[1].core_state.hidden).max() > 1e-3
+
+
+def test_actions_are_sampled_from_the_logits():
+  network = networks.make_network(CONFIG, OBSERVATION, A)
+  inputs = networks.NetworkInput(
+    observation=np.ones((20_000, 2), np.float32),
+    last_action=np.zeros(20_000, np.int32),
+    last_reward=np.zeros(20_000, np.float32),
+    start_of_episode=np.ones(20_000, bool),
+  )
+  state = network.initial_state(20_000)
+  step = acting.Policy(network)(inputs, state)
+  share = np.bincount(step.action, minlength=A) / 20_000
+  np.testing.assert_allclose(share, tf.nn.softmax(step.logits[0]), atol=0.02)
+  greedy = acting.Policy(network, greedy=True)(inputs, state)
+  np.testing.assert_array_equal(greedy.action, np.argmax(greedy.logits, -1))
+
+
+def test_a_writer_waits_while_the_queue_is_full_and_ends_with_the_program():
+  rig = Rig(capacity=2)
+  try:
+    writer = unrolls_lib.UnrollWriter(rig.client, rig.stop)
+    empty = unrolls_lib.empty_unrolls(1, rig.signature)
+    unroll = tf.nest.map_structure(lambda column: column[0], empty)
+    written = []
+
+    def write():
+      for _ in range(10):
+        writer.write([unroll])
+        written.append(1)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while len(written) < 3 and time.monotonic() < deadline:
+      time.sleep(0.05)
+    time.sleep(0.5)
+    # Two in the queue, one in flight; the fourth write has not returned.
+    assert (len(written), rig.size()) == (3, 2)
+    rig.stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
+  finally:
+    rig.close()
+
+
+def test_a_reader_waits_for_a_batch_and_ends_with_the_program(rig):
+  dataset = unrolls_lib.make_dataset(rig.address, rig.signature, 2)
+  reader = unrolls_lib.UnrollReader(dataset, rig.stop)
+  got = []
+  thread = threading.Thread(target=lambda: got.extend(reader))
+  thread.start()
+  play_one = unrolls_lib.UnrollWriter(rig.client, rig.stop)
+  empty = unrolls_lib.empty_unrolls(3, rig.signature)
+  play_one.write(
+    tf.nest.map_structure(lambda column, i=i: column[i], empty)
+    for i in range(3)
+  )
+  deadline = time.monotonic() + 20
+  while not got and time.monotonic() < deadline:
+    time.sleep(0.05)
+  assert len(got) == 1  # The third unroll waits for a fourth.
+  rig.stop.set()
+  thread.join(5)
+  assert not thread.is_alive()
+
+
+def test_an_error_while_reading_reaches_the_learner():
+  def fail():
+    yield tf.constant(1)
+    raise OSError('the disk is gone')
+
+  dataset = tf.data.Dataset.from_generator(
+    fail, output_signature=tf.TensorSpec((), tf.int32)
+  )
+  reader = unrolls_lib.UnrollReader(dataset, threading.Event())
+  assert int(next(reader)) == 1
+  with pytest.raises(tf.errors.OpError, match='the disk is gone'):
+    next(reader)
+
+
+def test_an_evaluation_actor_passes_on_what_an_actor_passes_on():
+  config = config_lib.ImpalaConfig(network='mlp', lstm=True)
+  spec = environments.spec('catch')
+  network = networks.make_network(config, spec.observations, 3)
+  player = acting.EvaluationActor(network, greedy=True)
+  environment = environments.make('catch', 3, evaluation=True)
+  timestep = environment.reset()
+  player.observe_first(timestep)
+  state = network.initial_state(1)
+  last_action, last_reward, start = 0, 0.0, True
+  while not timestep.last():
+    action = player.select_action(timestep.observation)
+    output, state = network.step(
+      networks.NetworkInput(
+        observation=timestep.observation[None],
+        last_action=np.array([last_action], np.int32),
+        last_reward=np.array([last_reward], np.float32),
+        start_of_episode=np.array([start]),
+      ),
+      state,
+    )
+    assert action == np.argmax(output.logits[0])
+    timestep = environment.step(action)
+    player.observe(action, timestep)
+    last_action, last_reward, start = action, timestep.reward, False

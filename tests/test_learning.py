@@ -1,0 +1,273 @@
+import dataclasses
+import itertools
+import math
+import threading
+
+import numpy as np
+import pytest
+import reverb
+import tensorflow as tf
+
+import environments
+from agents.impala import acting, learning, networks
+from agents.impala import config as config_lib
+from agents.impala import unrolls as unrolls_lib
+from programs import checkpoints, evaluation, flags
+
+CONFIG = config_lib.ImpalaConfig(
+  network='mlp',
+  lstm=True,
+  unroll_length=5,
+  batch_size=3,
+  total_environment_frames=10_000,
+  learning_rate=0.01,
+  epsilon=0.01,
+  max_gradient_norm=0.5,
+)
+SPEC = environments.spec('catch')
+REPEATS = 4
+
+
+class Rows:
+  """Keeps the rows that are logged."""
+
+  def __init__(self):
+    self.rows = []
+
+  def write(self, data):
+    self.rows.append(data)
+
+  def close(self):
+    pass
+
+
+def make_batch(seed, config=CONFIG):
+  """A batch of random rows; the second row of column 0 was never executed."""
+  rng = np.random.default_rng(seed)
+  t, b, a = config.unroll_length, config.batch_size, 3
+  start = np.zeros((t + 1, b), bool)
+  start[2, 0] = True
+  returns = np.full((t, b), np.nan, np.float32)
+  returns[1, 0] = 7.5
+  steps = np.where(np.isnan(returns), 0, 30).astype(np.int32)
+  batch = unrolls_lib.Unroll(
+    inputs=networks.NetworkInput(
+      observation=rng.integers(2, size=(t + 1, b, 10, 5)).astype(np.uint8),
+      last_action=rng.integers(a, size=(t + 1, b)).astype(np.int32),
+      last_reward=rng.normal(size=(t + 1, b)).astype(np.float32),
+      start_of_episode=start,
+    ),
+    action=rng.integers(a, size=(t, b)).astype(np.int32),
+    reward=rng.normal(size=(t, b)).astype(np.float32),
+    discount=np.ones((t, b), np.float32),
+    behaviour_logits=rng.normal(size=(t, b, a)).astype(np.float32),
+    episode_return=returns,
+    episode_steps=steps,
+    learner_step=np.array([0, 1, 1], np.int64),
+    core_state=tuple(
+      rng.normal(size=(b, networks.LSTM_SIZE)).astype(np.float32)
+      for _ in range(2)
+    ),
+  )
+  return tf.nest.map_structure(tf.constant, batch)
+
+
+def make_learner(batches, config=CONFIG, logger=None, period=math.inf):
+  tf.random.set_seed(3)
+  network = networks.make_network(config, SPEC.observations, 3)
+  state = network.initial_state(1)
+  batches = (
+    batch._replace(core_state=type(state)(*batch.core_state))
+    for batch in batches
+  )
+  return learning.Learner(
+    config, network, batches, REPEATS, logger or Rows(), period, lambda: 2
+  )
+
+
+def everything(learner):
+  """All that a checkpoint has to hold, as arrays."""
+  state = learner.state
+  return [
+    np.array(v)
+    for name in ('network', 'optimizer', 'counts')
+    for v in state[name].variables
+  ]
+
+
+def test_a_restored_learner_continues_bit_for_bit(tmp_path):
+  batches = [make_batch(seed) for seed in range(6)]
+  learner = make_learner(batches)
+  for _ in range(3):
+    learner.step()
+  checkpoints.Checkpoints(tmp_path, learner.state).save()
+  middle = everything(learner)
+  for _ in range(3):
+    learner.step()
+
+  again = make_learner(batches[3:])
+  assert checkpoints.Checkpoints(tmp_path, again.state).restore()
+  for kept, restored in zip(middle, everything(again), strict=True):
+    np.testing.assert_array_equal(kept, restored)
+  for _ in range(3):
+    again.step()
+  final = everything(learner)
+  for expected, continued in zip(final, everything(again), strict=True):
+    np.testing.assert_array_equal(expected, continued)
+  # The network, twice since the optimiser knows it, mean squares and momenta,
+  # and four counts; all of them moved.
+  network = learner.state['network'].variables
+  assert len(final) == 4 * len(network) + 4
+  assert all(
+    (a != b).any() for a, b in zip(middle, final, strict=True) if b.any()
+  )
+
+
+def test_counts(tmp_path):
+  learner = make_learner([make_batch(0), make_batch(1)])
+  learner.step()
+  learner.step()
+  counts = learner.state['counts']
+  assert int(counts.frames) == learner.frames == 2 * 3 * 5 * REPEATS
+  assert int(counts.executed_frames) == 2 * (3 * 5 - 1) * REPEATS
+  assert int(counts.learner_steps) == 2
+  assert int(counts.episodes) == 2
+
+
+def test_the_learning_rate_follows_the_frames():
+  rows = Rows()
+  learner = make_learner(
+    [make_batch(s) for s in range(3)], logger=rows, period=0
+  )
+  for _ in range(3):
+    learner.step()
+  frames = np.array([0, 60, 120])
+  np.testing.assert_allclose(
+    [row['learning_rate'] for row in rows.rows],
+    0.01 * (1 - frames / 10_000),
+    rtol=1e-6,
+  )
+
+
+def test_a_row_of_figures():
+  rows = Rows()
+  learner = make_learner([make_batch(s) for s in range(3)], logger=rows)
+  for _ in range(3):
+    learner.step()
+  assert not rows.rows
+  learner.close()
+  (row,) = rows.rows
+  assert row['frames'] == 180
+  assert row['learner_steps'] == 3
+  assert row['episode_return'] == 7.5
+  assert row['episode_steps'] == 30
+  assert row['queue_size'] == 2
+  # Batches of steps 0, 1, 1 learned at learner steps 0, 1 and 2.
+  assert row['policy_lag_min'] == -1
+  assert row['policy_lag_max'] == 2
+  np.testing.assert_allclose(row['policy_lag_mean'], 1 - 2 / 3, rtol=1e-6)
+  assert 0 < row['entropy'] <= math.log(3) + 1e-6
+  assert 0 <= row['learner_wait_share'] <= 1
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+  tight = dataclasses.replace(CONFIG, max_gradient_norm=1e-6, epsilon=1.0)
+  rows = Rows()
+  learner = make_learner([make_batch(0)], tight, rows, period=0)
+  before = everything(learner)
+  learner.step()
+  assert rows.rows[0]['gradient_norm'] > 1
+  moved = math.sqrt(
+    sum(
+      float(np.sum((a - b) ** 2))
+      for a, b in zip(before, learner.state['network'].variables, strict=False)
+    )
+  )
+  # A step of the learning rate times a gradient of norm 1e-6, over a root
+  # between 1 (mean square 0) and sqrt(2) (mean square 1).
+  assert 0 < moved <= 0.01 * 1e-6 * 1.01
+
+
+def test_served_variables_are_a_copy_between_two_steps():
+  learner = make_learner([make_batch(0)])
+  (policy, frames) = learner.get_variables(['policy', 'frames'])
+  kept = [np.copy(part) for part in policy]
+  learner.step()
+  for part, copy in zip(policy, kept, strict=True):
+    np.testing.assert_array_equal(part, copy)
+  assert (int(policy[-1]), int(frames[0])) == (0, 0)
+  newer, frames = learner.get_variables(['policy', 'frames'])
+  assert (int(newer[-1]), int(frames[0])) == (1, 60)
+  for variable, part in zip(
+    learner.state['network'].variables, newer, strict=False
+  ):
+    np.testing.assert_array_equal(variable, part)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run():
+  batch = make_batch(0)
+  reward = batch.reward.numpy()
+  reward[0, 0] = np.nan
+  learner = make_learner([batch._replace(reward=tf.constant(reward))])
+  with pytest.raises(FloatingPointError, match='loss must be finite, got nan'):
+    learner.step()
+
+
+def test_catch_is_learned():
+  """Actor, queue and learner in one process, within a fixed budget."""
+  configuration = flags.resolve(
+    {'level_name': 'catch', 'total_environment_frames': 200_000}
+  )
+  config, stop = configuration.agent, threading.Event()
+  tf.random.set_seed(config.seed)
+  ours, theirs = (
+    networks.make_network(config, SPEC.observations, 3) for _ in range(2)
+  )
+  signature = unrolls_lib.make_signature(config, SPEC.observations, 3, ())
+  server = reverb.Server(
+    [unrolls_lib.make_queue(config.queue_capacity, signature)], port=None
+  )
+  address = f'localhost:{server.port}'
+  reader = unrolls_lib.UnrollReader(
+    unrolls_lib.make_dataset(address, signature, config.batch_size), stop
+  )
+  learner = learning.Learner(
+    config, ours, reader, 1, Rows(), math.inf, lambda: 0
+  )
+  num_environments = 32
+  actor = acting.Actor(
+    theirs,
+    signature,
+    num_environments,
+    learner,
+    unrolls_lib.UnrollWriter(reverb.Client(address), stop),
+  )
+  thread = threading.Thread(
+    target=acting.run_environments,
+    args=(
+      actor,
+      environments.make_batch('catch', list(range(num_environments))),
+      stop,
+    ),
+  )
+  thread.start()
+  try:
+    for _ in itertools.takewhile(
+      lambda _: learner.frames < config.total_environment_frames,
+      itertools.count(),
+    ):
+      learner.step()
+  finally:
+    stop.set()
+    thread.join(10)
+    server.stop()
+  result = evaluation.play(
+    configuration,
+    'catch',
+    ours,
+    num_episodes=100,
+    seed=1,
+    greedy=False,
+    stop=threading.Event(),
+  )
+  assert np.mean(result.returns) >= 0.9
