@@ -43,7 +43,7 @@ class Reading(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Measures and prints; returns the exit status."""
-  parser = _make_parser()
+  parser = make_parser()
   given, train_flags = parser.parse_known_args(arguments)
   fitted_seconds = 60 * (given.minutes - given.settle_minutes)
   if not 0 < 2 * given.period_seconds <= fitted_seconds:
@@ -60,26 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
   except KeyboardInterrupt:
     return 130
-  processes = {
-    name: summarize(each, given.settle_minutes)
-    for name, each in readings.items()
-  }
-  complaints = find_complaints(
-    processes, given.max_slope_mb_per_minute, given.max_actor_mb
-  )
   result = {
     'benchmark': 'memory',
     **facts,
-    'minutes': given.minutes,
-    'settle_minutes': given.settle_minutes,
-    'processes': processes,
-    'complaints': complaints,
+    **judge(readings, given),
   }
-  _print(result)
-  return 1 if complaints else 0
+  show(result)
+  return 1 if result['complaints'] else 0
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+  """The flags of this benchmark."""
   parser = trial.make_parser('benchmarks.memory', _DESCRIPTION)
   for name, default, meaning in (
     ('minutes', 10.0, 'learning that is watched [minutes'),
@@ -135,6 +126,24 @@ def watch(
   return readings
 
 
+def judge(
+  readings: Mapping[str, Sequence[Reading]], given: argparse.Namespace
+) -> dict[str, Any]:
+  """Each process's figures, and what is over the limits that were given."""
+  processes = {
+    name: summarize(each, given.settle_minutes)
+    for name, each in readings.items()
+  }
+  return {
+    'minutes': given.minutes,
+    'settle_minutes': given.settle_minutes,
+    'processes': processes,
+    'complaints': find_complaints(
+      processes, given.max_slope_mb_per_minute, given.max_actor_mb
+    ),
+  }
+
+
 def summarize(
   readings: Sequence[Reading], settle_minutes: float
 ) -> dict[str, float]:
@@ -179,7 +188,7 @@ def find_complaints(
   return complaints
 
 
-def _print(result: Mapping[str, Any]) -> None:
+def show(result: Mapping[str, Any]) -> None:
   """The table for people, then the line for programs."""
   console = rich.console.Console(highlight=False, soft_wrap=True)
   table = rich.table.Table(

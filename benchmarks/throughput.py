@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
   except KeyboardInterrupt:
     return 130
-  _print(result)
+  show(result)
   return 0
 
 
@@ -109,13 +109,13 @@ def measure(
     name: process.memory_info().rss / trial.MEGABYTE
     for name, process in run.processes().items()
   }
-  configuration = run.configuration
+  repeats = run.configuration.num_action_repeats
   return {
     'benchmark': 'throughput',
     **run.facts(),
-    **_rates(samples, configuration.num_action_repeats),
-    **_learner(samples, configuration.agent.queue_capacity),
-    'roles': _roles(samples, rss, configuration.num_action_repeats),
+    **_rates(samples, repeats),
+    **_learner(samples, run.configuration.agent.queue_capacity),
+    'roles': _roles(samples, rss, repeats),
   }
 
 
@@ -154,10 +154,12 @@ def _learner(
   seconds = np.diff([row['time'] for row in rows])
   steps = np.diff([row['learner_steps'] for row in rows])
   rows = rows[1:]
-  waited = _mean([row['learner_wait_share'] for row in rows], seconds)
+  waited = float(
+    np.average([row['learner_wait_share'] for row in rows], weights=seconds)
+  )
   queue = _mean([row['queue_size'] for row in rows], seconds)
   return {
-    'learner_busy_share': None if waited is None else 1 - waited,
+    'learner_busy_share': 1 - waited,
     'learner_wait_share': waited,
     'queue_fill_share': None if queue is None else queue / queue_capacity,
     'policy_lag_min': min(row['policy_lag_min'] for row in rows),
@@ -194,7 +196,7 @@ def _roles(
   return result
 
 
-def _print(result: Mapping[str, Any]) -> None:
+def show(result: Mapping[str, Any]) -> None:
   """The tables for people, then the line for programs."""
   console = rich.console.Console(highlight=False, soft_wrap=True)
   console.print(_figures_table(result))

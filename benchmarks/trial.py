@@ -31,7 +31,7 @@ TRAIN_FLAGS = (
 )
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_START_SECONDS = 180  # TensorFlow in every process, on a slow and busy disk.
+_START_SECONDS = 300  # TensorFlow in every process, on a slow and busy disk.
 _STOP_SECONDS = 30  # The program's own notice is 10 s.
 _POLL_SECONDS = 0.1
 
@@ -137,7 +137,9 @@ def start(train_flags: Sequence[str]) -> Iterator[Trial]:
   Args:
     train_flags: Further flags of `programs.train`.
   """
-  signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
+  before = signal.signal(
+    signal.SIGTERM, lambda signum, _: sys.exit(128 + signum)
+  )
   with tempfile.TemporaryDirectory(prefix='impala_benchmark_') as folder:
     path = pathlib.Path(folder)
     directory = runs.RunDirectory(path / 'run')
@@ -158,6 +160,7 @@ def start(train_flags: Sequence[str]) -> Iterator[Trial]:
     finally:
       trial.stop()
       launcher.close()
+      signal.signal(signal.SIGTERM, before)
 
 
 def make_parser(module: str, description: str) -> argparse.ArgumentParser:

@@ -1,0 +1,137 @@
+"""The benchmarks, on real runs of Catch, and what they compute."""
+
+import json
+import math
+import os
+import signal
+import tempfile
+
+import numpy as np
+import psutil
+import pytest
+
+from benchmarks import memory, throughput, trial
+
+_PROCESSES = ['launcher', 'queue/0', 'learner/0', 'actor/0', 'evaluator/0']
+_CATCH = ('--level_name=catch', '--num_actors=1', '--log_period_seconds=0.5')
+# Least to most that Python with TensorFlow may take, in MB.
+_SIZES = (50, 5000)
+
+
+@pytest.fixture(scope='module')
+def measured(tmp_path_factory):
+  """What both benchmarks saw of one run, of which nothing is left."""
+  folder = tmp_path_factory.mktemp('benchmarks')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(tempfile, 'tempdir', str(folder))
+    with trial.start(_CATCH) as run:
+      result = throughput.measure(run, warmup_seconds=0.5, window_seconds=2)
+      readings = memory.watch(run, minutes=0.04, period_seconds=0.5)
+      pids = [process.pid for process in run.processes().values()]
+  assert not any(psutil.pid_exists(pid) for pid in pids)
+  assert os.listdir(folder) == []
+  return result, readings
+
+
+def test_throughput_is_that_of_the_metrics(measured):
+  result, _ = measured
+  assert result['level_name'] == 'catch'
+  assert result['window_seconds'] >= 2
+  rate = result['agent_steps_per_second']
+  assert rate == result['frames_per_second'] > 100  # Catch repeats no action.
+  # A learner step of the preset takes 32 unrolls of 20 rows.
+  assert rate == pytest.approx(640 * result['learner_steps_per_second'])
+  assert result['learner_busy_share'] + result[
+    'learner_wait_share'
+  ] == pytest.approx(1)
+  assert 0 <= result['queue_fill_share'] <= 1
+  lags = [result[f'policy_lag_{name}'] for name in ('min', 'mean', 'max')]
+  assert lags == sorted(lags)
+
+
+def test_throughput_tells_where_cpu_time_goes(measured):
+  result, _ = measured
+  roles = result['roles']
+  assert list(roles) == ['launcher', 'queue', 'learner', 'actor', 'evaluator']
+  for figures in roles.values():
+    assert figures['processes'] == 1
+    assert _SIZES[0] < figures['rss_mb_largest'] < _SIZES[1]
+    assert figures['cores_used'] == pytest.approx(
+      figures['cpu_ms_per_agent_step'] * result['agent_steps_per_second'] / 1000
+    )
+  assert roles['actor']['cores_used'] > 0.1 > roles['evaluator']['cores_used']
+
+
+def test_the_last_line_is_the_result(measured, capsys):
+  result, _ = measured
+  throughput.show(result)
+  stdout = capsys.readouterr().out
+  assert json.loads(stdout.splitlines()[-1]) == result
+  assert 'catch, 1 actors x 16 environments' in stdout
+
+
+def test_memory_names_what_is_over_its_limit(measured, capsys):
+  facts, readings = measured
+  given = memory.make_parser().parse_args(
+    [
+      '--minutes=0.04',
+      '--settle_minutes=0.01',
+      '--max_actor_mb=1',
+      '--max_slope_mb_per_minute=1e6',
+    ]
+  )
+  result = {**facts, **memory.judge(readings, given)}
+  assert list(result['processes']) == _PROCESSES
+  smallest, largest = _SIZES
+  for figures in result['processes'].values():
+    assert smallest < figures['rss_mb_end'] <= figures['rss_mb_peak'] < largest
+    assert 0 < figures['pss_mb_end'] <= figures['rss_mb_end']
+  (complaint,) = result['complaints']
+  assert complaint.startswith('actor/0 reached ')
+  memory.show(result)
+  stdout = capsys.readouterr().out
+  assert f'OVER THE LIMIT: {complaint}' in stdout
+  assert json.loads(stdout.splitlines()[-1]) == result
+
+
+def test_a_run_that_does_not_start_is_told_with_its_words(capsys):
+  before = signal.getsignal(signal.SIGTERM)
+  assert throughput.main(['--num_actors=0']) == 1
+  assert signal.getsignal(signal.SIGTERM) is before
+  captured = capsys.readouterr()
+  assert captured.out == ''
+  assert 'num_actors must be greater than 0, got 0' in captured.err
+
+
+def test_slope_is_fitted_to_what_comes_after_settling():
+  readings = [
+    memory.Reading(minute, rss, rss / 2)
+    for minute, rss in ((0, 500), (1, 90), (3, 100), (4, 103), (5, 106))
+  ]
+  assert memory.summarize(readings, settle_minutes=3) == {
+    'rss_mb_settled': 100,
+    'rss_mb_end': 106,
+    'rss_mb_peak': 500,
+    'pss_mb_end': 53,
+    'slope_mb_per_minute': pytest.approx(3),
+  }
+
+
+def test_limits():
+  steady = {'slope_mb_per_minute': 0.9, 'rss_mb_peak': 1500.0}
+  growing = {'slope_mb_per_minute': 1.1, 'rss_mb_peak': 100.0}
+
+  def complaints(**processes):
+    return memory.find_complaints(processes, 1.0, 900.0)
+
+  assert complaints(learner=steady) == []
+  assert complaints(queue=growing) == [
+    'queue grows by 1.10 MB a minute, more than 1'
+  ]
+  assert complaints(actor=steady) == ['actor reached 1500 MB, more than 900']
+
+
+def test_means_leave_out_what_is_not_known():
+  weights = np.array([1.0, 5.0, 3.0])
+  assert throughput._mean([2.0, math.nan, 6.0], weights) == 5.0
+  assert throughput._mean([math.nan] * 3, weights) is None
