@@ -180,7 +180,9 @@ def make_dataset(
     table=QUEUE,
     dtypes=tree.map_structure(lambda spec: spec.dtype, signature),
     shapes=tree.map_structure(lambda spec: spec.shape, signature),
-    max_in_flight_samples_per_worker=batch_size,
+    # What is in flight waits as in the queue, but nobody sees it there: the
+    # fewer, the fresher. Two are enough to keep the stream busy.
+    max_in_flight_samples_per_worker=2,
     num_workers_per_iterator=1,  # More would break the order of a queue.
   )
   batches = dataset.map(lambda sample: sample.data).batch(
