@@ -151,10 +151,12 @@ def make(
     The environment.
 
   Raises:
-    ValueError: if the level is unknown.
+    ValueError: if the level is unknown or the seed negative.
     MissingError: if its simulator or its ROM is not installed.
   """
   check_level(level_name)
+  if seed < 0:
+    raise ValueError(f'seed must be at least 0, got {seed}')
   if level_name == 'catch':
     return catch.Catch(seed)
   try:

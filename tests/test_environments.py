@@ -19,10 +19,10 @@ def test_the_names_are_catch_and_57_games():
 @pytest.mark.parametrize(
   ('level_name', 'nearest'),
   [
-    ('atari_spaceinvaders', 'atari_space_invaders'),
-    ('pong', 'atari_pong'),
-    ('PongNoFrameskip-v4', 'atari_pong'),
-    ('cach', 'catch'),
+    ('atari_spaceinvaders', 'nearest: atari_space_invaders'),
+    ('pong', 'nearest: atari_pong'),
+    ('PongNoFrameskip-v4', "as 'atari_pong'"),
+    ('cach', 'nearest: catch'),
     ('x' * 30, "as 'atari_pong'"),
   ],
 )
@@ -58,6 +58,8 @@ def test_frames_are_agent_steps_times_action_repeats():
   settings = environments.Settings(num_action_repeats=3)
   assert environments.action_repeats('atari_pong', settings) == 3
   assert environments.action_repeats('catch', settings) == 1
+  with pytest.raises(ValueError, match='level_name must be'):
+    environments.action_repeats('atari_tetris', settings)
 
 
 def test_spec_of_catch():
@@ -68,7 +70,7 @@ def test_spec_of_catch():
 
 
 def test_negative_seeds_are_refused():
-  with pytest.raises(ValueError, match='non-negative'):
+  with pytest.raises(ValueError, match='seed must be at least 0, got -1'):
     environments.make('catch', seed=-1)
 
 
