@@ -192,7 +192,8 @@ def find_rom(game: str) -> pathlib.Path:
     reason = f'not found: {" or ".join(map(str, places))}'
   raise environments.MissingError(
     f'no ROM for atari_{game} ({reason}): run `./impala roms '
-    '--accept_license`, or set ALE_PY_ROM_DIR=DIR to a folder that holds it'
+    '--accept_license`, or set ALE_PY_ROM_DIR=DIR to a folder that holds it, '
+    'or run `ale-import-roms DIR`'
   )
 
 
