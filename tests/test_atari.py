@@ -3,6 +3,7 @@
 import functools
 import itertools
 import pathlib
+import shutil
 
 import ale_py
 import dm_env
@@ -159,6 +160,21 @@ def test_observations_against_a_slow_oracle(game, num_repeats):
     assert any((step[-1] < step[-2]).any() for step in steps)
 
 
+@needs_roms
+def test_rewards_are_unclipped_sums_over_the_repeats():
+  ale = ale_py.ALEInterface()
+  ale.setFloat('repeat_action_probability', 0.0)
+  ale.loadROM(atari.find_rom('space_invaders'))
+  raw_actions = ale.getMinimalActionSet()
+  ale.reset_game()
+  actions = np.random.default_rng(0).integers(6, size=150)
+  wanted = [sum(ale.act(raw_actions[a]) for _ in range(4)) for a in actions]
+  environment = make('space_invaders', evaluation=True)
+  environment.reset()
+  assert [environment.step(action).reward for action in actions] == wanted
+  assert max(wanted) > 1
+
+
 def test_observations_are_fresh_arrays():
   environment = make()
   timesteps = play(environment, 3)
@@ -211,6 +227,31 @@ def test_games_start_with_one_to_max_noops(evaluation):
   assert set(counts) == set(range(1, 7))
 
 
+def test_a_game_that_ends_amid_its_noops_starts_again():
+  settings = environments.Settings(
+    num_action_repeats=1, max_noops=30, max_episode_frames=2
+  )
+  environment = make(settings=settings)
+  # After an even number of no-ops a game of two frames has just begun.
+  assert {count_noops(environment, 2) for _ in range(8)} == {0, 1}
+
+
+@needs_roms
+def test_noops_press_nothing():
+  ale = ale_py.ALEInterface()
+  ale.setFloat('repeat_action_probability', 0.0)
+  ale.loadROM(atari.find_rom('breakout'))
+  ale.reset_game()
+  wanted = []
+  for _ in range(30):
+    assert ale.act(0) == 0
+    wanted.append(shrink(ale.getScreenGrayscale()))
+  for seed in range(4):
+    environment = make('breakout', seed, settings=environments.Settings())
+    picture = environment.reset().observation[..., -1]
+    assert min(np.abs(picture - noop).max() for noop in wanted) <= 0.51
+
+
 def test_no_noops_where_none_are_asked_for():
   settings = environments.Settings(
     num_action_repeats=1, max_noops=0, max_episode_frames=12
@@ -258,18 +299,24 @@ def find_cut_life(rng):
     ale.setFloat('repeat_action_probability', 0.0)
     ale.loadROM(atari.find_rom('breakout'))
     raw_actions = ale.getMinimalActionSet()
-    actions, lives = [], [5]
+    actions, lives, screens = [], [5], []
     while lives[-1] == 5:
       actions.append(rng.integers(4))
+      stale = screens[-2:-1]
       screens, lives = [], []
       for _ in range(4):
         ale.act(raw_actions[actions[-1]])
         screens.append(ale.getScreenGrayscale())
         lives.append(ale.lives())
     cut = lives.index(4)
+    picture = shrink(screens[cut])
     uncut_picture = shrink(np.maximum(*screens[-2:]))
-    if cut < 2 and np.abs(shrink(screens[cut]) - uncut_picture).max() > 20:
-      return actions, shrink(screens[cut]), uncut_picture
+    stale_picture = shrink(np.maximum(screens[cut], stale[0]))
+    if cut < 2 and all(
+      np.abs(picture - wrong).max() > 20
+      for wrong in (uncut_picture, stale_picture)
+    ):
+      return actions, picture, uncut_picture
 
 
 @needs_roms
@@ -326,6 +373,23 @@ def test_a_reset_amid_a_game_starts_a_new_one():
   np.testing.assert_array_equal(environment.reset().observation, start)
 
 
+@needs_roms
+def test_the_door_hands_on_evaluation_and_settings():
+  settings = environments.Settings(full_action_set=True, num_action_repeats=1)
+  name = 'atari_breakout'
+  made = environments.make(name, seed=0, settings=settings)
+  assert made.action_spec().num_values == 18
+  assert environments.spec(name, settings).actions.num_values == 18
+  in_batch = environments.make_batch(name, [0], settings)
+  assert in_batch.action_spec.num_values == 18
+  for evaluation in (False, True):
+    environment = environments.make(name, 0, evaluation)
+    timestep = environment.reset()
+    while not timestep.last():
+      timestep = environment.step(1)
+    assert environment.game_over == evaluation
+
+
 def test_minimal_and_full_action_sets():
   assert make().action_spec().num_values == 5
   settings = environments.Settings(full_action_set=True)
@@ -371,6 +435,7 @@ def test_a_missing_rom_names_the_ways_to_get_it(monkeypatch, tmp_path):
   message = str(error.value)
   assert './impala roms --accept_license' in message
   assert 'ALE_PY_ROM_DIR=DIR' in message
+  assert '`ale-import-roms DIR`' in message
   assert str(tmp_path / 'pong.bin') in message
   assert '\n' not in message
 
@@ -381,6 +446,23 @@ def test_another_dump_is_refused(monkeypatch, tmp_path):
   monkeypatch.setenv('ALE_PY_ROM_DIR', str(tmp_path))
   with pytest.raises(environments.MissingError, match='md5'):
     environments.make('atari_pong', seed=0)
+
+
+def test_the_folder_that_is_named_goes_first(monkeypatch, tmp_path):
+  packaged = pathlib.Path(ale_py.__file__).parent / 'roms' / 'tetris.bin'
+  monkeypatch.setenv('ALE_PY_ROM_DIR', str(tmp_path))
+  assert atari.find_rom('tetris') == packaged
+  shutil.copy(packaged, tmp_path)
+  assert atari.find_rom('tetris') == tmp_path / 'tetris.bin'
+
+
+@needs_bare_package
+def test_another_game_under_the_name_of_one_is_refused(monkeypatch, tmp_path):
+  packaged = pathlib.Path(ale_py.__file__).parent / 'roms' / 'tetris.bin'
+  shutil.copy(packaged, tmp_path / 'pong.bin')
+  monkeypatch.setenv('ALE_PY_ROM_DIR', str(tmp_path))
+  with pytest.raises(environments.MissingError, match='md5'):
+    atari.find_rom('pong')
 
 
 def test_the_emulator_prints_nothing(capfd):

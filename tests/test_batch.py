@@ -153,6 +153,17 @@ def test_a_lost_life_is_remembered_for_one_reset_only():
   assert timestep.episode_return.tolist() == [4.0]
 
 
+def test_a_reset_forgets_the_ends_that_the_step_before_it_saw():
+  environment_batch = batch.EnvironmentBatch(
+    [ScriptedEnvironment([FIRST, last(3.0, 0.0), FIRST])]
+  )
+  environment_batch.reset()
+  assert environment_batch.step(np.zeros(1, int)).episode_steps == [1]
+  timestep = environment_batch.reset()
+  assert np.isnan(timestep.episode_return).all()
+  assert timestep.episode_steps == [0]
+
+
 def test_the_first_step_resets():
   environment = ScriptedEnvironment([FIRST, mid(1.0)])
   timestep = batch.EnvironmentBatch([environment]).step(np.array([2]))
@@ -206,6 +217,32 @@ def test_environments_of_other_specs_are_refused():
     )
   with pytest.raises(ValueError, match='observation_spec must be equal'):
     batch.EnvironmentBatch([environment, NestedEnvironment([])])
+
+
+class RewardedEnvironment(ScriptedEnvironment):
+  """One whose rewards have a name or a shape of their own."""
+
+  def __init__(self, reward_spec):
+    super().__init__([])
+    self._reward_spec = reward_spec
+
+  def reward_spec(self):
+    return self._reward_spec
+
+
+class ContinuousEnvironment(ScriptedEnvironment):
+  def action_spec(self):
+    return specs.BoundedArray((), np.float32, -1.0, 1.0)
+
+
+def test_specs_that_no_actor_can_drive_are_refused():
+  other = RewardedEnvironment(specs.Array((), np.float32, name='score'))
+  with pytest.raises(ValueError, match='reward_spec must be equal'):
+    batch.EnvironmentBatch([ScriptedEnvironment([]), other])
+  with pytest.raises(ValueError, match='reward must be a scalar'):
+    batch.EnvironmentBatch([RewardedEnvironment(specs.Array((2,), float))])
+  with pytest.raises(ValueError, match='must be a DiscreteArray'):
+    batch.EnvironmentBatch([ContinuousEnvironment([])])
 
 
 def test_actions_of_another_shape_are_refused():
