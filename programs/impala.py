@@ -11,7 +11,7 @@ import os
 import launchpad as lp
 from launchpad.nodes.python import local_multi_processing
 
-from programs import nodes, runs
+from programs import evaluator, nodes, runs
 
 QUEUE, LEARNER, ACTOR, EVALUATOR = 'queue', 'learner', 'actor', 'evaluator'
 
@@ -45,7 +45,7 @@ def make_program(configuration: runs.Configuration) -> lp.Program:
         lp.PyNode(nodes.run_actor, configuration, index, learner, queue)
       )
   with program.group(EVALUATOR):
-    program.add_node(lp.PyNode(nodes.run_evaluator, configuration, learner))
+    program.add_node(lp.PyNode(evaluator.run_evaluator, configuration, learner))
   return program
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import reverb
 import tensorflow as tf
 from absl import logging
-from acme.tf import variable_utils
 from acme.utils import loggers
 from acme.utils.loggers import tf_summary
 
@@ -27,7 +26,6 @@ from agents.impala import unrolls as unrolls_lib
 from programs import checkpoints, evaluation, runs
 
 _NO_ANSWER = ('DEADLINE_EXCEEDED', 'UNAVAILABLE')  # The learner may come up.
-_POLL_SECONDS = 1.0  # How often the evaluator asks how far learning is.
 
 
 def make_model(
@@ -233,92 +231,6 @@ def run_actor(
     logging.info('Stopped')
   finally:
     batch.close()
-
-
-def run_evaluator(
-  configuration: runs.Configuration, learner: courier.Client
-) -> None:
-  """Evaluates fresh variables every so many frames, and the last ones.
-
-  Args:
-    configuration: Of the run.
-    learner: Serves variables.
-  """
-  stop = lp.stop_event()
-  client = LearnerClient(learner, stop)
-  period = configuration.run.evaluation_period_frames
-  total = configuration.agent.total_environment_frames
-  evaluate = _Evaluator(configuration, client, stop)
-  due = None
-  try:
-    while not stop.wait(_POLL_SECONDS):
-      frames = int(client.get_variables(['frames'])[0][0])
-      if due is None:
-        due = _next_multiple(frames, period, total)
-      if frames < min(due, total):
-        continue
-      frames = evaluate()
-      if frames >= total:
-        return
-      due = _next_multiple(frames, period, total)
-  except evaluation.Stopped:
-    logging.info('Stopped')
-
-
-def _next_multiple(frames: int, period: int, total: int) -> int:
-  """The next multiple of `period` above `frames`; `total` without a period."""
-  return (frames // period + 1) * period if period else total
-
-
-class _Evaluator:
-  """Fetches variables, plays, writes results, tells the learner."""
-
-  def __init__(
-    self,
-    configuration: runs.Configuration,
-    client: LearnerClient,
-    stop: threading.Event,
-  ) -> None:
-    self._configuration = configuration
-    self._client = client
-    self._stop = stop
-    self._network, _ = make_model(configuration)
-    self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    self._frames = tf.Variable(0, dtype=tf.int64, trainable=False)
-    self._variables = variable_utils.VariableClient(
-      client,
-      {
-        'policy': [*self._network.variables, self._step],
-        'frames': [self._frames],
-      },
-    )
-    self._logger = make_logger(configuration.directory, 'evaluator')
-
-  def __call__(self) -> int:
-    """Evaluates the newest variables; returns the frames they learned from."""
-    self._variables.update_and_wait()
-    frames, config = int(self._frames.numpy()), self._configuration
-    result = evaluation.play(
-      config,
-      config.run.level_name,
-      self._network,
-      num_episodes=config.run.test_num_episodes,
-      seed=config.agent.seed,
-      greedy=False,
-      stop=self._stop,
-    )
-    evaluation.write_results(
-      config.directory.evaluations / str(frames),
-      [result],
-      trained_frames=frames,
-      seed=config.agent.seed,
-      greedy=False,
-    )
-    row = result.summary()
-    del row['level_name'], row['frames']
-    self._logger.write({'time': time.time(), 'frames': frames, **row})
-    self._client.evaluated(frames)
-    return frames
 
 
 def make_logger(directory: runs.RunDirectory, name: str) -> loggers.Logger:

@@ -14,7 +14,7 @@ from launchpad.launch import serialization
 from launchpad.nodes.courier import node as courier_node
 from launchpad.nodes.reverb import node as reverb_node
 
-from programs import flags, impala, nodes
+from programs import evaluator, flags, impala
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 
@@ -110,7 +110,7 @@ def test_threads_of_the_learner(tmp_path, given, threads):
   [(0, 100, 100), (99, 100, 100), (100, 100, 200), (0, 0, 1000)],
 )
 def test_evaluations_are_due_at_multiples(frames, period, due):
-  assert nodes._next_multiple(frames, period, total=1000) == due
+  assert evaluator._next_multiple(frames, period, total=1000) == due
 
 
 def launch(launch_type, directory):
