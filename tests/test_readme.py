@@ -1,0 +1,123 @@
+"""What README says exists, and what exists it names."""
+
+import collections
+import contextlib
+import importlib
+import pathlib
+import re
+import sys
+
+import pytest
+
+from programs import startup
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_README = (_ROOT / 'README.md').read_text(encoding='utf-8')
+_FOLDERS = ('agents', 'environments', 'programs', 'benchmarks', 'tests')
+
+
+def mapped_files():
+  """Path -> how often the file map names it."""
+  section = _README.partition('\n## File map\n')[2].partition('\n## ')[0]
+  counts = collections.Counter()
+  folder = ''
+  for line in section.splitlines():
+    if heading := re.fullmatch(r'\*\*(.+)\*\*', line):
+      folder = '' if heading[1] == 'At the top' else heading[1]
+    elif line:
+      counts[folder + re.match(r'\* `(\S+)`: \S', line)[1]] += 1
+  return counts
+
+
+def uses():
+  """(module, flags) of each command that README shows."""
+  for line in _README.splitlines():
+    for text in re.split(r'`', line):
+      match = re.search(
+        r'(?:\./impala |python -m (programs|benchmarks)\.)(\w+)(.*)', text
+      )
+      if match:
+        package, name, rest = match.groups()
+        yield f'{package or "programs"}.{name}', re.findall(r'--[\w-]+', rest)
+
+
+def known_flags(module, monkeypatch, capsys):
+  """The flags that a command's own help shows."""
+  monkeypatch.setattr(sys, 'argv', [module, '--help'])
+  capsys.readouterr()
+  with contextlib.suppress(SystemExit):
+    importlib.import_module(module).main()
+  return set(re.findall(r'--[\w-]+', capsys.readouterr().out))
+
+
+def test_the_map_names_every_file_once():
+  files = {
+    str(path.relative_to(_ROOT))
+    for folder in _FOLDERS
+    for path in (_ROOT / folder).rglob('*.py')
+  }
+  counts = mapped_files()
+  assert {name: n for name, n in counts.items() if n > 1} == {}
+  inside = {name for name in counts if name.startswith(_FOLDERS)}
+  assert inside == files
+  for name in counts:
+    assert (_ROOT / name).is_file()
+
+
+def test_commands_that_are_shown_exist():
+  launcher = (_ROOT / 'impala').read_text(encoding='utf-8')
+  commands = set(re.search(r'\n  (train .*)\) shift', launcher)[1].split(' | '))
+  shown = {module for module, _ in uses()} - {'programs.help'}
+  assert {f'programs.{name}' for name in commands} <= shown
+  for module in shown:
+    package, _, name = module.partition('.')
+    assert name in commands if package == 'programs' else True
+    assert (_ROOT / package / f'{name}.py').is_file()
+
+
+def test_flags_that_are_shown_exist(monkeypatch, capsys):
+  shown = collections.defaultdict(set)
+  for module, flags in uses():
+    shown[module] |= set(flags)
+  del shown['programs.help']
+  of_train = known_flags('programs.train', monkeypatch, capsys)
+  everything = set(of_train)
+  for module, flags in shown.items():
+    known = known_flags(module, monkeypatch, capsys)
+    everything |= known
+    if module.startswith('benchmarks.'):
+      known |= of_train  # Which they pass on.
+    assert flags <= known, module
+  # And those that the text names without their command.
+  for line in _README.splitlines():
+    if not re.search(r'docker|\bpip\b|uv |DEEPMIND_LAB_WHEEL', line):
+      assert set(re.findall(r'--[a-z]\w*', line)) <= everything, line
+
+
+@pytest.mark.parametrize(
+  'name', ['dm-reverb', 'dm-launchpad', 'TensorFlow', 'numpy', 'protobuf']
+)
+def test_versions_are_the_pinned_ones(name):
+  package = {'TensorFlow': 'tensorflow-cpu'}.get(name, name)
+  pins = (_ROOT / 'requirements.txt').read_text(encoding='utf-8')
+  version = re.search(rf'^{package}==(\S+)', pins, re.MULTILINE)[1]
+  assert re.search(rf'{name} (must be )?{re.escape(version)}', _README)
+
+
+def test_the_python_library_is_the_one_looked_for():
+  assert startup.LIBPYTHON in _README
+
+
+def test_the_python_example_builds_a_program(tmp_path, monkeypatch):
+  code = re.search(r'```python\n(.*?)\n```', _README, re.DOTALL)[1]
+  monkeypatch.chdir(tmp_path)
+  names = {}
+  exec(code.replace('app.run(main)', ''), names)
+  launched = []
+  monkeypatch.setattr(
+    names['lp'], 'launch', lambda *given, **_: launched.append(given)
+  )
+  names['main'](None)
+  ((program, launch_type),) = launched
+  assert list(program.groups) == ['queue', 'learner', 'actor', 'evaluator']
+  assert launch_type == 'local_mp'
