@@ -1,0 +1,527 @@
+"""The commands `train` and `evaluate`, as a user starts them.
+
+A start takes ten seconds and more, so one run is told as a story: started and
+stopped by SIGINT, gone on with and stopped by SIGTERM, gone on with to its end,
+started anew in its place. The tests look at the chapters.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import processes
+import pytest
+
+from agents.impala import learning
+from programs import checkpoints, evaluate, runs, train
+
+ROOT = pathlib.Path(__file__).absolute().parent.parent
+TOTAL = 40_000
+STEP_FRAMES = 80  # Of a learner step: batch size x unroll length.
+LEARNING_RATE = 0.002
+FLAGS = (
+  f'--total_environment_frames={TOTAL}',
+  '--batch_size=8',
+  '--unroll_length=10',
+  '--queue_capacity=8',
+  f'--learning_rate={LEARNING_RATE}',
+  '--num_actors=1',
+  '--num_envs_per_actor=8',
+  '--log_period_seconds=0.2',
+  '--evaluation_period_frames=0',
+  '--test_num_episodes=3',
+)
+START_SECONDS = 150  # Five imports of TensorFlow; quiet machines need 15.
+STOP_SECONDS = 15
+
+
+@dataclasses.dataclass(frozen=True)
+class Chapter:
+  """One start: what it said, and what was there when it had ended."""
+
+  status: int
+  output: str
+  seconds: float  # From the signal to the end.
+  meta: dict
+  rows: list
+  saved_frames: int | None
+
+
+def environment():
+  return {**os.environ, 'PYTHONPATH': str(ROOT)}
+
+
+@contextlib.contextmanager
+def started(directory, *flags):
+  """`train` as a process; yields it and the file of its output."""
+  log = directory.with_name(f'{directory.name}.{time.monotonic_ns()}.out')
+  command = [sys.executable, '-m', 'programs.train', f'--logdir={directory}']
+  with (
+    open(log, 'wb') as file,
+    subprocess.Popen(
+      [*command, *flags],
+      stdout=file,
+      stderr=subprocess.STDOUT,
+      stdin=subprocess.DEVNULL,
+      start_new_session=True,
+      cwd=directory.parent,
+      env=environment(),
+    ) as process,
+  ):
+    try:
+      yield process, log
+    finally:
+      process.kill()
+
+
+def read_rows(directory):
+  """Whole rows of the learner's metrics."""
+  path = directory / 'metrics/learner.csv'
+  if not path.exists():
+    return []
+  lines = path.read_text().splitlines(keepends=True)
+  whole = [line for line in lines if line.endswith('\n')]
+  return [
+    {name: float(value) for name, value in row.items()}
+    for row in csv.DictReader(whole)
+  ]
+
+
+def read_saved_frames(directory):
+  """Frames of the newest checkpoint."""
+  counts = learning.Counts()
+  saved = checkpoints.Checkpoints(directory / 'checkpoints', {'counts': counts})
+  return int(counts.frames.numpy()) if saved.restore() else None
+
+
+def read_meta(directory):
+  return runs.RunDirectory(directory).read_meta()
+
+
+def wait_for_nodes(directory, process, before=None):
+  """Waits for the process ids of this start; returns them."""
+
+  def noted():
+    assert process.poll() is None, 'ended before its nodes were started'
+    return read_meta(directory).get('processes') not in (None, before)
+
+  processes.wait_until(noted, START_SECONDS)
+  return read_meta(directory)['processes']
+
+
+def wait_for_learning(directory, process, num_rows):
+  def is_learning():
+    assert process.poll() is None, 'ended before it had learned'
+    return len(read_rows(directory)) > num_rows
+
+  processes.wait_until(is_learning, START_SECONDS)
+
+
+def end(directory, process, log, timeout):
+  """Waits for the end; nothing may be left then."""
+  begin = time.monotonic()
+  status = process.wait(timeout)
+  seconds = time.monotonic() - begin
+  pids = read_meta(directory)['processes'].values()
+  assert not [pid for pid in pids if processes.is_alive(pid)]
+  assert not processes.naming(directory)
+  assert not (directory / '.launch').exists()
+  return Chapter(
+    status=status,
+    output=log.read_text(),
+    seconds=seconds,
+    meta=read_meta(directory),
+    rows=read_rows(directory),
+    saved_frames=read_saved_frames(directory),
+  )
+
+
+def run_main(module, *arguments):
+  """A command that launches nothing, in this process: status and output."""
+  output = io.StringIO()
+  with (
+    pytest.MonkeyPatch.context() as patch,
+    contextlib.redirect_stdout(output),
+    contextlib.redirect_stderr(output),
+  ):
+    patch.setattr(sys, 'argv', [module.__name__, *map(str, arguments)])
+    try:
+      status = module.main()
+    except SystemExit as exit_:
+      status = exit_.code
+  return status, output.getvalue()
+
+
+@pytest.fixture(scope='module')
+def directory(tmp_path_factory):
+  return tmp_path_factory.mktemp('story') / 'run'
+
+
+@pytest.fixture(scope='module')
+def interrupted(directory):
+  with started(directory, *FLAGS) as (process, log):
+    wait_for_learning(directory, process, 0)
+    process.send_signal(signal.SIGINT)
+    return end(directory, process, log, STOP_SECONDS)
+
+
+@pytest.fixture(scope='module')
+def terminated(directory, interrupted):
+  """Also what a second start said meanwhile."""
+  with started(directory) as (process, log):
+    wait_for_nodes(directory, process, interrupted.meta['processes'])
+    refused = run_main(train, f'--logdir={directory}')
+    wait_for_learning(directory, process, len(interrupted.rows))
+    process.send_signal(signal.SIGTERM)
+    return end(directory, process, log, STOP_SECONDS), refused
+
+
+@pytest.fixture(scope='module')
+def finished(directory, terminated):
+  with started(directory) as (process, log):
+    return end(directory, process, log, START_SECONDS + 60)
+
+
+@pytest.fixture(scope='module')
+def copy(directory, finished, tmp_path_factory):
+  """The finished run, in another place."""
+  path = tmp_path_factory.mktemp('copy') / 'moved'
+  shutil.copytree(directory, path)
+  return path
+
+
+def chapter_of(fixture):
+  return fixture[0] if isinstance(fixture, tuple) else fixture
+
+
+@pytest.mark.parametrize(
+  ('name', 'signum'),
+  [('interrupted', signal.SIGINT), ('terminated', signal.SIGTERM)],
+)
+def test_a_signal_ends_it_with_a_checkpoint(request, name, signum):
+  chapter = chapter_of(request.getfixturevalue(name))
+  assert chapter.status == 128 + signum
+  assert f'interrupted by {signum.name}' in chapter.output
+  assert 'killed' not in chapter.output
+  assert 'Traceback' not in chapter.output
+  assert chapter.seconds < STOP_SECONDS
+  assert chapter.meta['ended']['kind'] == 'interrupted'
+  assert chapter.meta['ended']['exit_status'] == 128 + signum
+  assert 'finished_frames' not in chapter.meta
+  # Everything that was learned is there.
+  assert 0 < chapter.saved_frames < TOTAL
+  assert chapter.saved_frames == chapter.rows[-1]['frames']
+
+
+def test_it_goes_on_where_it_stopped(interrupted, terminated, finished):
+  terminated, _ = terminated
+  for before, after in ((interrupted, terminated), (terminated, finished)):
+    assert 'Resuming the run' in after.output
+    count = len(before.rows)
+    assert after.rows[:count] == before.rows
+    assert after.rows[count]['frames'] > before.saved_frames
+  assert 'Resuming' not in interrupted.output
+  assert finished.saved_frames == TOTAL
+  rows = finished.rows
+  frames = [row['frames'] for row in rows]
+  assert frames == sorted(set(frames)) and frames[-1] == TOTAL
+  for row in rows:
+    assert row['frames'] == STEP_FRAMES * row['learner_steps']
+  episodes = [row['episodes'] for row in rows]
+  assert episodes == sorted(episodes)
+
+
+def test_the_learning_rate_goes_on_over_stops(finished):
+  """A row holds the mean since the row before."""
+
+  def rate(frames):
+    return LEARNING_RATE * (1 - frames / TOTAL)
+
+  first = 0
+  for row in finished.rows:
+    last = row['frames'] - STEP_FRAMES
+    mean = rate((first + last) / 2)
+    assert row['learning_rate'] == pytest.approx(mean, rel=1e-3, abs=1e-7)
+    first = row['frames']
+
+
+def test_a_second_train_in_the_directory_is_refused(directory, terminated):
+  _, (status, output) = terminated
+  assert status == 2
+  assert f'{directory} is in use by process ' in output
+  assert 'Traceback' not in output
+
+
+def test_it_finishes(directory, finished):
+  assert finished.status == 0
+  assert 'finished: learner/0 stopped the program' in finished.output
+  assert 'ended badly' not in finished.output
+  assert finished.meta['finished_frames'] == TOTAL
+  assert finished.meta['ended']['kind'] == 'finished'
+  assert finished.meta['ended']['exit_status'] == 0
+  assert finished.meta['command_line'][1:3] == ['-m', 'programs.train']
+  assert set(finished.meta['processes']) == {
+    'queue/0',
+    'learner/0',
+    'actor/0',
+    'evaluator/0',
+  }
+
+
+def test_everything_is_in_the_run_directory(directory, finished):
+  names = {path.name for path in directory.iterdir()}
+  folders = {'logs', 'metrics', 'tensorboard', 'checkpoints', 'evaluations'}
+  assert names - {'.lock'} == {'config.json', 'meta.json'} | folders
+  assert {path.name for path in (directory / 'logs').iterdir()} == {
+    'queue_0.log',
+    'learner_0.log',
+    'actor_0.log',
+    'evaluator_0.log',
+  }
+  # Of all three starts.
+  log = (directory / 'logs/learner_0.log').read_text()
+  assert log.count('=== ') == 3
+  assert log.count('Resumed at frame') == 2
+  assert list((directory / 'tensorboard').glob('events.out.tfevents.*'))
+  config = runs.RunDirectory(directory).read_config()
+  assert config['agent']['batch_size'] == 8
+  assert config['run']['logdir'] == str(directory)
+  assert config['agent']['network'] == 'mlp'  # Also what a preset chose.
+
+
+def test_the_last_evaluation(directory, finished):
+  """Both where the evaluator writes it and where the user sees it."""
+  (folder,) = (directory / 'evaluations').iterdir()
+  assert folder.name == str(TOTAL)
+  content = json.loads((folder / 'results.json').read_text())
+  assert content['trained_frames'] == TOTAL and content['greedy'] is False
+  (level,) = content['levels']
+  assert level['level_name'] == 'catch'
+  assert level['episodes'] == len(level['returns']) == 3
+  assert level['steps'] == [9, 9, 9] and level['frames'] == 27
+  assert level['mean_return'] == pytest.approx(sum(level['returns']) / 3)
+  with open(folder / 'results.csv', encoding='utf-8') as file:
+    (row,) = csv.DictReader(file)
+  assert float(row['mean_return']) == level['mean_return']
+  assert f'evaluation at frame {TOTAL:,}' in finished.output
+  assert str(directory / 'evaluations') in finished.output
+
+
+def snapshot(directory):
+  """Every file with its time of change."""
+  return {
+    path: path.stat().st_mtime_ns
+    for path in directory.rglob('*')
+    if path.is_file() and path.name != '.lock'
+  }
+
+
+def test_a_second_start_says_that_it_has_finished(copy):
+  before = snapshot(copy)
+  status, output = run_main(train, f'--logdir={copy}')
+  assert status == 0
+  assert 'This run has finished' in output
+  after = snapshot(copy)
+  config = copy / 'config.json'  # Which now tells where it is.
+  assert before.pop(config) != after.pop(config)
+  assert before == after
+
+
+@pytest.mark.parametrize(
+  ('flag', 'words'),
+  [
+    ('--on_existing=fail', ('on_existing=fail', 'must not hold a run')),
+    (
+      '--network=shallow_atari',
+      ('network must stay', "'mlp'", 'shallow_atari'),
+    ),
+    ('--lstm', ('lstm must stay False', 'got True', 'on_existing=restart')),
+    ('--full_action_set', ('full_action_set must stay False', 'got True')),
+    ('--unroll_length=0', ('unroll_length must be greater than 0, got 0',)),
+  ],
+)
+def test_what_a_run_cannot_follow_is_refused(copy, flag, words):
+  before = snapshot(copy)
+  status, output = run_main(train, f'--logdir={copy}', flag)
+  assert status == 2
+  assert all(word in ' '.join(output.split()) for word in words), output
+  assert snapshot(copy) == before
+
+
+def test_a_damaged_configuration_is_named(copy, tmp_path):
+  (tmp_path / 'config.json').write_text('{"run": {')
+  status, output = run_main(train, f'--logdir={tmp_path}')
+  assert status == 2
+  assert f'{tmp_path}/config.json is damaged' in output
+
+
+BAD_FLAGS = [
+  ('--level_name=atari_pongg', ('level_name', 'atari_pong', "'atari_pongg'")),
+  ('--unroll_length=0', ('unroll_length', 'greater than 0', 'got 0')),
+  ('--network=foo', ('network', 'one of mlp', "'foo'")),
+  ('--epsilon=abc', ('epsilon', 'float', "'abc'")),
+  ('--lstm=perhaps', ('lstm', 'true or false', "'perhaps'")),
+  (
+    '--on_existing=ask',
+    ('on_existing', "'resume', 'fail', 'restart'", "'ask'"),
+  ),
+  ('--no_such_flag=1', ('no_such_flag',)),
+]
+
+
+@pytest.mark.parametrize(('flag', 'words'), BAD_FLAGS, ids=lambda x: x[:20])
+@pytest.mark.parametrize('has_logdir', [True, False])
+def test_a_bad_flag_ends_it_before_anything_is_launched(
+  tmp_path, monkeypatch, flag, words, has_logdir
+):
+  monkeypatch.chdir(tmp_path)
+  given = [f'--logdir={tmp_path / "run"}'] if has_logdir else []
+  status, output = run_main(train, *given, flag)
+  assert status == 2
+  sentence = output.splitlines()[-1]
+  assert sentence.startswith('./impala train: ')
+  assert all(word in sentence for word in words), sentence
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_flag_of_the_real_command(tmp_path):
+  command = subprocess.run(
+    [sys.executable, '-m', 'programs.train', '--unroll_length=0'],
+    capture_output=True,
+    text=True,
+    check=False,
+    env=environment(),
+    cwd=tmp_path,
+    timeout=START_SECONDS,
+  )
+  assert command.returncode == 2
+  sentence = 'unroll_length must be greater than 0, got 0'
+  assert command.stderr == f'./impala train: {sentence}\n'
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate_from_the_directory_alone(copy):
+  command = subprocess.run(
+    [sys.executable, '-m', 'programs.evaluate', f'--logdir={copy}']
+    + ['--test_num_episodes=2', '--seed=9'],
+    capture_output=True,
+    text=True,
+    check=False,
+    env=environment(),
+    cwd=copy.parent,
+    timeout=START_SECONDS,
+  )
+  assert command.returncode == 0, command.stderr
+  path = copy / 'evaluations' / str(TOTAL) / 'results.json'
+  assert str(path) in command.stdout
+  assert 'catch' in command.stdout and 'sampled' in command.stdout
+  content = json.loads(path.read_text())
+  assert (content['seed'], content['greedy']) == (9, False)
+  assert content['trained_frames'] == TOTAL
+  assert content['levels'][0]['episodes'] == 2
+
+
+def test_evaluate_greedily_repeats_itself(copy):
+  path = copy / 'evaluations' / str(TOTAL) / 'results.json'
+  returns = []
+  for _ in range(2):
+    status, output = run_main(
+      evaluate,
+      f'--logdir={copy}',
+      '--test_num_episodes=10',
+      '--greedy',
+    )
+    assert status == 0, output
+    assert 'most likely' in output
+    content = json.loads(path.read_text())
+    assert content['greedy'] is True
+    returns.append(content['levels'][0]['returns'])
+  assert returns[0] == returns[1]
+
+
+@pytest.mark.parametrize(
+  ('flags', 'words'),
+  [
+    (['--test_num_episodes=0'], ('test_num_episodes', 'greater than 0', '0')),
+    (['--seed=-1'], ('seed', 'at least 0', '-1')),
+    (['--level_name=foo'], ('level_name', "'foo'")),
+    (['--logdir=nowhere'], ('nowhere is no run directory', 'config.json')),
+    (['--test_num_episodes=x'], ('test_num_episodes', 'int', "'x'")),
+  ],
+  ids=str,
+)
+def test_evaluate_refuses(copy, tmp_path, monkeypatch, flags, words):
+  monkeypatch.chdir(tmp_path)
+  before = snapshot(copy)
+  status, output = run_main(evaluate, f'--logdir={copy}', *flags)
+  assert status == 2
+  sentence = output.splitlines()[-1]
+  assert all(word in sentence for word in words), sentence
+  assert snapshot(copy) == before
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate_without_a_checkpoint(copy, tmp_path):
+  shutil.copy(copy / 'config.json', tmp_path)
+  status, output = run_main(evaluate, f'--logdir={tmp_path}')
+  assert status == 2
+  assert f'{tmp_path}/checkpoints holds no checkpoint yet' in output
+
+
+@pytest.fixture(scope='module')
+def restarted(directory, finished):
+  """Started anew in the place of the finished run; its actor is killed."""
+  flags = ('--on_existing=restart', *FLAGS)
+  old_config = (directory / 'config.json').read_text()
+  with started(directory, *flags) as (process, log):
+    # Until it is set aside the old run stands there.
+    pids = wait_for_nodes(directory, process, finished.meta['processes'])
+    os.kill(pids['actor/0'], signal.SIGKILL)
+    return end(directory, process, log, STOP_SECONDS), old_config
+
+
+def test_restart_keeps_the_old_run_aside(directory, copy, restarted):
+  chapter, old_config = restarted
+  (aside,) = directory.parent.glob('run.before-*')
+  assert f'The old run is kept in {aside}' in ' '.join(chapter.output.split())
+  assert (aside / 'config.json').read_text() == old_config
+  assert read_saved_frames(aside) == TOTAL
+  assert read_meta(aside)['finished_frames'] == TOTAL
+  assert 'finished_frames' not in chapter.meta
+  assert chapter.saved_frames is None
+  assert 'Resuming' not in chapter.output
+
+
+def test_a_killed_actor_ends_the_run_and_is_named(directory, restarted):
+  chapter, _ = restarted
+  assert chapter.status == 1
+  assert 'actor/0 failed: killed by SIGKILL' in chapter.output
+  assert str(directory / 'logs/actor_0.log') in chapter.output
+  assert chapter.meta['ended']['kind'] == 'failed'
+  assert chapter.meta['ended']['exit_status'] == 1
+  assert 'actor/0' in chapter.meta['ended']['description']
+
+
+def test_a_killed_launcher_leaves_no_process(directory, restarted):
+  """And its directory can be used again: it is after an earlier failure."""
+  chapter, _ = restarted
+  with started(directory) as (process, _):
+    pids = wait_for_nodes(directory, process, chapter.meta['processes'])
+    assert all(map(processes.is_alive, pids.values()))
+    process.kill()
+    process.wait()
+    processes.wait_until(
+      lambda: not any(map(processes.is_alive, pids.values())), 5
+    )
+  processes.wait_until(lambda: not processes.naming(directory), 5)
+  with runs.RunDirectory(directory).locked():
+    pass
