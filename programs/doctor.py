@@ -25,7 +25,7 @@ _INSTALL = (
 )
 _ANSI_COLOURS = {'ok': '32', 'info': '36', 'warn': '33', 'FAIL': '1;31'}
 # TensorFlow alone takes 3 s; five imports at once on a busy machine, far more.
-_IMPORT_SECONDS = 60
+_IMPORT_SECONDS = 300
 
 
 def check_python() -> machine.Finding:
