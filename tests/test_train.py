@@ -430,22 +430,28 @@ def test_evaluate_from_the_directory_alone(copy):
   assert content['levels'][0]['episodes'] == 2
 
 
-def test_evaluate_greedily_repeats_itself(copy):
-  path = copy / 'evaluations' / str(TOTAL) / 'results.json'
-  returns = []
-  for _ in range(2):
-    status, output = run_main(
-      evaluate,
-      f'--logdir={copy}',
-      '--test_num_episodes=10',
-      '--greedy',
-    )
-    assert status == 0, output
-    assert 'most likely' in output
-    content = json.loads(path.read_text())
-    assert content['greedy'] is True
-    returns.append(content['levels'][0]['returns'])
+@pytest.mark.parametrize('flags', [[], ['--greedy']], ids=['sampled', 'greedy'])
+def test_evaluate_repeats_itself(copy, flags):
+  returns = [evaluate_returns(copy, flags) for _ in range(2)]
   assert returns[0] == returns[1]
+
+
+def test_evaluate_takes_the_most_likely_actions(copy):
+  """Which after so little learning are far from all that is sampled."""
+  sampled, greedy = (evaluate_returns(copy, f) for f in ([], ['--greedy']))
+  assert sampled != greedy
+
+
+def evaluate_returns(directory, flags):
+  status, output = run_main(
+    evaluate, f'--logdir={directory}', '--test_num_episodes=40', *flags
+  )
+  assert status == 0, output
+  assert ('most likely' if flags else 'sampled') in output
+  path = directory / 'evaluations' / str(TOTAL) / 'results.json'
+  content = json.loads(path.read_text())
+  assert content['greedy'] == bool(flags)
+  return content['levels'][0]['returns']
 
 
 @pytest.mark.parametrize(
