@@ -58,7 +58,7 @@ def test_help_lists_every_field_with_unit_and_default(parser, monkeypatch):
     if rule := field.metadata.get('rule'):
       assert rule.text in entry
     assert re.search(rf'default {re.escape(shown(field.default))}[],]', entry)
-  assert 'default 0.00048, catch 0.002' in text
+  assert 'default 0.00048, catch 0.01' in text
 
 
 def shown(value):
