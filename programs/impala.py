@@ -75,6 +75,8 @@ def make_resources(
       env={
         'TF_NUM_INTRAOP_THREADS': str(learner_threads),
         'TF_NUM_INTEROP_THREADS': '1',
+        # More malloc arenas keep pieces of past batches: memory would creep.
+        'MALLOC_ARENA_MAX': '2',
       }
     ),
     ACTOR: local_multi_processing.PythonProcess(env=single),
