@@ -64,17 +64,21 @@ def make_resources(
   learner_threads = configuration.run.learner_threads or max(
     1, cores - configuration.run.num_actors
   )
-  # More malloc arenas keep pieces of past batches: memory would creep.
-  common = {'MALLOC_ARENA_MAX': '2', 'TF_NUM_INTEROP_THREADS': '1'}
   single = {
-    **common,
     'CUDA_VISIBLE_DEVICES': '',
     'TF_NUM_INTRAOP_THREADS': '1',
+    'TF_NUM_INTEROP_THREADS': '1',
   }
   return {
     QUEUE: local_multi_processing.PythonProcess(env=single),
     LEARNER: local_multi_processing.PythonProcess(
-      env={**common, 'TF_NUM_INTRAOP_THREADS': str(learner_threads)}
+      env={
+        'TF_NUM_INTRAOP_THREADS': str(learner_threads),
+        'TF_NUM_INTEROP_THREADS': '1',
+        # More malloc arenas keep pieces of past batches: memory would creep.
+        # (In actors, fewer arenas make it creep.)
+        'MALLOC_ARENA_MAX': '2',
+      }
     ),
     ACTOR: local_multi_processing.PythonProcess(env=single),
     EVALUATOR: local_multi_processing.PythonProcess(env=single),
