@@ -12,24 +12,17 @@ from typing import Any, NamedTuple
 import dm_env
 from dm_env import specs
 
-from environments import batch, catch
+from environments import batch, catch, memory, suites
 
-# The 57 games of the Atari benchmark, by the names of their ROM files.
-_ATARI_GAMES_TEXT = (
-  'alien amidar assault asterix asteroids atlantis bank_heist battle_zone '
-  'beam_rider berzerk bowling boxing breakout centipede chopper_command '
-  'crazy_climber defender demon_attack double_dunk enduro fishing_derby '
-  'freeway frostbite gopher gravitar hero ice_hockey jamesbond kangaroo krull '
-  'kung_fu_master montezuma_revenge ms_pacman name_this_game phoenix pitfall '
-  'pong private_eye qbert riverraid road_runner robotank seaquest skiing '
-  'solaris space_invaders star_gunner surround tennis time_pilot tutankham '
-  'up_n_down venture video_pinball wizard_of_wor yars_revenge zaxxon'
+LEVEL_NAMES = ('catch', 'memory') + tuple(
+  dict.fromkeys(
+    level
+    for suite in suites.suites().values()
+    for level in (*suite.levels, *suite.test_levels)
+  )
 )
-ATARI_GAMES = tuple(_ATARI_GAMES_TEXT.split())
 
-_ATARI_PREFIX = 'atari_'
-
-LEVEL_NAMES = ('catch', *(_ATARI_PREFIX + game for game in ATARI_GAMES))
+_EMBEDDED = {'catch': catch.Catch, 'memory': memory.Memory}
 
 
 class MissingError(RuntimeError):
@@ -108,28 +101,41 @@ class Spec(NamedTuple):
 
 
 def check_level(level_name: str) -> None:
-  """Checks a level's name without touching a simulator.
+  """Checks the name of a level, a suite or several levels.
+
+  Touches no simulator.
 
   Args:
-    level_name: one of `LEVEL_NAMES`.
+    level_name: `LEVEL_NAMES`, `suites.suites()`, or levels with commas between.
 
   Raises:
     ValueError: if there is no such level; the message lists the nearest.
   """
-  if level_name in LEVEL_NAMES:
-    return
-  nearest = difflib.get_close_matches(level_name, LEVEL_NAMES, cutoff=0.4)
-  hint = f'nearest: {", ".join(nearest)}' if nearest else "as 'atari_pong'"
-  raise ValueError(
-    "level_name must be 'catch' or 'atari_' and one of the 57 games "
-    f'({hint}), got {level_name!r}'
-  )
+  levels = suites.split(level_name)
+  for level in levels:
+    if level in LEVEL_NAMES:
+      continue
+    known = (*LEVEL_NAMES, *suites.suites())
+    nearest = difflib.get_close_matches(level, known, cutoff=0.4)
+    hint = f'nearest: {", ".join(nearest)}' if nearest else "as 'atari_pong'"
+    raise ValueError(
+      "level_name must be 'catch', 'memory', 'atari_' and one of the 57 games, "
+      'a level of DMLab-30, one of the suites '
+      f'{", ".join(sorted(suites.suites()))}, or levels with commas between '
+      f'({hint}), got {level!r}'
+    )
+  if len(set(levels)) < len(levels):
+    raise ValueError(
+      f'level_name must name each level once, got {level_name!r}'
+    )
 
 
 def action_repeats(level_name: str, settings: Settings) -> int:
   """Raw frames per agent step: what agent steps are multiplied by."""
   check_level(level_name)
-  return 1 if level_name == 'catch' else settings.num_action_repeats
+  if suites.split(level_name)[0] in _EMBEDDED:
+    return 1
+  return settings.num_action_repeats
 
 
 def make(
@@ -141,7 +147,7 @@ def make(
   """Makes one environment.
 
   Args:
-    level_name: one of `LEVEL_NAMES`.
+    level_name: one of `LEVEL_NAMES`; not a suite.
     seed: the same seed and actions repeat the same episodes. Non-negative.
     evaluation: whether episodes are whole games; while training, losing a life
       ends an episode too.
@@ -154,11 +160,17 @@ def make(
     ValueError: if the level is unknown or the seed negative.
     MissingError: if its simulator or its ROM is not installed.
   """
-  check_level(level_name)
+  if level_name not in LEVEL_NAMES:
+    check_level(level_name)
+    raise ValueError(f'level_name must be one level, got {level_name!r}')
   if seed < 0:
     raise ValueError(f'seed must be at least 0, got {seed}')
-  if level_name == 'catch':
-    return catch.Catch(seed)
+  if level_name in _EMBEDDED:
+    return _EMBEDDED[level_name](seed)
+  if not level_name.startswith(suites.ATARI_PREFIX):
+    raise MissingError(
+      f'{level_name} needs DeepMind Lab, which cannot be used here yet'
+    )
   try:
     from environments import atari
   except ImportError as error:
@@ -166,31 +178,73 @@ def make(
       f'{level_name} needs the packages of gym[atari] and OpenCV ({error}): '
       'pip install -r requirements.txt'
     ) from error
-  game = level_name.removeprefix(_ATARI_PREFIX)
+  game = level_name.removeprefix(suites.ATARI_PREFIX)
   return atari.Atari(game, seed, evaluation, settings)
 
 
 def make_batch(
   level_name: str,
   seeds: Sequence[int],
+  first: int = 0,
   settings: Settings = Settings(),
 ) -> batch.EnvironmentBatch:
-  """Makes a batch of training environments, one for each seed."""
+  """Makes a batch of training environments, one for each seed.
+
+  Args:
+    level_name: levels are dealt round-robin if it means several.
+    seeds: of the environments.
+    first: index of the first environment among those of all actors.
+    settings: how the levels are played.
+
+  Returns:
+    The batch; its `levels` are indices of `suites.split(level_name)`.
+
+  Raises:
+    ValueError: if the environments have different specs.
+    MissingError: if the simulator or a ROM is not installed.
+  """
+  names = suites.split(level_name)
+  levels = [(first + index) % len(names) for index in range(len(seeds))]
   return batch.EnvironmentBatch(
-    [make(level_name, seed, settings=settings) for seed in seeds]
+    [
+      make(names[level], seed, settings=settings)
+      for level, seed in zip(levels, seeds, strict=True)
+    ],
+    levels,
   )
 
 
-def spec(
-  level_name: str,
-  settings: Settings = Settings(),
-) -> Spec:
-  """Specs of a level's observation and action.
+def spec(level_name: str, settings: Settings = Settings()) -> Spec:
+  """Specs of observation and action of the first of a name's levels.
 
   Makes one environment and drops it: which actions a game has is in its ROM.
   """
-  environment = make(level_name, seed=0, settings=settings)
+  level = suites.split(level_name)[0]
+  environment = make(level, seed=0, settings=settings)
   try:
     return Spec(environment.observation_spec(), environment.action_spec())
   finally:
     environment.close()
+
+
+def check_specs(level_name: str, settings: Settings = Settings()) -> None:
+  """Checks that one network can play all levels, by making one of each.
+
+  Raises:
+    ValueError: if their observations, actions or action repeats differ.
+    MissingError: if a simulator or a ROM is not installed.
+  """
+  first, *others = suites.split(level_name)
+  wanted = spec(first, settings)
+  for level in others:
+    found = spec(level, settings)
+    if found != wanted:
+      hint = (
+        '; --full_action_set gives all Atari games the same actions'
+        if found.observations == wanted.observations
+        else ''
+      )
+      raise ValueError(
+        f'level_name must mean levels of the same observations and actions, '
+        f'got {first} with {wanted} and {level} with {found}{hint}'
+      )

@@ -37,7 +37,7 @@ class Atari(dm_env.Environment):
   frame or reward of the game is lost.
 
   Args:
-    game: one of `environments.ATARI_GAMES`.
+    game: one of `suites`' 57, without 'atari_'.
     seed: of the number of no-ops and of sticky actions. Non-negative.
     evaluation: whether only the end of the game ends an episode.
     settings: how the game is played.
@@ -170,7 +170,7 @@ def find_rom(game: str) -> pathlib.Path:
   """Finds a game's ROM in `$ALE_PY_ROM_DIR` or inside the ale_py package.
 
   Args:
-    game: one of `environments.ATARI_GAMES`.
+    game: one of `suites`' 57, without 'atari_'.
 
   Returns:
     The path of the ROM, whose md5 is the one that ALE supports.

@@ -50,17 +50,23 @@ class EnvironmentBatch:
   Args:
     environments: at least one, all of the same specs, with one discrete action
       and a scalar reward.
+    levels: index of the level that each plays; all 0 if not given.
 
   Raises:
     ValueError: if there is none, or if their specs differ or are not such.
   """
 
-  def __init__(self, environments: Sequence[dm_env.Environment]) -> None:
+  def __init__(
+    self,
+    environments: Sequence[dm_env.Environment],
+    levels: Sequence[int] | None = None,
+  ) -> None:
     _check_specs(environments)
     self._environments = list(environments)
     self._observation_spec = environments[0].observation_spec()
     self._action_spec = environments[0].action_spec()
     num = len(environments)
+    self._levels = np.array(levels or [0] * num, np.int32)
     self._leaves = [
       np.zeros((num, *spec.shape), spec.dtype)
       for spec in tree.flatten(self._observation_spec)
@@ -83,6 +89,11 @@ class EnvironmentBatch:
   def num_environments(self) -> int:
     """N, the number of environments."""
     return len(self._environments)
+
+  @property
+  def levels(self) -> np.ndarray:
+    """`[N]` int32, index of the level that each environment plays."""
+    return self._levels
 
   @property
   def observation_spec(self) -> Any:

@@ -11,7 +11,8 @@ import rich.progress
 import tensorflow as tf
 
 import environments
-from agents.impala import learning
+from agents.impala import metrics
+from environments import suites
 from programs import checkpoints, evaluation, flags, nodes, runs
 
 _DESCRIPTION = """\
@@ -51,8 +52,8 @@ def _make_parser() -> argparse.ArgumentParser:
   parser.add_argument(
     '--level_name',
     metavar='STR',
-    help="a level with the trained one's observations and actions [default: "
-    'the trained one]',
+    help="levels with the trained one's observations and actions; a suite "
+    'means its test levels [default: the trained ones]',
   )
   parser.add_argument(
     '--test_num_episodes',
@@ -95,11 +96,12 @@ def _evaluate(arguments: argparse.Namespace) -> pathlib.Path:
     {**given, 'logdir': str(directory.path)}, stored
   )
   level_name = arguments.level_name or configuration.run.level_name
+  levels = suites.split(level_name, evaluation=True)
   _check_specs(configuration, level_name)
   seed, episodes = configuration.agent.seed, configuration.run.test_num_episodes
   tf.random.set_seed(seed)
   network, _ = nodes.make_model(configuration)
-  counts = learning.Counts()
+  counts = metrics.Counts()
   saved = checkpoints.Checkpoints(
     directory.checkpoints, {'network': network, 'counts': counts}
   )
@@ -110,9 +112,9 @@ def _evaluate(arguments: argparse.Namespace) -> pathlib.Path:
     console=rich.console.Console(stderr=True), transient=True
   ) as progress:
     task = progress.add_task(
-      f'{level_name} at frame {frames:,}', total=episodes
+      f'{levels[0]} at frame {frames:,}', total=episodes * len(levels)
     )
-    result = evaluation.play(
+    results = evaluation.play(
       configuration,
       level_name,
       network,
@@ -120,11 +122,13 @@ def _evaluate(arguments: argparse.Namespace) -> pathlib.Path:
       seed=seed,
       greedy=arguments.greedy,
       stop=threading.Event(),
-      on_episode=lambda played: progress.update(task, completed=played),
+      on_episode=lambda level: progress.update(
+        task, advance=1, description=f'{level} at frame {frames:,}'
+      ),
     )
   return evaluation.write_results(
     directory.evaluations / str(frames),
-    [result],
+    results,
     trained_frames=frames,
     seed=seed,
     greedy=arguments.greedy,
@@ -132,11 +136,13 @@ def _evaluate(arguments: argparse.Namespace) -> pathlib.Path:
 
 
 def _check_specs(configuration: runs.Configuration, level_name: str) -> None:
-  """Whether the trained network can play the level.
+  """Whether the trained network can play the levels.
 
   Raises:
-    ValueError: Its observations or actions are others.
+    ValueError: There are none such, or their observations or actions differ.
   """
+  environments.check_level(level_name)
+  environments.check_specs(level_name, configuration.environment)
   trained, wanted = (
     environments.spec(name, configuration.environment)
     for name in (configuration.run.level_name, level_name)

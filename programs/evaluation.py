@@ -17,6 +17,7 @@ from acme.utils import loggers, observers
 
 import environments
 from agents.impala import acting, networks
+from environments import suites
 from programs import runs
 
 # Keeps evaluation's seeds apart from those of the actors.
@@ -40,7 +41,11 @@ class LevelResult:
   frames: int
 
   def summary(self) -> dict[str, Any]:
-    """One row: mean, standard error, min and max of the returns."""
+    """One row: mean, standard error, min and max of the returns.
+
+    `human_normalised` is 0 for a random agent's mean and 100 for a human's, and
+    None where these are not known.
+    """
     count = len(self.returns)
     deviation = np.std(self.returns, ddof=1) if count > 1 else math.nan
     return {
@@ -50,6 +55,9 @@ class LevelResult:
       'standard_error': float(deviation / math.sqrt(count)),
       'min_return': float(np.min(self.returns)),
       'max_return': float(np.max(self.returns)),
+      'human_normalised': suites.normalised_score(
+        self.level_name, float(np.mean(self.returns))
+      ),
       'mean_steps': float(np.mean(self.steps)),
       'frames': self.frames,
     }
@@ -94,49 +102,54 @@ def play(
   seed: int,
   greedy: bool,
   stop: threading.Event,
-  on_episode: Callable[[int], None] = lambda episodes: None,
-) -> LevelResult:
-  """Plays whole evaluation episodes of one level.
+  on_episode: Callable[[str], None] = lambda level: None,
+) -> list[LevelResult]:
+  """Plays whole evaluation episodes of each level that a name means.
 
   Args:
     configuration: Of the run.
-    level_name: May be another than the trained one, of the same actions.
+    level_name: May be another than the trained one, of the same actions. A
+      suite means its test levels.
     network: Its variables are used as they are.
-    num_episodes: How many.
-    seed: Of the environment.
+    num_episodes: How many of each level.
+    seed: Of the environments.
     greedy: Takes the most likely action instead of sampling, as the reference
       does.
     stop: Ends the evaluation.
-    on_episode: Told the number of episodes played so far after each.
+    on_episode: Told the level after each episode.
 
   Returns:
-    The result.
+    A result for each level.
 
   Raises:
     Stopped: `stop` was set before the last episode ended.
   """
   settings = configuration.environment
-  environment = environments.make(
-    level_name, seed + _SEED_STREAM, evaluation=True, settings=settings
-  )
-  loop = acme.EnvironmentLoop(
-    environment,
-    acting.EvaluationActor(network, greedy),
-    logger=loggers.NoOpLogger(),
-    should_update=False,
-    observers=[_StopObserver(stop)],
-  )
-  returns, steps = [], []
-  try:
-    for episode in range(num_episodes):
-      result = loop.run_episode()
-      returns.append(float(result['episode_return']))
-      steps.append(int(result['episode_length']))
-      on_episode(episode + 1)
-  finally:
-    environment.close()
-  repeats = environments.action_repeats(level_name, settings)
-  return LevelResult(level_name, returns, steps, sum(steps) * repeats)
+  actor = acting.EvaluationActor(network, greedy)
+  results = []
+  for level in suites.split(level_name, evaluation=True):
+    environment = environments.make(
+      level, seed + _SEED_STREAM, evaluation=True, settings=settings
+    )
+    loop = acme.EnvironmentLoop(
+      environment,
+      actor,
+      logger=loggers.NoOpLogger(),
+      should_update=False,
+      observers=[_StopObserver(stop)],
+    )
+    returns, steps = [], []
+    try:
+      for _ in range(num_episodes):
+        result = loop.run_episode()
+        returns.append(float(result['episode_return']))
+        steps.append(int(result['episode_length']))
+        on_episode(level)
+    finally:
+      environment.close()
+    repeats = environments.action_repeats(level, settings)
+    results.append(LevelResult(level, returns, steps, sum(steps) * repeats))
+  return results
 
 
 def write_results(
@@ -162,8 +175,47 @@ def write_results(
     for row, result in zip(rows, results, strict=True)
   ]
   path = directory / 'results.json'
-  runs.write_json(path, {**facts, 'evaluated': runs.now(), 'levels': levels})
+  runs.write_json(
+    path,
+    {
+      **facts,
+      'evaluated': runs.now(),
+      'summary': summarise(results),
+      'levels': levels,
+    },
+  )
   return path
+
+
+def summarise(results: Sequence[LevelResult]) -> dict[str, float]:
+  """All levels in one row; a suite's scores too, if there is one for each.
+
+  The scores are the mean over levels of `human_normalised`, the same with each
+  level cut off at 100, and the median.
+  """
+  rows = [result.summary() for result in results]
+  summary = {
+    'episodes': sum(row['episodes'] for row in rows),
+    'mean_return': float(np.mean([row['mean_return'] for row in rows])),
+    'standard_error': float(
+      np.sqrt(np.sum([row['standard_error'] ** 2 for row in rows])) / len(rows)
+    ),
+    'min_return': min(row['min_return'] for row in rows),
+    'max_return': max(row['max_return'] for row in rows),
+    'mean_steps': float(np.mean([row['mean_steps'] for row in rows])),
+  }
+  scores = {
+    row['level_name']: row['human_normalised']
+    for row in rows
+    if row['human_normalised'] is not None
+  }
+  if len(scores) == len(rows):
+    summary |= {
+      'no_cap': suites.capped_mean(scores, math.inf),
+      'cap_100': suites.capped_mean(scores, 100.0),
+      'median': float(np.median(list(scores.values()))),
+    }
+  return summary
 
 
 def table(results_file: pathlib.Path) -> rich.table.Table:
@@ -178,15 +230,26 @@ def table(results_file: pathlib.Path) -> rich.table.Table:
   shown.add_column('level')
   for heading in ('episodes', 'mean return', 'standard error', 'min', 'max'):
     shown.add_column(heading, justify='right')
+  summary = content['summary']
+  if 'median' in summary:
+    shown.add_column('human %', justify='right')
   shown.add_column('frames', justify='right')
   for row in content['levels']:
-    shown.add_row(
+    cells = [
       row['level_name'],
       f'{row["episodes"]:,}',
       f'{row["mean_return"]:.2f}',
       f'{row["standard_error"]:.2f}',
       f'{row["min_return"]:.2f}',
       f'{row["max_return"]:.2f}',
-      f'{row["frames"]:,}',
+    ]
+    if 'median' in summary:
+      cells.append(f'{row["human_normalised"]:.1f}')
+    shown.add_row(*cells, f'{row["frames"]:,}')
+  if 'median' in summary and len(content['levels']) > 1:
+    shown.caption = (
+      f'human-normalised: mean {summary["no_cap"]:.1f}, mean capped at 100 '
+      f'{summary["cap_100"]:.1f}, median {summary["median"]:.1f}'
     )
+    shown.caption_justify = 'left'
   return shown

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 from acme.tf import variable_utils
 
-from programs import evaluation, nodes, runs
+from programs import evaluation, metric_files, nodes, runs
 
 _POLL_SECONDS = 1.0  # How often it asks how far learning is.
 
@@ -71,13 +71,15 @@ class _Evaluator:
         'frames': [self._frames],
       },
     )
-    self._logger = nodes.make_logger(configuration.directory, 'evaluator')
+    self._logger = metric_files.make_logger(
+      configuration.directory, 'evaluator'
+    )
 
   def __call__(self) -> int:
     """Evaluates the newest variables; returns the frames they learned from."""
     self._variables.update_and_wait()
     frames, config = int(self._frames.numpy()), self._configuration
-    result = evaluation.play(
+    results = evaluation.play(
       config,
       config.run.level_name,
       self._network,
@@ -88,13 +90,12 @@ class _Evaluator:
     )
     evaluation.write_results(
       config.directory.evaluations / str(frames),
-      [result],
+      results,
       trained_frames=frames,
       seed=config.agent.seed,
       greedy=False,
     )
-    row = result.summary()
-    del row['level_name'], row['frames']
+    row = evaluation.summarise(results)
     self._logger.write({'time': time.time(), 'frames': frames, **row})
     self._client.evaluated(frames)
     return frames

@@ -118,8 +118,14 @@ def resolve(
     'level_name', known.get('level_name', runs.RunConfig().level_name)
   )
   environments.check_level(level_name)
-  preset = presets.PRESETS[presets.preset_name(level_name)]
-  values = {**preset, **known, **given}
+  preset = (
+    given.get('preset') or known.get('preset') or presets.choose(level_name)
+  )
+  if preset not in presets.PRESETS:
+    raise ValueError(
+      f'preset must be one of {", ".join(presets.PRESETS)}, got {preset!r}'
+    )
+  values = {**presets.PRESETS[preset], **known, **given, 'preset': preset}
   groups = {
     title: {
       field.name: values[field.name]

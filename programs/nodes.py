@@ -17,13 +17,11 @@ import numpy as np
 import reverb
 import tensorflow as tf
 from absl import logging
-from acme.utils import loggers
-from acme.utils.loggers import tf_summary
 
 import environments
-from agents.impala import acting, learning, networks
+from agents.impala import acting, lag, learning, metrics, networks
 from agents.impala import unrolls as unrolls_lib
-from programs import checkpoints, evaluation, runs
+from programs import checkpoints, evaluation, metric_files, runs
 
 _NO_ANSWER = ('DEADLINE_EXCEEDED', 'UNAVAILABLE')  # The learner may come up.
 
@@ -51,7 +49,7 @@ def make_model(
 def make_tables(configuration: runs.Configuration) -> list[reverb.Table]:
   """The tables of the queue node."""
   _, signature = make_model(configuration)
-  return [unrolls_lib.make_queue(configuration.agent.queue_capacity, signature)]
+  return unrolls_lib.make_tables(configuration.agent, signature)
 
 
 class LearnerNode:
@@ -76,19 +74,21 @@ class LearnerNode:
     self._final_evaluation = threading.Event()
     tf.random.set_seed(config.seed)
     network, signature = make_model(configuration)
+    self._level_metrics = metric_files.LevelMetrics(configuration)
     self._learner = learning.Learner(
       config,
       network,
       unrolls_lib.UnrollReader(
-        unrolls_lib.make_dataset(
-          queue.server_address, signature, config.batch_size
-        ),
+        unrolls_lib.make_dataset(queue.server_address, signature, config),
         self._stop,
       ),
       configuration.num_action_repeats,
-      make_logger(directory, 'learner'),
-      configuration.run.log_period_seconds,
-      self._queue_size,
+      metrics.LearnerMetrics(
+        metric_files.make_logger(directory, 'learner'),
+        configuration.run.log_period_seconds,
+        self._queue_size,
+        self._level_metrics.add,
+      ),
     )
     self._checkpoints = checkpoints.Checkpoints(
       directory.checkpoints, self._learner.state
@@ -116,6 +116,7 @@ class LearnerNode:
     self._learn()
     self._checkpoints.save()
     self._learner.close()
+    self._level_metrics.close()
     if self._stop.is_set():
       return
     while not self._final_evaluation.wait(0.1):
@@ -216,34 +217,26 @@ def run_actor(
   batch = environments.make_batch(
     configuration.run.level_name,
     [int(seed) for seed in each],
+    index * configuration.run.num_envs_per_actor,
     configuration.environment,
   )
+  variable_source: acme.VariableSource = LearnerClient(learner, stop)
+  if configuration.agent.extra_policy_lag:
+    variable_source = lag.LaggedVariables(
+      variable_source, configuration.agent.extra_policy_lag
+    )
   try:
     actor = acting.Actor(
       network,
       signature,
-      configuration.run.num_envs_per_actor,
-      LearnerClient(learner, stop),
-      unrolls_lib.UnrollWriter(queue, stop),
+      batch.levels,
+      variable_source,
+      unrolls_lib.UnrollWriter(
+        queue, stop, has_replay=configuration.agent.num_replayed > 0
+      ),
     )
     acting.run_environments(actor, batch, stop)
   except evaluation.Stopped:
     logging.info('Stopped')
   finally:
     batch.close()
-
-
-def make_logger(directory: runs.RunDirectory, name: str) -> loggers.Logger:
-  """Rows to `metrics/<name>.csv` and to TensorBoard, by frames."""
-  directory.metrics.mkdir(parents=True, exist_ok=True)
-  file = open(  # noqa: SIM115, closed by the logger.
-    directory.metrics / f'{name}.csv', 'a', encoding='utf-8'
-  )
-  return loggers.Dispatcher(
-    [
-      loggers.CSVLogger(file, flush_every=1),
-      tf_summary.TFSummaryLogger(
-        str(directory.tensorboard), label=name, steps_key='frames'
-      ),
-    ]
-  )

@@ -6,46 +6,104 @@ A preset only sets defaults; a flag overrides it.
 from collections.abc import Mapping
 from typing import Any
 
+from environments import suites
+
+# The paper's Atari experiments: Table G.1 of arXiv 1802.01561v3, and section
+# 5.3.2 for the 200M frames. Ours: the queue holds one batch, and actors step 16
+# environments with one forward pass.
+_ATARI = {
+  'total_environment_frames': 200_000_000,
+  'batch_size': 32,
+  'unroll_length': 20,
+  'queue_capacity': 32,
+  'discounting': 0.99,
+  'baseline_cost': 0.5,
+  'entropy_cost': 0.01,
+  'reward_clipping': 'abs_one',
+  'learning_rate': 0.0006,
+  'decay': 0.99,
+  'momentum': 0.0,
+  'epsilon': 0.01,
+  'max_gradient_norm': 40.0,
+  'num_actors': 2,
+  'num_envs_per_actor': 16,
+  'evaluation_period_frames': 2_500_000,
+}
+
+# What the paper's DeepMind Lab experiments share (Table D.3) and the reference
+# has as defaults.
+_DMLAB = {
+  'network': 'deep',
+  'unroll_length': 100,
+  'discounting': 0.99,
+  'baseline_cost': 0.5,
+  'decay': 0.99,
+  'momentum': 0.0,
+  'epsilon': 0.1,
+  'max_gradient_norm': 0.0,
+  'num_action_repeats': 4,
+  'evaluation_period_frames': 10_000_000,
+}
+
+# Ours, for the embedded levels: one bit or one ball is learned in a minute.
+_EMBEDDED = {
+  'network': 'mlp',
+  'total_environment_frames': 500_000,
+  'batch_size': 32,
+  'unroll_length': 20,
+  'queue_capacity': 32,
+  'entropy_cost': 0.003,
+  'learning_rate': 0.01,
+  'epsilon': 0.1,
+  'max_gradient_norm': 40.0,
+  'num_actors': 2,
+  'num_envs_per_actor': 16,
+  'evaluation_period_frames': 100_000,
+  'test_num_episodes': 100,
+}
+
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-  # Ours: the smallest task that shows learning, solved in about a minute.
-  'catch': {
-    'network': 'mlp',
-    'total_environment_frames': 500_000,
-    'batch_size': 32,
-    'unroll_length': 20,
-    'queue_capacity': 32,
-    'entropy_cost': 0.003,
-    'learning_rate': 0.01,
-    'epsilon': 0.1,
-    'max_gradient_norm': 40.0,
-    'num_actors': 2,
-    'num_envs_per_actor': 16,
-    'evaluation_period_frames': 100_000,
-    'test_num_episodes': 100,
+  'catch': _EMBEDDED,
+  'memory': {**_EMBEDDED, 'lstm': True},
+  'atari_expert': {**_ATARI, 'network': 'shallow_atari'},
+  # One network for 57 games: section 5.3.2, the deep feed-forward network and
+  # all 18 actions.
+  'atari_multi_task': {
+    **_ATARI,
+    'network': 'deep_atari',
+    'full_action_set': True,
+    'total_environment_frames': 57 * 200_000_000,
   },
-  # Table G.1 of the IMPALA paper (arXiv 1802.01561v3) and section 5.3.2 for the
-  # 200M frames. Ours: the queue holds one batch, actors step 16 environments.
-  'atari_expert': {
-    'network': 'shallow_atari',
-    'total_environment_frames': 200_000_000,
+  # The reference's README, training on explore_goal_locations_small.
+  'dmlab_single': {
+    **_DMLAB,
+    'total_environment_frames': 1_000_000_000,
+    'num_actors': 48,
     'batch_size': 32,
-    'unroll_length': 20,
-    'queue_capacity': 32,
-    'discounting': 0.99,
-    'baseline_cost': 0.5,
-    'entropy_cost': 0.01,
+    'queue_capacity': 1,
+    'entropy_cost': 0.00025,
+    'learning_rate': 0.00048,
     'reward_clipping': 'abs_one',
-    'learning_rate': 0.0006,
-    'momentum': 0.0,
-    'epsilon': 0.01,
-    'max_gradient_norm': 40.0,
-    'num_actors': 2,
-    'num_envs_per_actor': 16,
-    'evaluation_period_frames': 2_500_000,
+  },
+  # The reference's README, training on DMLab-30.
+  'dmlab30': {
+    **_DMLAB,
+    'total_environment_frames': 10_000_000_000,
+    'num_actors': 150,
+    'batch_size': 32,
+    'queue_capacity': 1,
+    'entropy_cost': 0.0033391318945337044,
+    'learning_rate': 0.00031866995608948655,
+    'reward_clipping': 'soft_asymmetric',
   },
 }
 
 
-def preset_name(level_name: str) -> str:
-  """The preset that a level's name chooses."""
-  return 'catch' if level_name == 'catch' else 'atari_expert'
+def choose(level_name: str) -> str:
+  """The preset that a level's name chooses; see `environments.check_level`."""
+  first, *others = suites.split(level_name)
+  if first in PRESETS:
+    return first
+  if first.startswith(suites.ATARI_PREFIX):
+    return 'atari_multi_task' if others else 'atari_expert'
+  return 'dmlab30' if level_name == 'dmlab30' else 'dmlab_single'

@@ -16,6 +16,7 @@ from typing import Any
 
 import environments
 from agents.impala import config as config_lib
+from programs import presets
 
 ON_EXISTING = ('resume', 'fail', 'restart')
 
@@ -40,7 +41,14 @@ class RunConfig:
     ValueError: A value breaks its rule.
   """
 
-  level_name: str = config_lib.option('catch', 'Level to train on.')
+  level_name: str = config_lib.option(
+    'catch', 'Level to train on; or a suite, or levels with commas between.'
+  )
+  preset: str = config_lib.option(
+    '',
+    'Whose defaults are taken; empty: chosen by the level.',
+    rule=config_lib.one_of(('', *presets.PRESETS)),
+  )
   logdir: str = config_lib.option(
     '', 'Run directory; empty: a new one, runs/<level>_<date>.'
   )

@@ -30,7 +30,14 @@ the same command on an existing directory goes on where that run stopped.
 Ctrl-C writes a last checkpoint and ends every process."""
 
 # What decides the shapes of the variables in a checkpoint.
-_FIXED_ON_RESUME = ('level_name', 'network', 'lstm', 'full_action_set')
+_FIXED_ON_RESUME = (
+  'level_name',
+  'preset',
+  'network',
+  'lstm',
+  'optimizer',
+  'full_action_set',
+)
 
 
 def main() -> int:
@@ -80,7 +87,7 @@ def _run_directory(given: Mapping[str, Any]) -> runs.RunDirectory:
   if not path:
     level = given.get('level_name', runs.RunConfig().level_name)
     now = datetime.datetime.now()
-    path = f'runs/{level}_{now:%Y%m%d-%H%M%S}'
+    path = f'runs/{level.replace(",", "+")}_{now:%Y%m%d-%H%M%S}'
   return runs.RunDirectory(pathlib.Path(path).expanduser().absolute())
 
 
@@ -110,7 +117,12 @@ def _prepared(
     configuration = flags.resolve(given, stored)
   except (ValueError, TypeError) as error:
     raise runs.RunError(str(error)) from error
-  environments.spec(configuration.run.level_name, configuration.environment)
+  try:
+    environments.check_specs(
+      configuration.run.level_name, configuration.environment
+    )
+  except ValueError as error:
+    raise runs.RunError(str(error)) from error
   if stored is None and directory.is_run():
     with directory.locked():
       console.print(f'The old run is kept in {directory.set_aside()}')

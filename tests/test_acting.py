@@ -1,5 +1,6 @@
 """An event tape through the real actor, writer, queue and dataset."""
 
+import dataclasses
 import itertools
 import threading
 import time
@@ -20,7 +21,7 @@ from environments import batch
 T, N, A = 4, 2, 3
 OBSERVATION = specs.Array((2,), np.float32)
 CONFIG = config_lib.ImpalaConfig(
-  network='mlp', lstm=True, unroll_length=T, queue_capacity=64
+  network='mlp', lstm=True, unroll_length=T, batch_size=N, queue_capacity=64
 )
 
 
@@ -83,14 +84,15 @@ class Source:
 class Rig:
   """A queue with an actor's ends connected."""
 
-  def __init__(self, config=CONFIG, capacity=64):
+  def __init__(self, config=CONFIG):
+    self.config = config
     self.stop = threading.Event()
     self.network = networks.make_network(config, OBSERVATION, A)
     self.signature = unrolls_lib.make_signature(
       config, OBSERVATION, A, self.network.initial_state(1)
     )
     self.server = reverb.Server(
-      [unrolls_lib.make_queue(capacity, self.signature)], port=None
+      unrolls_lib.make_tables(config, self.signature), port=None
     )
     self.address = f'localhost:{self.server.port}'
     self.client = reverb.Client(self.address)
@@ -114,21 +116,23 @@ def play(rig, num_unrolls):
   """Drives the actor over the tapes; returns its unrolls in the order sent."""
   tapes = [Tape(0, [3, 5, 1]), Tape(1, [2])]
   source = Source(networks.make_network(CONFIG, OBSERVATION, A))
+  environment = batch.EnvironmentBatch(tapes, levels=[7, 3])
   actor = acting.Actor(
     rig.network,
     rig.signature,
-    N,
+    environment.levels,
     source,
     unrolls_lib.UnrollWriter(rig.client, rig.stop),
   )
-  environment = batch.EnvironmentBatch(tapes)
   timestep = environment.reset()
   actor.observe_first(timestep)
   for _ in range(num_unrolls * T):
     action = actor.select_action(timestep.observation)
     timestep = environment.step(action)
     actor.observe(action, timestep)
-  reader = iter(unrolls_lib.make_dataset(rig.address, rig.signature, N))
+  reader = iter(
+    unrolls_lib.make_dataset(rig.address, rig.signature, rig.config)
+  )
   return tapes, source, [next(reader) for _ in range(num_unrolls)]
 
 
@@ -146,6 +150,9 @@ def test_event_tape(rig):
     + [b.inputs.observation[1:] for b in batches]
   )
   steps = np.concatenate([b.episode_steps for b in batches])
+
+  for each in batches:
+    np.testing.assert_array_equal(each.level, [7, 3])
 
   # Every observation of each environment once, in order: nothing is skipped,
   # padded or repeated, whatever the length of an episode.
@@ -230,7 +237,7 @@ def test_actions_are_sampled_from_the_logits():
 
 
 def test_a_writer_waits_while_the_queue_is_full_and_ends_with_the_program():
-  rig = Rig(capacity=2)
+  rig = Rig(dataclasses.replace(CONFIG, queue_capacity=2))
   try:
     writer = unrolls_lib.UnrollWriter(rig.client, rig.stop)
     empty = unrolls_lib.empty_unrolls(1, rig.signature)
@@ -258,7 +265,7 @@ def test_a_writer_waits_while_the_queue_is_full_and_ends_with_the_program():
 
 
 def test_a_reader_waits_for_a_batch_and_ends_with_the_program(rig):
-  dataset = unrolls_lib.make_dataset(rig.address, rig.signature, 2)
+  dataset = unrolls_lib.make_dataset(rig.address, rig.signature, rig.config)
   reader = unrolls_lib.UnrollReader(dataset, rig.stop)
   got = []
   thread = threading.Thread(target=lambda: got.extend(reader))

@@ -13,7 +13,7 @@ from absl.testing import absltest
 from dm_env import test_utils
 
 import environments
-from environments import atari
+from environments import atari, suites
 
 PLAIN = environments.Settings(max_noops=0)
 
@@ -380,7 +380,7 @@ def test_the_door_hands_on_evaluation_and_settings():
   made = environments.make(name, seed=0, settings=settings)
   assert made.action_spec().num_values == 18
   assert environments.spec(name, settings).actions.num_values == 18
-  in_batch = environments.make_batch(name, [0], settings)
+  in_batch = environments.make_batch(name, [0], settings=settings)
   assert in_batch.action_spec.num_values == 18
   for evaluation in (False, True):
     environment = environments.make(name, 0, evaluation)
@@ -417,7 +417,8 @@ def test_other_actions_are_refused(action):
 
 @needs_roms
 def test_every_game_has_its_rom():
-  for game in environments.ATARI_GAMES:
+  for level in suites.suites()['atari57'].levels:
+    game = level.removeprefix('atari_')
     assert atari.find_rom(game).stem == game
 
 
@@ -468,3 +469,29 @@ def test_another_game_under_the_name_of_one_is_refused(monkeypatch, tmp_path):
 def test_the_emulator_prints_nothing(capfd):
   play(make(), 3)
   assert capfd.readouterr() == ('', '')
+
+
+@needs_roms
+def test_levels_are_dealt_round_robin_over_all_actors():
+  names = 'atari_pong,atari_breakout,atari_qbert'
+  settings = environments.Settings(full_action_set=True)
+  dealt = [
+    environments.make_batch(names, [5, 6], first, settings)
+    for first in (0, 2, 4)
+  ]
+  np.testing.assert_array_equal(
+    [each.levels for each in dealt], [[0, 1], [2, 0], [1, 2]]
+  )
+  # The same seed and level, wherever it was dealt, is the same game.
+  alone = environments.make('atari_qbert', 5, settings=settings)
+  np.testing.assert_array_equal(
+    dealt[1].reset().observation[0], alone.reset().observation
+  )
+
+
+@needs_roms
+def test_games_of_other_actions_are_one_task_with_all_of_them():
+  names = 'atari_pong,atari_breakout'
+  with pytest.raises(ValueError, match='--full_action_set'):
+    environments.check_specs(names)
+  environments.check_specs(names, environments.Settings(full_action_set=True))

@@ -36,7 +36,11 @@ def test_defaults_are_the_references():
     ('discounting', 1.5, 'from 0 to 1'),
     ('entropy_cost', -1.0, 'at least 0'),
     ('reward_clipping', 'none', 'one of abs_one, soft_asymmetric'),
-    ('network', 'foo', 'one of mlp, shallow_atari'),
+    (
+      'network',
+      'foo',
+      'one of deep, shallow, benchmark, deep_atari, shallow_atari, mlp',
+    ),
     ('learning_rate', float('nan'), 'greater than 0'),
     ('epsilon', float('nan'), 'greater than 0'),
   ],

@@ -8,10 +8,11 @@ import pytest
 import environments
 
 
-def test_the_names_are_catch_and_57_games():
+def test_the_names_are_the_embedded_ones_57_games_and_dmlab_30():
   assert len(environments.LEVEL_NAMES) == len(set(environments.LEVEL_NAMES))
-  assert len(environments.LEVEL_NAMES) == 58
-  assert environments.LEVEL_NAMES[0] == 'catch'
+  # Two levels of DMLab-30 have another name when tested.
+  assert len(environments.LEVEL_NAMES) == 2 + 57 + 30 + 2
+  assert environments.LEVEL_NAMES[:2] == ('catch', 'memory')
   for game in ('pong', 'space_invaders', 'ms_pacman', 'up_n_down', 'zaxxon'):
     environments.check_level(f'atari_{game}')
 
@@ -67,6 +68,46 @@ def test_spec_of_catch():
   assert spec.observations.shape == (10, 5)
   assert spec.observations.dtype == np.uint8
   assert spec.actions.num_values == 3
+
+
+@pytest.mark.parametrize(
+  'level_name',
+  ['atari57', 'dmlab30', 'catch', 'atari_pong,atari_breakout', 'catch,memory'],
+)
+def test_suites_and_lists_of_levels_are_names(level_name):
+  environments.check_level(level_name)
+
+
+@pytest.mark.parametrize(
+  ('level_name', 'message'),
+  [
+    ('catch,cach', "nearest: catch.*got 'cach'"),
+    ('catch,catch', "each level once, got 'catch,catch'"),
+    ('catch,', "got ''"),
+    ('atari58', "nearest: atari57.*got 'atari58'"),
+    ('catch,atari57', "got 'atari57'"),
+  ],
+)
+def test_wrong_lists_of_levels_are_refused(level_name, message):
+  with pytest.raises(ValueError, match=f'level_name must.*{message}'):
+    environments.check_level(level_name)
+
+
+def test_one_environment_plays_one_level():
+  with pytest.raises(ValueError, match="must be one level, got 'atari57'"):
+    environments.make('atari57', seed=0)
+
+
+def test_levels_that_one_network_cannot_play_are_refused():
+  with pytest.raises(
+    ValueError, match=r'same observations and actions, got catch.*memory'
+  ):
+    environments.check_specs('catch,memory')
+
+
+def test_dmlab_is_missing_and_says_so():
+  with pytest.raises(environments.MissingError, match='needs DeepMind Lab'):
+    environments.make('rooms_watermaze', seed=0)
 
 
 def test_negative_seeds_are_refused():

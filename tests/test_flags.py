@@ -162,7 +162,7 @@ def test_others_than_fields_are_ignored():
     ({'level_name': 'pongg'}, ('level_name', 'atari_pong', "'pongg'")),
     ({'unroll_length': 0}, ('unroll_length', 'greater than 0', '0')),
     ({'num_actors': -1}, ('num_actors', 'greater than 0', '-1')),
-    ({'network': 'foo'}, ('network', 'one of mlp', "'foo'")),
+    ({'network': 'foo'}, ('network', 'one of deep', "'foo'")),
     ({'discounting': 1.5}, ('discounting', 'from 0 to 1', '1.5')),
     ({'max_noops': -1}, ('max_noops', 'at least 0', '-1')),
     ({'epsilon': float('nan')}, ('epsilon', 'greater than 0', 'nan')),

@@ -9,7 +9,7 @@ import reverb
 import tensorflow as tf
 
 import environments
-from agents.impala import acting, learning, networks
+from agents.impala import acting, learning, metrics, networks
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
 from programs import checkpoints, evaluation, flags
@@ -63,16 +63,18 @@ def make_batch(seed, config=CONFIG):
     behaviour_logits=rng.normal(size=(t, b, a)).astype(np.float32),
     episode_return=returns,
     episode_steps=steps,
+    level=np.array([4, 5, 6], np.int32),
     learner_step=np.array([0, 1, 1], np.int64),
     core_state=tuple(
-      rng.normal(size=(b, networks.LSTM_SIZE)).astype(np.float32)
-      for _ in range(2)
+      rng.normal(size=(b, 256)).astype(np.float32) for _ in range(2)
     ),
   )
   return tf.nest.map_structure(tf.constant, batch)
 
 
-def make_learner(batches, config=CONFIG, logger=None, period=math.inf):
+def make_learner(
+  batches, config=CONFIG, logger=None, period=math.inf, games=None
+):
   tf.random.set_seed(3)
   network = networks.make_network(config, SPEC.observations, 3)
   state = network.initial_state(1)
@@ -80,8 +82,13 @@ def make_learner(batches, config=CONFIG, logger=None, period=math.inf):
     batch._replace(core_state=type(state)(*batch.core_state))
     for batch in batches
   )
+  on_games = (lambda *told: None) if games is None else games
   return learning.Learner(
-    config, network, batches, REPEATS, logger or Rows(), period, lambda: 2
+    config,
+    network,
+    batches,
+    REPEATS,
+    metrics.LearnerMetrics(logger or Rows(), period, lambda: 2, on_games),
   )
 
 
@@ -224,31 +231,29 @@ def test_catch_is_learned():
     networks.make_network(config, SPEC.observations, 3) for _ in range(2)
   )
   signature = unrolls_lib.make_signature(config, SPEC.observations, 3, ())
-  server = reverb.Server(
-    [unrolls_lib.make_queue(config.queue_capacity, signature)], port=None
-  )
+  server = reverb.Server(unrolls_lib.make_tables(config, signature), port=None)
   address = f'localhost:{server.port}'
   reader = unrolls_lib.UnrollReader(
-    unrolls_lib.make_dataset(address, signature, config.batch_size), stop
+    unrolls_lib.make_dataset(address, signature, config), stop
   )
   learner = learning.Learner(
-    config, ours, reader, 1, Rows(), math.inf, lambda: 0
+    config,
+    ours,
+    reader,
+    1,
+    metrics.LearnerMetrics(Rows(), math.inf, lambda: 0, lambda *told: None),
   )
-  num_environments = 32
+  batch = environments.make_batch('catch', list(range(32)))
   actor = acting.Actor(
     theirs,
     signature,
-    num_environments,
+    batch.levels,
     learner,
     unrolls_lib.UnrollWriter(reverb.Client(address), stop),
   )
   thread = threading.Thread(
     target=acting.run_environments,
-    args=(
-      actor,
-      environments.make_batch('catch', list(range(num_environments))),
-      stop,
-    ),
+    args=(actor, batch, stop),
   )
   thread.start()
   try:
@@ -261,7 +266,7 @@ def test_catch_is_learned():
     stop.set()
     thread.join(10)
     server.stop()
-  result = evaluation.play(
+  (result,) = evaluation.play(
     configuration,
     'catch',
     ours,

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -45,22 +47,28 @@ def as_tensors(inputs):
   }
 
 
-def slow_vtrace(rhos, discounts, rewards, values, bootstrap_value):
-  """Equation 1 of the paper as it is printed: a sum of products for each s."""
+def slow_vtrace(
+  rhos, discounts, rewards, values, bootstrap_value, clips=(1, 1, 1), lambda_=1
+):
+  """Equation 1 of the paper as it is printed: a sum of products for each s.
+
+  `clips` are rho-bar, that of the policy gradient, and c-bar.
+  """
   steps = len(rhos)
   all_values = np.concatenate([values, bootstrap_value[None]])
-  clipped = np.minimum(rhos, 1.0)
+  clipped, pg_clipped, cs = (np.minimum(rhos, clip) for clip in clips)
+  cs = lambda_ * cs
   vs = np.zeros_like(values)
   for s in range(steps):
     vs[s] = values[s]
     for t in range(s, steps):
-      product = np.prod(discounts[s:t] * clipped[s:t], axis=0)
+      product = np.prod(discounts[s:t] * cs[s:t], axis=0)
       delta = clipped[t] * (
         rewards[t] + discounts[t] * all_values[t + 1] - values[t]
       )
       vs[s] += product * delta
   vs_next = np.concatenate([vs[1:], bootstrap_value[None]])
-  return vs, clipped * (rewards + discounts * vs_next - values)
+  return vs, pg_clipped * (rewards + discounts * vs_next - values)
 
 
 def slow_loss(config, inputs):
@@ -104,6 +112,189 @@ def test_every_term_equals_the_slow_oracle(seed):
   executed = inputs['executed']
   np.testing.assert_allclose(
     terms.clipped_rho_share, np.mean(rhos[executed] > 1), rtol=1e-5
+  )
+
+
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize(
+  ('clips', 'lambda_'),
+  [
+    ((3.7, 2.2, 1), 1),  # By trfl; those of the reference's own test.
+    ((3.7, 2.2, 1.5), 1),
+    ((1, 1, 1), 0.7),
+    ((2, 0.5, 0.3), 0.9),
+    ((0, 0, 1), 1),  # 0: never clipped.
+    ((0, 0, 0), 0.95),
+  ],
+)
+def test_targets_equal_the_slow_oracle_with_any_clips(seed, clips, lambda_):
+  config = config_lib.ImpalaConfig(
+    rho_threshold=clips[0],
+    pg_rho_threshold=clips[1],
+    c_threshold=clips[2],
+    trace_lambda=lambda_,
+  )
+  rng = np.random.default_rng(seed)
+  rhos = np.exp(rng.uniform(np.log(0.08), np.log(12), size=(T, B)))
+  rhos[2, 1] = 0.0
+  inputs = make_inputs(seed)
+  given = {
+    'discounts': inputs['discounts'] * 0.9,
+    **{name: inputs[name] for name in ('rewards', 'values', 'bootstrap_value')},
+  }
+  vs, advantages = slow_vtrace(
+    rhos, **given, clips=[c or np.inf for c in clips], lambda_=lambda_
+  )
+  with np.errstate(divide='ignore'):
+    log_rhos = np.log(rhos)
+  found = losses.vtrace_targets(
+    config, **as_tensors({'log_rhos': log_rhos, **given})
+  )
+  np.testing.assert_allclose(found.vs, vs, rtol=1e-3, atol=1e-3)
+  np.testing.assert_allclose(
+    found.pg_advantages, advantages, rtol=1e-3, atol=1e-3
+  )
+
+
+def test_our_scan_equals_trfl_where_both_can():
+  inputs = make_inputs(3)
+  log_rhos = np.random.default_rng(3).normal(size=(T, B))
+  log_rhos[1, 2] = -np.inf
+  given = as_tensors(
+    {
+      'log_rhos': log_rhos,
+      **{
+        name: inputs[name]
+        for name in ('discounts', 'rewards', 'values', 'bootstrap_value')
+      },
+    }
+  )
+  by_trfl = losses.vtrace_targets(CONFIG, **given)
+  almost = dataclasses.replace(CONFIG, trace_lambda=1 - 1e-9)
+  for a, b in zip(by_trfl, losses.vtrace_targets(almost, **given), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_no_gradient_flows_through_targets():
+  values = tf.Variable(make_inputs()['values'].astype(np.float32))
+  given = as_tensors(
+    {
+      name: make_inputs()[name]
+      for name in ('discounts', 'rewards', 'bootstrap_value')
+    }
+  )
+  for config in (CONFIG, dataclasses.replace(CONFIG, trace_lambda=0.5)):
+    with tf.GradientTape() as tape:
+      targets = losses.vtrace_targets(
+        config, log_rhos=tf.zeros((T, B)), values=values, **given
+      )
+      total = tf.reduce_sum(targets.vs) + tf.reduce_sum(targets.pg_advantages)
+    assert tape.gradient(total, values) is None
+
+
+def slow_ablation(correction, inputs):
+  """Policy gradient and baseline loss of the paper's section 5.2.2."""
+  target = take(log_softmax(inputs['target_logits']), inputs['actions'])
+  behaviour = take(log_softmax(inputs['behaviour_logits']), inputs['actions'])
+  vs, advantages = slow_vtrace(
+    np.where(inputs['executed'], 1.0, 0.0),
+    inputs['discounts'] * CONFIG.discounting,
+    np.clip(inputs['rewards'], -1, 1),
+    inputs['values'],
+    inputs['bootstrap_value'],
+  )
+  if correction == 'one_step':
+    advantages = advantages * np.minimum(np.exp(target - behaviour), 1.0)
+  if correction == 'epsilon':
+    target = np.log(np.exp(target) + 1e-6)
+  baseline = 0.5 * np.sum((vs - inputs['values']) ** 2)
+  return -np.sum(target * advantages), baseline
+
+
+@pytest.mark.parametrize('correction', ['one_step', 'epsilon', 'none'])
+def test_ablations_equal_the_slow_oracle(correction):
+  config = dataclasses.replace(CONFIG, correction=correction)
+  inputs = make_inputs(4)
+  t, b = np.argwhere(inputs['executed'])[0]
+  inputs['target_logits'][t, b, inputs['actions'][t, b]] -= 40
+  terms = losses.impala_loss(config, **as_tensors(inputs))
+  policy_gradient, baseline = slow_ablation(correction, inputs)
+  np.testing.assert_allclose(terms.policy_gradient, policy_gradient, rtol=1e-4)
+  np.testing.assert_allclose(terms.baseline, baseline, rtol=1e-4)
+  # They differ: from one another, and from V-trace.
+  of_all = {
+    name: float(
+      losses.impala_loss(
+        dataclasses.replace(CONFIG, correction=name), **as_tensors(inputs)
+      ).policy_gradient
+    )
+    for name in config_lib.CORRECTIONS
+  }
+  assert len({round(value, 2) for value in of_all.values()}) == 4
+
+
+def test_epsilon_keeps_the_gradient_of_an_unlikely_action_finite():
+  logits = tf.Variable([[[60.0, -60.0]]])
+  gradients = {}
+  for correction in ('epsilon', 'none'):
+    with tf.GradientTape() as tape:
+      terms = losses.impala_loss(
+        dataclasses.replace(CONFIG, correction=correction),
+        target_logits=logits,
+        behaviour_logits=tf.zeros((1, 1, 2)),
+        values=tf.zeros((1, 1)),
+        bootstrap_value=tf.zeros(1),
+        actions=tf.constant([[1]]),
+        rewards=tf.ones((1, 1)),
+        discounts=tf.zeros((1, 1)),
+        executed=tf.constant([[True]]),
+      )
+    gradients[correction] = tape.gradient(terms.policy_gradient, logits)
+  np.testing.assert_allclose(gradients['none'], [[[1.0, -1.0]]], atol=1e-5)
+  np.testing.assert_allclose(gradients['epsilon'], [[[0.0, 0.0]]], atol=1e-5)
+
+
+def test_mean_reduction_divides_by_the_rows():
+  inputs = as_tensors(make_inputs(5))
+  summed = losses.impala_loss(CONFIG, **inputs)
+  meant = losses.impala_loss(
+    dataclasses.replace(CONFIG, loss_reduction='mean'), **inputs
+  )
+  for name in ('total', 'policy_gradient', 'baseline', 'entropy'):
+    np.testing.assert_allclose(
+      getattr(meant, name), getattr(summed, name) / (T * B), rtol=1e-5
+    )
+
+
+def test_figures_to_watch():
+  inputs = make_inputs(6)
+  terms = losses.impala_loss(CONFIG, **as_tensors(inputs))
+  executed = inputs['executed']
+  logs = log_softmax(inputs['target_logits'])
+  entropies = -np.sum(np.exp(logs) * logs, -1)
+  np.testing.assert_allclose(
+    terms.mean_entropy, np.mean(entropies[executed]), rtol=1e-5
+  )
+  rhos = np.exp(
+    take(logs, inputs['actions'])
+    - take(log_softmax(inputs['behaviour_logits']), inputs['actions'])
+  )
+  vs, _ = slow_vtrace(
+    np.where(executed, rhos, 0.0),
+    inputs['discounts'] * CONFIG.discounting,
+    np.clip(inputs['rewards'], -1, 1),
+    inputs['values'],
+    inputs['bootstrap_value'],
+  )
+  left = np.var((vs - inputs['values'])[executed])
+  np.testing.assert_allclose(
+    terms.explained_variance, 1 - left / np.var(vs[executed]), rtol=1e-4
+  )
+  higher = dataclasses.replace(CONFIG, rho_threshold=3.0)
+  np.testing.assert_allclose(
+    losses.impala_loss(higher, **as_tensors(inputs)).clipped_rho_share,
+    np.mean(rhos[executed] > 3),
+    rtol=1e-5,
   )
 
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 from dm_env import specs
 
 from agents.impala import config as config_lib
-from agents.impala import networks
+from agents.impala import networks, torsos
 
 T, B, A = 6, 3, 4
 
@@ -19,7 +19,8 @@ def make(network='mlp', lstm=True, shape=(5, 2), num_actions=A):
 def make_inputs(seed=0, shape=(5, 2), steps=T):
   rng = np.random.default_rng(seed)
   start = np.zeros((steps, B), bool)
-  start[0, 0] = start[2, 1] = start[3, 1] = start[5, 2] = True
+  for row, column in ((0, 0), (1, 1), (3, 1), (5, 2)):
+    start[row : row + 1, column] = True
   return networks.NetworkInput(
     observation=rng.integers(2, size=(steps, B, *shape)).astype(np.uint8),
     last_action=rng.integers(A, size=(steps, B)).astype(np.int32),
@@ -59,11 +60,11 @@ def test_an_episode_knows_nothing_of_the_one_before():
   network, inputs = make(), make_inputs()
   other = make_inputs(seed=1)
   for part, replacement in zip(inputs[:3], other[:3], strict=True):
-    replacement[2:, 1] = part[2:, 1]  # Column 1 starts an episode at row 2.
+    replacement[3:, 1] = part[3:, 1]  # Column 1 starts an episode at row 3.
   a, _ = network.unroll(inputs, entering_state(network))
   b, _ = network.unroll(other, network.initial_state(B))
-  np.testing.assert_allclose(a.logits[2:, 1], b.logits[2:, 1], atol=1e-6)
-  assert np.abs(a.logits[1, 1] - b.logits[1, 1]).max() > 1e-3
+  np.testing.assert_allclose(a.logits[3:, 1], b.logits[3:, 1], atol=1e-6)
+  assert np.abs(a.logits[2, 1] - b.logits[2, 1]).max() > 1e-3
 
 
 def test_the_core_sees_last_action_and_clipped_last_reward():
@@ -92,13 +93,189 @@ def test_the_feed_forward_network_sees_the_observation_alone():
   )
 
 
-def test_the_atari_expert_has_the_published_size():
-  network = make('shallow_atari', False, (84, 84, 4), num_actions=6)
-  # Convolutions 4,112 and 8,224, linear 663,808, heads 256 x 7 + 7.
-  count = sum(int(tf.size(v)) for v in network.trainable_variables)
-  assert count == 4_112 + 8_224 + 663_808 + 1_799
+DMLAB = {
+  'RGB_INTERLEAVED': specs.Array((72, 96, 3), np.uint8),
+  'INSTR': specs.StringArray((), bytes),
+}
+DEEP_CONVOLUTIONS = 97_600  # 3 sections of 1 and 4 convolutions, for RGB.
+INSTRUCTIONS = 1000 * 20 + (20 + 64) * 4 * 64 + 4 * 64
 
 
-def test_frames_of_another_size_are_refused():
-  with pytest.raises(ValueError, match=r'84x84.*\(72, 96, 3\)'):
-    make('shallow_atari', False, (72, 96, 3))
+def lstm_size(inputs, size):
+  return (inputs + size) * 4 * size + 4 * size
+
+
+def heads_size(inputs, num_actions):
+  return (inputs + 1) * (num_actions + 1)
+
+
+@pytest.mark.parametrize(
+  ('network', 'lstm', 'spec', 'num_actions', 'size'),
+  [
+    # The paper's Figure 3 says 1.6 million and 1.2 million parameters.
+    (
+      'deep',
+      False,
+      DMLAB,
+      9,
+      DEEP_CONVOLUTIONS
+      + (9 * 12 * 32 + 1) * 256
+      + INSTRUCTIONS
+      + lstm_size(256 + 64 + 1 + 9, 256)
+      + heads_size(256, 9),  # 1,628,010
+    ),
+    (
+      'shallow',
+      False,
+      DMLAB,
+      9,
+      (8 * 8 * 3 + 1) * 16
+      + (4 * 4 * 16 + 1) * 32
+      + (7 * 10 * 32 + 1) * 256
+      + INSTRUCTIONS
+      + lstm_size(256 + 64 + 1 + 9, 256)
+      + heads_size(256, 9),  # 1,230,426
+    ),
+    # The fork's: padded convolutions, and no instruction in Doom.
+    (
+      'benchmark',
+      False,
+      specs.Array((72, 128, 3), np.uint8),
+      9,
+      (8 * 8 * 3 + 1) * 32
+      + (4 * 4 * 32 + 1) * 64
+      + (3 * 3 * 64 + 1) * 128
+      + (5 * 8 * 128 + 1) * 512
+      + lstm_size(512 + 1 + 9, 512)
+      + heads_size(512, 9),
+    ),
+    # Atari: grey frames, stacked by four; without and with the optional core.
+    (
+      'shallow_atari',
+      False,
+      specs.Array((84, 84, 4), np.uint8),
+      6,
+      4_112 + 8_224 + 663_808 + heads_size(256, 6),
+    ),
+    (
+      'deep_atari',
+      False,
+      specs.Array((84, 84, 4), np.uint8),
+      18,
+      DEEP_CONVOLUTIONS
+      + 3 * 3 * 16
+      + (11 * 11 * 32 + 1) * 256
+      + heads_size(256, 18),
+    ),
+    (
+      'shallow_atari',
+      True,
+      specs.Array((84, 84, 4), np.uint8),
+      6,
+      4_112
+      + 8_224
+      + 663_808
+      + lstm_size(256 + 1 + 6, 256)
+      + heads_size(256, 6),
+    ),
+  ],
+)
+def test_sizes_are_the_published_ones(network, lstm, spec, num_actions, size):
+  config = config_lib.ImpalaConfig(network=network, lstm=lstm)
+  made = networks.make_network(config, spec, num_actions)
+  count = sum(int(tf.size(v)) for v in made.trainable_variables)
+  assert count == size
+  published = {'deep': 1.6, 'shallow': 1.2}.get(network)
+  assert published in (None, round(count / 1e6, 1))
+
+
+def make_instructed(steps, batch, instructions):
+  rng = np.random.default_rng(0)
+  return make_inputs(steps=steps)._replace(
+    observation={
+      'RGB_INTERLEAVED': rng.integers(
+        256, size=(steps, batch, 72, 96, 3), dtype=np.uint8
+      ),
+      'INSTR': np.array(instructions, object).reshape(steps, batch),
+    }
+  )
+
+
+@pytest.mark.parametrize('network', ['deep', 'shallow', 'benchmark'])
+def test_frames_and_instructions_are_unrolled_as_they_are_stepped(network):
+  config = config_lib.ImpalaConfig(network=network)
+  made = networks.make_network(config, DMLAB, A)
+  inputs = make_instructed(
+    2, B, [b'get the key', b'', b'one two', b'get the key', b'go', b'x y z w']
+  )
+  state = entering_state(made)
+  unrolled, _ = made.unroll(inputs, state)
+  for t in range(2):
+    row = tf.nest.map_structure(lambda part, t=t: part[t], inputs)
+    output, state = made.step(row, state)
+    np.testing.assert_allclose(unrolled.logits[t], output.logits, atol=1e-5)
+    np.testing.assert_allclose(unrolled.values[t], output.values, atol=1e-5)
+
+
+def test_instructions_are_told_apart_by_words_and_their_order():
+  tf.random.set_seed(1)
+  encoder = torsos.InstructionEncoder()
+  one, again, other, turned, longer, spaced, empty, blank = encoder(
+    tf.constant(
+      [b'red ball', b'red ball', b'red box', b'ball red', b'red ball now']
+      + [b'  red   ball ', b'', b'  ']
+    )
+  ).numpy()
+  np.testing.assert_array_equal(one, again)
+  np.testing.assert_allclose(one, spaced, atol=1e-6)
+  for different in (other, turned, longer, empty):
+    assert np.abs(one - different).max() > 1e-4
+  np.testing.assert_array_equal(empty, 0)
+  np.testing.assert_array_equal(blank, 0)
+
+
+def test_an_instruction_does_not_depend_on_those_beside_it():
+  encoder = torsos.InstructionEncoder()
+  alone = encoder(tf.constant([b'red ball']))
+  beside = encoder(tf.constant([b'a b c d e f', b'red ball', b'']))
+  np.testing.assert_allclose(alone[0], beside[1], atol=1e-6)
+  np.testing.assert_array_equal(encoder(tf.constant([b''])), np.zeros((1, 64)))
+
+
+@pytest.mark.parametrize('network', ['shallow_atari', 'deep', 'benchmark'])
+def test_observations_that_are_no_frames_are_refused(network):
+  with pytest.raises(ValueError, match=rf'{network} must see.*\(10, 5\)'):
+    make(network, False, (10, 5))
+  with pytest.raises(ValueError, match=r'36x36.*\(20, 84, 4\)'):
+    make(network, False, (20, 84, 4))
+
+
+def test_pixels_are_scaled_to_one():
+  torso = torsos.ConvolutionTorso(((1, 2, 1),), 'VALID', 1)
+  frame = np.full((1, 3, 3, 2), 51, np.uint8)
+  torso(frame)
+  for variable in torso.trainable_variables:
+    is_bias = variable.shape.rank == 1
+    variable.assign(tf.fill(variable.shape, 0.0 if is_bias else 1.0))
+  # 2 x 2 x 2 pixels of 0.2 in each of 2 x 2 places.
+  np.testing.assert_allclose(torso(frame), [[4 * 8 * 0.2]], rtol=1e-6)
+
+
+def test_the_residual_torso_is_the_sum_of_its_blocks():
+  torso = torsos.ResidualBlock(2)
+  inputs = np.random.default_rng(0).normal(size=(1, 5, 5, 2)).astype('f4')
+  torso(inputs)
+  for variable in torso.trainable_variables:
+    variable.assign(tf.zeros_like(variable))
+  np.testing.assert_array_equal(torso(inputs), inputs)
+  # The second convolution as the identity, the first as minus the identity.
+  identity = np.zeros((3, 3, 2, 2), np.float32)
+  identity[1, 1] = np.eye(2)
+  first, second = [v for v in torso.trainable_variables if v.shape.rank == 4]
+  first.assign(-identity)
+  second.assign(identity)
+  np.testing.assert_array_equal(torso(inputs), inputs)  # relu(-relu(x)) is 0.
+  first.assign(identity)
+  np.testing.assert_allclose(
+    torso(inputs), inputs + np.maximum(inputs, 0), rtol=1e-6
+  )

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from agents.impala import config as config_lib
 from agents.impala import optimizers
 
 STEPS = 100
@@ -78,3 +79,39 @@ def test_learning_rate_tells_neighbouring_steps_of_a_long_run_apart():
     for frames in (9_999_000_000, 9_999_012_800)
   ]
   np.testing.assert_allclose(rates, [1e-4, 0.9872e-4], rtol=1e-6)
+
+
+def test_adam_follows_the_formula():
+  start = make_gradients(1)[0]
+  variables = [tf.Variable(value) for value in start]
+  optimizer = optimizers.Adam(variables, 1e-3)
+  expected = [value.astype(np.float64) for value in start]
+  mean = [np.zeros_like(value) for value in expected]
+  square = [np.zeros_like(value) for value in expected]
+  for t, gradients in enumerate(make_gradients(), start=1):
+    optimizer.apply(
+      [tf.constant(g) for g in gradients], tf.constant(0.01, tf.float32)
+    )
+    for i, gradient in enumerate(gradients):
+      mean[i] = 0.9 * mean[i] + 0.1 * gradient
+      square[i] = 0.999 * square[i] + 0.001 * gradient.astype(float) ** 2
+      # The paper's more efficient order of computation, end of section 2.
+      rate = 0.01 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+      expected[i] -= rate * mean[i] / (np.sqrt(square[i]) + 1e-3)
+  for variable, value in zip(variables, expected, strict=True):
+    np.testing.assert_allclose(variable, value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['rmsprop', 'adam'])
+def test_an_optimizer_is_made_by_name(name):
+  config = config_lib.ImpalaConfig(optimizer=name, epsilon=0.5, momentum=0.3)
+  variable = tf.Variable([1.0])
+  optimizer = optimizers.make_optimizer(config, [variable])
+  optimizer.apply([tf.constant([2.0])], tf.constant(0.1))
+  moved = 1.0 - float(variable[0])
+  expected = {
+    # A mean square of 0.99 + 0.01 * 4, epsilon inside the root.
+    'rmsprop': 0.1 * 2 / np.sqrt(1.03 + 0.5),
+    'adam': 0.1 * np.sqrt(0.001) / 0.1 * 0.2 / (2 * np.sqrt(0.001) + 0.5),
+  }
+  np.testing.assert_allclose(moved, expected[name], rtol=1e-5)

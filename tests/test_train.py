@@ -367,7 +367,7 @@ def test_a_damaged_configuration_is_named(copy, tmp_path):
 BAD_FLAGS = [
   ('--level_name=atari_pongg', ('level_name', 'atari_pong', "'atari_pongg'")),
   ('--unroll_length=0', ('unroll_length', 'greater than 0', 'got 0')),
-  ('--network=foo', ('network', 'one of mlp', "'foo'")),
+  ('--network=foo', ('network', 'one of deep', "'foo'")),
   ('--epsilon=abc', ('epsilon', 'float', "'abc'")),
   ('--lstm=perhaps', ('lstm', 'true or false', "'perhaps'")),
   (

@@ -107,7 +107,7 @@ class Actor(acme.Actor):
     self,
     network: networks.ImpalaNetwork,
     signature: unrolls_lib.Unroll,
-    num_environments: int,
+    levels: np.ndarray,
     variable_source: acme.VariableSource,
     writer: unrolls_lib.UnrollWriter,
   ) -> None:
@@ -116,19 +116,20 @@ class Actor(acme.Actor):
     Args:
       network: The actor's own copy.
       signature: Of one unroll.
-      num_environments: N.
+      levels: `[N]` int32, index of the level that each environment plays.
       variable_source: The learner.
       writer: Takes finished unrolls.
     """
     self._policy = Policy(network)
-    self._core_state = network.initial_state(num_environments)
+    self._core_state = network.initial_state(len(levels))
     self._writer = writer
     self._learner_step = tf.Variable(0, dtype=tf.int64, trainable=False)
     self._variables = variable_utils.VariableClient(
       variable_source, {'policy': [*network.variables, self._learner_step]}
     )
     self._length = signature.action.shape[0]
-    self._unrolls = unrolls_lib.empty_unrolls(num_environments, signature)
+    self._unrolls = unrolls_lib.empty_unrolls(len(levels), signature)
+    self._unrolls.level[:] = levels
     self._row = 0
     self.update(wait=True)
 

@@ -6,11 +6,17 @@ another domain wants is a preset (`programs/presets.py`).
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
-NETWORKS = ('mlp', 'shallow_atari')
+# Those that always have the LSTM, as in the paper and the reference.
+RECURRENT_NETWORKS = ('deep', 'shallow', 'benchmark')
+NETWORKS = (*RECURRENT_NETWORKS, 'deep_atari', 'shallow_atari', 'mlp')
 REWARD_CLIPPINGS = ('abs_one', 'soft_asymmetric')
+CORRECTIONS = ('vtrace', 'one_step', 'epsilon', 'none')
+LOSS_REDUCTIONS = ('sum', 'mean')
+OPTIMIZERS = ('rmsprop', 'adam')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +112,49 @@ class ImpalaConfig:
     'What the learner does to rewards; returns are reported unclipped.',
     rule=one_of(REWARD_CLIPPINGS),
   )
+  correction: str = option(
+    'vtrace',
+    "Off-policy correction: V-trace, or one of the paper's ablations: one_step "
+    'weights the policy gradient alone, epsilon adds 1e-6 to the probability '
+    'in its logarithm, none does nothing.',
+    rule=one_of(CORRECTIONS),
+  )
+  rho_threshold: float = option(
+    1.0,
+    'Importance weights in the temporal differences of V-trace are clipped to '
+    'this (rho-bar); 0: never.',
+    rule=NOT_NEGATIVE,
+  )
+  pg_rho_threshold: float = option(
+    1.0,
+    'Importance weights of the policy gradient are clipped to this; 0: never.',
+    rule=NOT_NEGATIVE,
+  )
+  c_threshold: float = option(
+    1.0,
+    'Importance weights along the traces of V-trace are clipped to this '
+    '(c-bar); 0: never.',
+    rule=NOT_NEGATIVE,
+  )
+  trace_lambda: float = option(
+    1.0,
+    "Lambda of the paper's Remark 2: shortens the traces of V-trace.",
+    rule=FRACTION,
+  )
+  loss_reduction: str = option(
+    'sum',
+    'Over time and batch; mean divides the sum by unroll_length x batch_size.',
+    rule=one_of(LOSS_REDUCTIONS),
+  )
+  optimizer: str = option(
+    'rmsprop',
+    "TensorFlow 1's RMSProp as the reference's, or Adam with decays 0.9 and "
+    '0.999.',
+    rule=one_of(OPTIMIZERS),
+  )
   learning_rate: float = option(
     0.00048,
-    'RMSProp learning rate at frame 0; falls linearly to zero.',
+    'Learning rate at frame 0; falls linearly to zero.',
     rule=POSITIVE,
   )
   decay: float = option(
@@ -116,16 +162,20 @@ class ImpalaConfig:
   )
   momentum: float = option(0.0, 'RMSProp momentum.', rule=FRACTION)
   epsilon: float = option(
-    0.1, 'RMSProp epsilon, inside the square root.', rule=POSITIVE
+    0.1,
+    'Of the optimizer: inside the square root of RMSProp, outside that of '
+    'Adam.',
+    rule=POSITIVE,
   )
   max_gradient_norm: float = option(
     0.0, 'Global gradient norm is clipped to this; 0: never.', rule=NOT_NEGATIVE
   )
-  network: str = option(
-    'shallow_atari', 'Torso of the network.', rule=one_of(NETWORKS)
-  )
+  network: str = option('deep', 'By name.', rule=one_of(NETWORKS))
   lstm: bool = option(
-    False, 'Whether an LSTM of 256 units stands between torso and heads.'
+    False,
+    'Whether an LSTM of 256 units stands between torso and heads of '
+    f'{", ".join(sorted(set(NETWORKS) - set(RECURRENT_NETWORKS)))}; the other '
+    'networks always have one.',
   )
   queue_capacity: int = option(
     1,
@@ -133,9 +183,39 @@ class ImpalaConfig:
     'unrolls',
     POSITIVE,
   )
+  replay_proportion: float = option(
+    0.0,
+    'Share of a batch that is sampled from the replay; 0: there is none.',
+    rule=Rule('from 0 to below 1', lambda value: 0 <= value < 1),
+  )
+  replay_capacity: int = option(
+    10_000,
+    'Unrolls that the replay keeps; the oldest go first.',
+    'unrolls',
+    POSITIVE,
+  )
+  extra_policy_lag: int = option(
+    0,
+    'Actors act with variables at least this old: shows how learning stands '
+    'policy lag.',
+    'learner steps',
+    NOT_NEGATIVE,
+  )
   seed: int = option(
     1, 'Seed of initial variables, environments and sampling.', '', NOT_NEGATIVE
   )
 
   def __post_init__(self) -> None:
     check(self)
+    if not math.isclose(
+      self.num_replayed, self.batch_size * self.replay_proportion
+    ):
+      raise ValueError(
+        'replay_proportion must make whole unrolls of batch_size '
+        f'{self.batch_size}, got {self.replay_proportion}'
+      )
+
+  @property
+  def num_replayed(self) -> int:
+    """Unrolls of a batch that come from the replay."""
+    return round(self.batch_size * self.replay_proportion)

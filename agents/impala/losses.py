@@ -7,9 +7,12 @@ import trfl
 
 from agents.impala import config as config_lib
 
+# What the paper's epsilon-correction adds to the probability of the action.
+_EPSILON = 1e-6
+
 
 class LossTerms(NamedTuple):
-  """Scalars, each summed over time and batch before its weight is applied.
+  """Scalars, summed over time and batch unless `loss_reduction` is 'mean'.
 
   Attributes:
     total: What is minimised: policy_gradient + baseline_cost * baseline +
@@ -17,15 +20,20 @@ class LossTerms(NamedTuple):
     policy_gradient: -sum log pi(a_t | o_t) * pg_advantages_t.
     baseline: 0.5 * sum (vs_t - V(o_t))^2.
     entropy: -sum H(pi(. | o_t)).
-    clipped_rho_share: Share of executed rows whose importance weight is
-      clipped, from 0 to 1; a figure to watch, not a loss.
+    mean_entropy: H over executed rows, in nats; a figure to watch.
+    clipped_rho_share: Share of executed rows whose importance weight is above
+      `rho_threshold`, from 0 to 1; a figure to watch, not a loss.
+    explained_variance: Of the targets vs by the values, over executed rows: 1
+      is perfect, 0 no better than a constant; a figure to watch.
   """
 
   total: tf.Tensor
   policy_gradient: tf.Tensor
   baseline: tf.Tensor
   entropy: tf.Tensor
+  mean_entropy: tf.Tensor
   clipped_rho_share: tf.Tensor
+  explained_variance: tf.Tensor
 
 
 def clip_rewards(rewards: tf.Tensor, reward_clipping: str) -> tf.Tensor:
@@ -45,6 +53,82 @@ def clip_rewards(rewards: tf.Tensor, reward_clipping: str) -> tf.Tensor:
   return tf.where(rewards < 0.0, 0.3 * squeezed, squeezed) * 5.0
 
 
+class Targets(NamedTuple):
+  """What values and policy are pulled to; no gradient flows into either.
+
+  Attributes:
+    vs: `[T, B]` targets of the values.
+    pg_advantages: `[T, B]` weights of the policy gradient.
+  """
+
+  vs: tf.Tensor
+  pg_advantages: tf.Tensor
+
+
+def vtrace_targets(
+  config: config_lib.ImpalaConfig,
+  *,
+  log_rhos: tf.Tensor,
+  discounts: tf.Tensor,
+  rewards: tf.Tensor,
+  values: tf.Tensor,
+  bootstrap_value: tf.Tensor,
+) -> Targets:
+  """V-trace (equation 1 of the paper), with lambda of its Remark 2.
+
+  Args:
+    config: The thresholds and lambda are read.
+    log_rhos: `[T, B]` of the importance weights; -inf for weight 0.
+    discounts: `[T, B]`.
+    rewards: `[T, B]`.
+    values: `[T, B]` V(o_t).
+    bootstrap_value: `[B]` V(o_T).
+
+  Returns:
+    The targets.
+  """
+  if config.c_threshold == 1.0 and config.trace_lambda == 1.0:
+    returns = trfl.vtrace_from_importance_weights(
+      log_rhos=log_rhos,
+      discounts=discounts,
+      rewards=rewards,
+      values=values,
+      bootstrap_value=bootstrap_value,
+      clip_rho_threshold=config.rho_threshold or None,
+      clip_pg_rho_threshold=config.pg_rho_threshold or None,
+    )
+    return Targets(returns.vs, returns.pg_advantages)
+  rhos = tf.exp(log_rhos)
+  clipped_rhos = _clip(rhos, config.rho_threshold)
+  cs = config.trace_lambda * _clip(rhos, config.c_threshold)
+  next_values = tf.concat([values[1:], bootstrap_value[tf.newaxis]], 0)
+  deltas = clipped_rhos * (rewards + discounts * next_values - values)
+
+  def backwards(
+    later: tf.Tensor, row: tuple[tf.Tensor, tf.Tensor]
+  ) -> tf.Tensor:
+    """vs_t - V(o_t) from the same of t + 1."""
+    delta, decay = row
+    return delta + decay * later
+
+  excess = tf.scan(
+    backwards,
+    (deltas, discounts * cs),
+    initializer=tf.zeros_like(bootstrap_value),
+    reverse=True,
+  )
+  vs = values + excess
+  next_vs = tf.concat([vs[1:], bootstrap_value[tf.newaxis]], 0)
+  pg_advantages = _clip(rhos, config.pg_rho_threshold) * (
+    rewards + discounts * next_vs - values
+  )
+  return Targets(tf.stop_gradient(vs), tf.stop_gradient(pg_advantages))
+
+
+def _clip(rhos: tf.Tensor, threshold: float) -> tf.Tensor:
+  return tf.minimum(rhos, threshold) if threshold else rhos
+
+
 def impala_loss(
   config: config_lib.ImpalaConfig,
   *,
@@ -57,15 +141,21 @@ def impala_loss(
   discounts: tf.Tensor,
   executed: tf.Tensor,
 ) -> LossTerms:
-  """V-trace actor-critic loss, summed over time and batch (never averaged).
+  """Actor-critic loss with the correction that `config` names.
 
   A row that holds an episode's last observation carries an action that nobody
   executed. Its importance weight is 0, so that its target is its own value:
   it teaches nothing itself, and the row before it bootstraps from it, which
   matters where the episode was truncated.
 
+  The corrections are those of the paper's section 5.2.2. 'one_step' has the
+  n-step returns of the behaviour policy as targets and weights each advantage;
+  'epsilon' and 'none' have the same targets and no weights, and 'epsilon'
+  keeps the logarithm in the policy gradient finite.
+
   Args:
-    config: Costs, discounting and reward clipping are read.
+    config: Costs, discounting, reward clipping, correction and its thresholds
+      and the reduction are read.
     target_logits: `[T, B, A]` of the policy being learned.
     behaviour_logits: `[T, B, A]` of the policy that acted.
     values: `[T, B]` V(o_t).
@@ -79,40 +169,68 @@ def impala_loss(
     The terms; gradients flow into `target_logits` and `values` only.
   """
   mask = tf.cast(executed, tf.float32)
-  target_log_probs = trfl.vtrace_ops.log_probs_from_logits_and_actions(
-    target_logits, actions
+  log_prob = trfl.vtrace_ops.log_probs_from_logits_and_actions
+  target_log_probs = log_prob(target_logits, actions)
+  log_rhos = tf.stop_gradient(
+    target_log_probs - log_prob(behaviour_logits, actions)
   )
-  log_rhos = (
-    target_log_probs
-    - trfl.vtrace_ops.log_probs_from_logits_and_actions(
-      behaviour_logits, actions
-    )
-  )
-  log_rhos = tf.where(executed, log_rhos, -float('inf'))
-  vtrace = trfl.vtrace_from_importance_weights(
-    log_rhos=log_rhos,
+  rhos = tf.exp(log_rhos)
+  corrected = config.correction == 'vtrace'
+  targets = vtrace_targets(
+    config,
+    log_rhos=tf.where(executed, log_rhos if corrected else 0.0, -float('inf')),
     discounts=discounts * config.discounting,
     rewards=clip_rewards(rewards, config.reward_clipping),
     values=values,
     bootstrap_value=bootstrap_value,
   )
-  policy_gradient = -tf.reduce_sum(target_log_probs * vtrace.pg_advantages)
-  baseline = 0.5 * tf.reduce_sum(tf.square(vtrace.vs - values))
-  probs, log_probs = (
-    tf.nn.softmax(target_logits),
-    tf.nn.log_softmax(target_logits),
+  pg_advantages = targets.pg_advantages
+  if config.correction == 'one_step':
+    pg_advantages *= _clip(rhos, config.pg_rho_threshold)
+  if config.correction == 'epsilon':
+    target_log_probs = tf.math.log(tf.exp(target_log_probs) + _EPSILON)
+  policy_gradient = -tf.reduce_sum(target_log_probs * pg_advantages)
+  baseline = 0.5 * tf.reduce_sum(tf.square(targets.vs - values))
+  entropies = -tf.reduce_sum(
+    tf.nn.softmax(target_logits) * tf.nn.log_softmax(target_logits), -1
   )
-  entropy = tf.reduce_sum(mask * tf.reduce_sum(probs * log_probs, -1))
+  entropy = -tf.reduce_sum(mask * entropies)
+  if config.loss_reduction == 'mean':
+    rows = tf.cast(tf.size(executed), tf.float32)
+    policy_gradient, baseline, entropy = (
+      term / rows for term in (policy_gradient, baseline, entropy)
+    )
   total = (
     policy_gradient
     + config.baseline_cost * baseline
     + config.entropy_cost * entropy
   )
-  clipped = tf.reduce_sum(tf.cast(log_rhos > 0.0, tf.float32))
   return LossTerms(
-    total=total,
-    policy_gradient=policy_gradient,
-    baseline=baseline,
-    entropy=entropy,
-    clipped_rho_share=clipped / tf.maximum(tf.reduce_sum(mask), 1.0),
+    total,
+    policy_gradient,
+    baseline,
+    entropy,
+    mean_entropy=_mean(entropies, mask),
+    clipped_rho_share=_mean(
+      tf.cast(_clip(rhos, config.rho_threshold) < rhos, tf.float32), mask
+    ),
+    explained_variance=_explained_variance(targets.vs, values, mask),
   )
+
+
+def _mean(numbers: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+  """Over the rows where `mask` is 1; 0 without any."""
+  return tf.reduce_sum(mask * numbers) / tf.maximum(tf.reduce_sum(mask), 1.0)
+
+
+def _explained_variance(
+  vs: tf.Tensor, values: tf.Tensor, mask: tf.Tensor
+) -> tf.Tensor:
+  """1 - Var(vs - V) / Var(vs) over executed rows; 0 where vs is constant."""
+
+  def variance(numbers: tf.Tensor) -> tf.Tensor:
+    return _mean(tf.square(numbers - _mean(numbers, mask)), mask)
+
+  spread = variance(vs)
+  left = tf.math.divide_no_nan(variance(vs - values), spread)
+  return tf.where(spread > 0.0, 1.0 - left, 0.0)

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import sonnet as snt
 import tensorflow as tf
+import tree
 
 from agents.impala import config as config_lib
+from agents.impala import torsos
 
-LSTM_SIZE = 256  # The paper's and the reference's core.
-
-CoreState = Any  # snt.LSTMState of `[B, LSTM_SIZE]`, or () without a core.
+CoreState = Any  # snt.LSTMState of `[B, size]`, or () without a core.
 
 
 class NetworkInput(NamedTuple):
@@ -44,40 +44,6 @@ class NetworkOutput(NamedTuple):
 
   logits: tf.Tensor
   values: tf.Tensor
-
-
-class MlpTorso(snt.Module):
-  """Flattened observation -> two layers of 64; for Catch."""
-
-  def __init__(self, name: str = 'mlp_torso') -> None:
-    super().__init__(name=name)
-    self._mlp = snt.nets.MLP([64, 64], activate_final=True)
-
-  def __call__(self, observation: tf.Tensor) -> tf.Tensor:
-    """`[N, ...]` numbers of any type -> `[N, 64]`."""
-    return self._mlp(snt.flatten(tf.cast(observation, tf.float32)))
-
-
-class ShallowAtariTorso(snt.Module):
-  """The feed-forward network of the paper's Atari experts.
-
-  Convolutions of 16 8x8 stride 4 and 32 4x4 stride 2 and a layer of 256, as
-  Mnih et al. 2016 (https://arxiv.org/abs/1602.01783, section 5.1), whom the
-  IMPALA paper follows for its shallow Atari model.
-  """
-
-  def __init__(self, name: str = 'shallow_atari_torso') -> None:
-    super().__init__(name=name)
-    self._first = snt.Conv2D(16, 8, 4, padding='VALID')
-    self._second = snt.Conv2D(32, 4, 2, padding='VALID')
-    self._linear = snt.Linear(256)
-
-  def __call__(self, observation: tf.Tensor) -> tf.Tensor:
-    """`[N, 84, 84, 4]` uint8 -> `[N, 256]`."""
-    hidden = tf.cast(observation, tf.float32) / 255.0
-    hidden = tf.nn.relu(self._first(hidden))
-    hidden = tf.nn.relu(self._second(hidden))
-    return tf.nn.relu(self._linear(snt.flatten(hidden)))
 
 
 class ResettableLstm(snt.RNNCore):
@@ -210,20 +176,12 @@ def make_network(
   Raises:
     ValueError: The torso cannot take such observations.
   """
-  torsos = {'mlp': MlpTorso, 'shallow_atari': ShallowAtariTorso}
-  if config.network == 'shallow_atari' and observation_spec.shape[:2] != (
-    84,
-    84,
-  ):
-    raise ValueError(
-      'network shallow_atari must see 84x84 frames, got observations of shape '
-      f'{observation_spec.shape}'
-    )
-  network = ImpalaNetwork(
-    num_actions, torsos[config.network](), LSTM_SIZE if config.lstm else 0
-  )
+  torso = torsos.make_torso(config.network, observation_spec)
+  has_core = config.lstm or config.network in config_lib.RECURRENT_NETWORKS
+  lstm_size = 512 if config.network == 'benchmark' else 256
+  network = ImpalaNetwork(num_actions, torso, lstm_size if has_core else 0)
   zeros = NetworkInput(
-    observation=tf.nest.map_structure(
+    observation=tree.map_structure(
       lambda spec: tf.zeros((1, *spec.shape), spec.dtype), observation_spec
     ),
     last_action=np.zeros(1, np.int32),

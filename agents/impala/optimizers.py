@@ -1,9 +1,11 @@
-"""RMSProp with the reference's semantics, and its learning-rate schedule."""
+"""RMSProp as the reference's, Adam, and the learning-rate schedule."""
 
 from collections.abc import Sequence
 
 import sonnet as snt
 import tensorflow as tf
+
+from agents.impala import config as config_lib
 
 
 class RMSProp(snt.Module):
@@ -68,6 +70,71 @@ class RMSProp(snt.Module):
         epsilon=self._epsilon,
         grad=gradient,
       )
+
+
+class Adam(snt.Module):
+  """Adam of Kingma and Ba (https://arxiv.org/abs/1412.6980), their decays.
+
+  Epsilon stands outside the square root. The kernel is the very one of
+  `tf.compat.v1.train.AdamOptimizer`, which folds the correction of the bias
+  into the learning rate, so that epsilon is that of the paper's section 2.
+  """
+
+  _MEAN_DECAY, _MEAN_SQUARE_DECAY = 0.9, 0.999
+
+  def __init__(
+    self, variables: Sequence[tf.Variable], epsilon: float, name: str = 'adam'
+  ) -> None:
+    """Makes the slots.
+
+    Args:
+      variables: What is optimised, any shapes.
+      epsilon: Added to the root of the mean square.
+      name: Of the module.
+    """
+    super().__init__(name=name)
+    self._variables = tuple(variables)
+    self._epsilon = epsilon
+    self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+    self._mean = [
+      tf.Variable(tf.zeros_like(variable), trainable=False, name='mean')
+      for variable in variables
+    ]
+    self._mean_square = [
+      tf.Variable(tf.zeros_like(variable), trainable=False, name='mean_square')
+      for variable in variables
+    ]
+
+  def apply(
+    self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor
+  ) -> None:
+    """One step down the gradients, in the order of the variables."""
+    steps = tf.cast(self._steps.assign_add(1), tf.float32)
+    slots = zip(
+      self._variables, self._mean, self._mean_square, gradients, strict=True
+    )
+    for variable, mean, mean_square, gradient in slots:
+      tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=mean.handle,
+        v=mean_square.handle,
+        beta1_power=self._MEAN_DECAY**steps,
+        beta2_power=self._MEAN_SQUARE_DECAY**steps,
+        lr=learning_rate,
+        beta1=self._MEAN_DECAY,
+        beta2=self._MEAN_SQUARE_DECAY,
+        epsilon=self._epsilon,
+        grad=gradient,
+      )
+
+
+def make_optimizer(
+  config: config_lib.ImpalaConfig, variables: Sequence[tf.Variable]
+) -> RMSProp | Adam:
+  """The optimizer that `config` names, its slots as before the first step."""
+  if config.optimizer == 'adam':
+    return Adam(variables, config.epsilon)
+  return RMSProp(variables, config.decay, config.momentum, config.epsilon)
 
 
 def linear_to_zero(

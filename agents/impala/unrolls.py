@@ -26,6 +26,7 @@ from agents.impala import config as config_lib
 from agents.impala import networks
 
 QUEUE = 'queue'  # Name of the FIFO table.
+REPLAY = 'replay'  # Name of the uniform table, where there is one.
 
 _POLL_SECONDS = 0.2  # How soon a wait notices that the program stops.
 
@@ -42,6 +43,7 @@ class Unroll(NamedTuple):
     episode_return: `[T]` float32, the real return of the game that ended with
       o_t; NaN where none did.
     episode_steps: `[T]` int32, agent steps of that game; 0 where none ended.
+    level: `[]` int32, index of the level played; `[B]` in a batch.
     learner_step: `[]` int64, of the variables that acted; `[B]` in a batch.
     core_state: `[...]` entering row 0; `[B, ...]` in a batch.
   """
@@ -53,6 +55,7 @@ class Unroll(NamedTuple):
   behaviour_logits: Any
   episode_return: Any
   episode_steps: Any
+  level: Any
   learner_step: Any
   core_state: networks.CoreState
 
@@ -102,6 +105,7 @@ def make_signature(
     behaviour_logits=tf.TensorSpec((length, num_actions), 'float32'),
     episode_return=rows(length, scalar['float32']),
     episode_steps=rows(length, scalar['int32']),
+    level=scalar['int32'],
     learner_step=tf.TensorSpec((), 'int64'),
     core_state=tree.map_structure(
       lambda part: tf.TensorSpec(part.shape[1:], part.dtype), core_state
@@ -109,9 +113,39 @@ def make_signature(
   )
 
 
-def make_queue(capacity: int, signature: Unroll) -> reverb.Table:
-  """The FIFO table: each unroll is used once; writers wait while it is full."""
-  return reverb.Table.queue(QUEUE, max_size=capacity, signature=signature)
+def make_tables(
+  config: config_lib.ImpalaConfig, signature: Unroll
+) -> list[reverb.Table]:
+  """The queue and, if `config` asks for it, the replay.
+
+  Each unroll in the queue is used once, and writers wait while it is full. The
+  replay holds the newest unrolls, samples them uniformly and never makes a
+  writer wait.
+
+  Args:
+    config: The capacities and `replay_proportion` are read.
+    signature: Of one unroll.
+
+  Returns:
+    The tables of the Reverb server.
+  """
+  tables = [
+    reverb.Table.queue(
+      QUEUE, max_size=config.queue_capacity, signature=signature
+    )
+  ]
+  if config.num_replayed:
+    tables.append(
+      reverb.Table(
+        REPLAY,
+        sampler=reverb.selectors.Uniform(),
+        remover=reverb.selectors.Fifo(),
+        max_size=config.replay_capacity,
+        rate_limiter=reverb.rate_limiters.MinSize(1),
+        signature=signature,
+      )
+    )
+  return tables
 
 
 class UnrollWriter:
@@ -121,14 +155,23 @@ class UnrollWriter:
   row two unrolls share costs no second chunk on the way to the learner.
   """
 
-  def __init__(self, client: reverb.Client, stop: threading.Event) -> None:
+  def __init__(
+    self,
+    client: reverb.Client,
+    stop: threading.Event,
+    has_replay: bool = False,
+  ) -> None:
     """Connects at the first write.
 
     Args:
       client: Of the server that holds the queue.
       stop: Ends a wait for room in the queue.
+      has_replay: Whether the unrolls go to the replay too; their data is
+        written once for both.
     """
     self._client = client
+    # The replay never waits; first, so that it has what the queue waits with.
+    self._tables = (REPLAY, QUEUE) if has_replay else (QUEUE,)
     self._stop = stop
     self._writer: reverb.TrajectoryWriter | None = None
 
@@ -149,8 +192,9 @@ class UnrollWriter:
       whole = tree.map_structure(
         lambda column: column[-1], self._writer.history
       )
-      self._writer.create_item(QUEUE, 1.0, whole)
-      count += 1
+      for table in self._tables:
+        self._writer.create_item(table, 1.0, whole)
+      count += len(self._tables)
     while not self._stop.is_set():
       try:
         self._writer.flush(
@@ -162,33 +206,44 @@ class UnrollWriter:
 
 
 def make_dataset(
-  server_address: str, signature: Unroll, batch_size: int
+  server_address: str, signature: Unroll, config: config_lib.ImpalaConfig
 ) -> tf.data.Dataset:
-  """Batches from the queue, time-major.
+  """Batches, time-major; what comes from the replay stands behind.
 
   Args:
     server_address: 'host:port' of the Reverb server.
     signature: Of one unroll.
-    batch_size: B.
+    config: `batch_size` and `replay_proportion` are read.
 
   Returns:
     A dataset of `Unroll`s, `[T (+ 1), B, ...]`; endless, blocks while the
     queue is empty.
   """
-  dataset = reverb.TrajectoryDataset(
-    server_address=server_address,
-    table=QUEUE,
-    dtypes=tree.map_structure(lambda spec: spec.dtype, signature),
-    shapes=tree.map_structure(lambda spec: spec.shape, signature),
-    # What is in flight waits as in the queue, but nobody sees it there: the
-    # fewer, the fresher. Two are enough to keep the stream busy.
-    max_in_flight_samples_per_worker=2,
-    num_workers_per_iterator=1,  # More would break the order of a queue.
-  )
-  batches = dataset.map(lambda sample: sample.data).batch(
-    batch_size, drop_remainder=True
-  )
-  return batches.map(_time_major)
+
+  def sample(table: str, count: int) -> tf.data.Dataset:
+    return reverb.TrajectoryDataset(
+      server_address=server_address,
+      table=table,
+      dtypes=tree.map_structure(lambda spec: spec.dtype, signature),
+      shapes=tree.map_structure(lambda spec: spec.shape, signature),
+      # What is in flight waits as in the queue, but nobody sees it there: the
+      # fewer, the fresher. Two are enough to keep the stream busy.
+      max_in_flight_samples_per_worker=2,
+      num_workers_per_iterator=1,  # More would break the order of a queue.
+    ).batch(count, drop_remainder=True)
+
+  replayed = config.num_replayed
+  fresh = sample(QUEUE, config.batch_size - replayed)
+  if not replayed:
+    return fresh.map(lambda batch: _time_major(batch.data))
+
+  def join(first: Any, second: Any) -> Unroll:
+    both = tf.nest.map_structure(
+      lambda *parts: tf.concat(parts, 0), first.data, second.data
+    )
+    return _time_major(both)
+
+  return tf.data.Dataset.zip((fresh, sample(REPLAY, replayed))).map(join)
 
 
 def _time_major(batch: Unroll) -> Unroll:
@@ -198,10 +253,12 @@ def _time_major(batch: Unroll) -> Unroll:
     return tf.transpose(tensor, [1, 0, *range(2, tensor.shape.rank)])
 
   swapped = tf.nest.map_structure(
-    swap, batch._replace(learner_step=(), core_state=())
+    swap, batch._replace(level=(), learner_step=(), core_state=())
   )
   return swapped._replace(
-    learner_step=batch.learner_step, core_state=batch.core_state
+    level=batch.level,
+    learner_step=batch.learner_step,
+    core_state=batch.core_state,
   )
 
 
@@ -255,10 +312,12 @@ class UnrollReader(Iterator[Unroll]):
 
 
 def empty_unrolls(num_unrolls: int, signature: Unroll) -> Unroll:
-  """Room for `num_unrolls` unrolls: zeros, `[N, T (+ 1), ...]`."""
-  return tree.map_structure(
-    lambda spec: np.zeros(
-      (num_unrolls, *spec.shape), spec.dtype.as_numpy_dtype
-    ),
-    signature,
-  )
+  """Room for unrolls: zeros or empty strings, `[N, T (+ 1), ...]`."""
+
+  def room(spec: tf.TensorSpec) -> np.ndarray:
+    shape = (num_unrolls, *spec.shape)
+    if spec.dtype == tf.string:
+      return np.full(shape, b'', object)
+    return np.zeros(shape, spec.dtype.as_numpy_dtype)
+
+  return tree.map_structure(room, signature)

@@ -1,0 +1,51 @@
+"""Policy lag on purpose: actors that act with old variables."""
+
+import collections
+from collections.abc import Sequence
+
+import acme
+import numpy as np
+
+
+class LaggedVariables(acme.VariableSource):
+  """Holds variables back until they are old enough.
+
+  An experiment's tool: it shows what policy lag does to learning. Keeps every
+  answer that is younger than the lag.
+  """
+
+  def __init__(self, source: acme.VariableSource, lag: int) -> None:
+    """Wraps the learner.
+
+    Args:
+      source: Its last 'policy' array is the learner step.
+      lag: Learner steps by which what is given is older than what is fetched,
+        or the least more that the fetches allow.
+    """
+    self._source = source
+    self._lag = lag
+    self._answers: collections.deque[list[Sequence[np.ndarray]]] = (
+      collections.deque()
+    )
+
+  def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
+    """Fetches what there is, returns what is old enough.
+
+    Args:
+      names: ['policy'].
+
+    Returns:
+      As the source; the oldest there is while none is old enough.
+    """
+    answer = self._source.get_variables(names)
+    if not self._answers or _step(answer) != _step(self._answers[-1]):
+      self._answers.append(answer)
+    old_enough = _step(answer) - self._lag
+    while len(self._answers) > 1 and _step(self._answers[1]) <= old_enough:
+      self._answers.popleft()
+    return self._answers[0]
+
+
+def _step(answer: list[Sequence[np.ndarray]]) -> int:
+  """The learner step that a source's answer is of."""
+  return int(answer[0][-1])

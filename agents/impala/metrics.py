@@ -1,0 +1,134 @@
+"""What is counted and measured while the learner learns."""
+
+import collections
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import sonnet as snt
+import tensorflow as tf
+from acme.utils import loggers
+
+_RECENT_EPISODES = 100  # Episodes that the logged return is the mean of.
+
+
+class Counts(snt.Module):
+  """How far learning is; saved with the variables, so never apart from them.
+
+  Attributes:
+    frames: Rows of unrolls taken from the queue x action repeats.
+    executed_frames: The same without rows of episodes' last observations.
+    learner_steps: Gradients applied.
+    episodes: Games that ended in those rows.
+  """
+
+  def __init__(self) -> None:
+    super().__init__(name='counts')
+    self.frames = tf.Variable(0, dtype=tf.int64, trainable=False)
+    self.executed_frames = tf.Variable(0, dtype=tf.int64, trainable=False)
+    self.learner_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+    self.episodes = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+
+class Games(NamedTuple):
+  """N games that ended in a batch.
+
+  Attributes:
+    level: `[N]` int32, index of the level it was played in.
+    episode_return: `[N]` float32, neither discounted nor clipped.
+    episode_steps: `[N]` int32, agent steps.
+  """
+
+  level: np.ndarray
+  episode_return: np.ndarray
+  episode_steps: np.ndarray
+
+
+class LearnerMetrics:
+  """Means of the learner steps' figures, a row every few seconds."""
+
+  def __init__(
+    self,
+    logger: loggers.Logger,
+    period_seconds: float,
+    queue_size: Callable[[], float],
+    on_games: Callable[[int, Games], None],
+  ) -> None:
+    """Begins the first row.
+
+    Args:
+      logger: Takes the rows.
+      period_seconds: Of wall-clock time, between rows.
+      queue_size: Tells how many unrolls wait, or NaN; called once a row.
+      on_games: Told, each learner step, of the frames learned and the games
+        that ended in them.
+    """
+    self._logger = logger
+    self._period = period_seconds
+    self._queue_size = queue_size
+    self._on_games = on_games
+    self._returns: collections.deque[float] = collections.deque(
+      maxlen=_RECENT_EPISODES
+    )
+    self._lengths: collections.deque[int] = collections.deque(
+      maxlen=_RECENT_EPISODES
+    )
+    self._begin_row()
+
+  def _begin_row(self) -> None:
+    self._row_started = time.monotonic()
+    self._figures: dict[str, list[float]] = collections.defaultdict(list)
+    self._waited = 0.0
+
+  def add(
+    self,
+    figures: Mapping[str, float],
+    games: Games,
+    counts: Counts,
+    waited_seconds: float,
+  ) -> None:
+    """Takes one learner step; writes a row when the last is old enough."""
+    self._returns.extend(games.episode_return.tolist())
+    self._lengths.extend(games.episode_steps.tolist())
+    self._on_games(int(counts.frames.numpy()), games)
+    self._waited += waited_seconds
+    for name, value in figures.items():
+      self._figures[name].append(value)
+    if time.monotonic() - self._row_started >= self._period:
+      self._write(counts)
+
+  def close(self, counts: Counts) -> None:
+    """Writes the rest and closes the logger."""
+    if self._figures:
+      self._write(counts)
+    self._logger.close()
+
+  def _write(self, counts: Counts) -> None:
+    elapsed = time.monotonic() - self._row_started
+    reduce = {'policy_lag_min': min, 'policy_lag_max': max}
+    self._logger.write(
+      {
+        'time': time.time(),
+        'frames': int(counts.frames.numpy()),
+        'executed_frames': int(counts.executed_frames),
+        'learner_steps': int(counts.learner_steps),
+        'episodes': int(counts.episodes),
+        'episode_return': _mean(self._returns),
+        'episode_steps': _mean(self._lengths),
+        'learner_steps_per_second': len(self._figures['loss']) / elapsed,
+        'learner_wait_share': min(self._waited / elapsed, 1.0),
+        'queue_size': self._queue_size(),
+        **{
+          name: reduce.get(name, _mean)(values)
+          for name, values in self._figures.items()
+        },
+      }
+    )
+    self._begin_row()
+
+
+def _mean(values: Sequence[float] | collections.deque) -> float:
+  """NaN without values, and no warning."""
+  return sum(values) / len(values) if values else math.nan

@@ -1,0 +1,198 @@
+"""Torsos: what makes features of an observation, by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sonnet as snt
+import tensorflow as tf
+import tree
+
+
+class MlpTorso(snt.Module):
+  """Flattened observation -> two layers of 64; for the embedded levels."""
+
+  def __init__(self, name: str = 'mlp_torso') -> None:
+    super().__init__(name=name)
+    self._mlp = snt.nets.MLP([64, 64], activate_final=True)
+
+  def __call__(self, observation: tf.Tensor) -> tf.Tensor:
+    """`[N, ...]` numbers of any type -> `[N, 64]`."""
+    return self._mlp(snt.flatten(tf.cast(observation, tf.float32)))
+
+
+class ConvolutionTorso(snt.Module):
+  """Plain convolutions and a layer; each followed by a ReLU."""
+
+  def __init__(
+    self,
+    convolutions: tuple[tuple[int, int, int], ...],
+    padding: str,
+    size: int,
+    name: str = 'convolution_torso',
+  ) -> None:
+    """Builds the layers.
+
+    Args:
+      convolutions: Channels, kernel size and stride of each.
+      padding: 'VALID' or 'SAME'.
+      size: D, units of the last layer.
+      name: Of the module.
+    """
+    super().__init__(name=name)
+    self._convolutions = [
+      snt.Conv2D(channels, kernel, stride, padding=padding)
+      for channels, kernel, stride in convolutions
+    ]
+    self._linear = snt.Linear(size)
+
+  def __call__(self, observation: tf.Tensor) -> tf.Tensor:
+    """`[N, H, W, C]` uint8 -> `[N, D]`."""
+    hidden = _scale(observation)
+    for convolution in self._convolutions:
+      hidden = tf.nn.relu(convolution(hidden))
+    return tf.nn.relu(self._linear(snt.flatten(hidden)))
+
+
+class ResidualBlock(snt.Module):
+  """ReLU, convolution, ReLU, convolution, and the input added."""
+
+  def __init__(self, channels: int, name: str = 'residual_block') -> None:
+    super().__init__(name=name)
+    self._first = snt.Conv2D(channels, 3)
+    self._second = snt.Conv2D(channels, 3)
+
+  def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
+    """`[N, H, W, channels]` -> the same shape."""
+    hidden = self._first(tf.nn.relu(inputs))
+    return self._second(tf.nn.relu(hidden)) + inputs
+
+
+class ResidualTorso(snt.Module):
+  """The deep torso of the paper's Figure 3: 15 convolutions and a layer.
+
+  Three sections of 16, 32 and 32 channels: a 3x3 convolution, a 3x3 maximum
+  over stride 2, and two residual blocks; then ReLU, a layer of 256, ReLU.
+  """
+
+  def __init__(self, name: str = 'residual_torso') -> None:
+    super().__init__(name=name)
+    self._sections = [
+      (
+        snt.Conv2D(channels, 3),
+        [ResidualBlock(channels), ResidualBlock(channels)],
+      )
+      for channels in (16, 32, 32)
+    ]
+    self._linear = snt.Linear(256)
+
+  def __call__(self, observation: tf.Tensor) -> tf.Tensor:
+    """`[N, H, W, C]` uint8 -> `[N, 256]`."""
+    hidden = _scale(observation)
+    for convolution, blocks in self._sections:
+      hidden = tf.nn.max_pool2d(convolution(hidden), 3, 2, 'SAME')
+      for block in blocks:
+        hidden = block(hidden)
+    hidden = snt.flatten(tf.nn.relu(hidden))
+    return tf.nn.relu(self._linear(hidden))
+
+
+def _scale(frames: tf.Tensor) -> tf.Tensor:
+  """uint8 from 0 to 255 -> float32 from 0 to 1."""
+  return tf.cast(frames, tf.float32) / 255.0
+
+
+class InstructionEncoder(snt.Module):
+  """An instruction's words -> the last output of an LSTM of 64.
+
+  Words are told apart by a hash into 1,000 buckets, each with an embedding of
+  20 numbers. An instruction without words gives zeros.
+  """
+
+  _NUM_BUCKETS = 1000
+
+  def __init__(self, name: str = 'instruction_encoder') -> None:
+    super().__init__(name=name)
+    self._embed = snt.Embed(self._NUM_BUCKETS, 20)
+    self._lstm = snt.LSTM(64)
+
+  def __call__(self, instructions: tf.Tensor) -> tf.Tensor:
+    """`[N]` strings -> `[N, 64]`.
+
+    Each different instruction is encoded once: an episode has the same one in
+    all its rows.
+    """
+    different, indices = tf.unique(instructions)
+    words = tf.strings.split(different)
+    lengths = tf.cast(words.row_lengths(), tf.int32)
+    padded = words.to_tensor()
+    # At least one column, so that the LSTM has a step to make.
+    missing = tf.cast(tf.shape(padded)[1] == 0, tf.int32)
+    padded = tf.pad(padded, [[0, 0], [0, missing]])
+    buckets = tf.strings.to_hash_bucket_fast(padded, self._NUM_BUCKETS)
+    embedded = tf.transpose(self._embed(buckets), [1, 0, 2])
+    _, state = snt.dynamic_unroll(
+      self._lstm,
+      embedded,
+      self._lstm.initial_state(tf.shape(different)[0]),
+      sequence_length=lengths,
+    )
+    return tf.gather(state.hidden, indices)
+
+
+class InstructedTorso(snt.Module):
+  """A frame's features beside those of the instruction that goes with it."""
+
+  def __init__(
+    self, frame_torso: snt.Module, name: str = 'instructed_torso'
+  ) -> None:
+    super().__init__(name=name)
+    self._frame_torso = frame_torso
+    self._encoder = InstructionEncoder()
+
+  def __call__(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Frames `[N, H, W, C]` and `[N]` strings -> `[N, D + 64]`."""
+    frame, instruction = _split(observation)
+    return tf.concat(
+      [self._frame_torso(frame), self._encoder(instruction)], axis=-1
+    )
+
+
+def _split(observation: Mapping[str, Any]) -> tuple[Any, Any]:
+  """The frame and the instruction of an observation that has both."""
+  return observation['RGB_INTERLEAVED'], observation['INSTR']
+
+
+def make_torso(network: str, observation_spec: Any) -> snt.Module:
+  """The torso that a network's name means.
+
+  Args:
+    network: One of `config.NETWORKS`.
+    observation_spec: An array, or frames and instruction in a dictionary with
+      the names that DeepMind Lab gives them, 'RGB_INTERLEAVED' and 'INSTR'.
+
+  Returns:
+    A module from `[N, ...]` observations to `[N, D]` features.
+
+  Raises:
+    ValueError: The torso cannot take such observations.
+  """
+  if tree.is_nested(observation_spec):
+    frame_spec, _ = _split(observation_spec)
+    return InstructedTorso(make_torso(network, frame_spec))
+  if network == 'mlp':
+    return MlpTorso()
+  shape = observation_spec.shape
+  if len(shape) != 3 or min(shape[:2]) < 36:
+    raise ValueError(
+      f'network {network} must see frames [height, width, channels] of at '
+      f'least 36x36, got observations of shape {shape}; network mlp takes any'
+    )
+  if network in ('deep', 'deep_atari'):
+    return ResidualTorso()
+  if network == 'benchmark':
+    # The fork of the reference that was used for measuring throughput.
+    return ConvolutionTorso(((32, 8, 4), (64, 4, 2), (128, 3, 2)), 'SAME', 512)
+  # The paper's shallow model, for DeepMind Lab (Figure 3) and for Atari: Mnih
+  # et al. 2016 (https://arxiv.org/abs/1602.01783, section 5.1), whom it cites.
+  # Without padding it has the 1.2 million parameters that the figure states.
+  return ConvolutionTorso(((16, 8, 4), (32, 4, 2)), 'VALID', 256)

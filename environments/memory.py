@@ -1,0 +1,74 @@
+"""Memory: the embedded level that only an agent with a memory solves.
+
+The memory task of bsuite (Osband et al. 2019, https://arxiv.org/abs/1908.03568,
+"memory length") with one bit: a cue is shown at the start, nothing but the time
+that is left afterwards, and the last action has to name the cue. The best mean
+return is 1.0; without a memory it is 0.0, whatever is done.
+"""
+
+import dm_env
+import numpy as np
+from dm_env import specs
+
+NUM_STEPS = 10
+
+
+class Memory(dm_env.Environment):
+  """One cue an episode: 10 agent steps, then a termination.
+
+  Observations are `[3]` float32: the cue, -1 or +1, in the first one and 0 in
+  all others; 1 where the next action is the answer and 0 elsewhere; and the
+  share of the steps that are left. Actions are 0 (for cue -1) and 1 (for +1);
+  all but the last have no effect. The reward is 0 until the answer, then +1 if
+  it names the cue and -1 if not.
+
+  Args:
+    seed: of the cues; the same seed gives the same cues. Non-negative.
+  """
+
+  def __init__(self, seed: int) -> None:
+    self._rng = np.random.default_rng(seed)
+    self._cue = 0
+    self._step = NUM_STEPS
+
+  def reset(self) -> dm_env.TimeStep:
+    """Draws a new cue and shows it."""
+    self._cue = int(self._rng.integers(2))
+    self._step = 0
+    return dm_env.restart(self._observe())
+
+  def step(self, action: int) -> dm_env.TimeStep:
+    """Waits, or takes the answer.
+
+    Args:
+      action: 0 or 1; ignored where the last timestep was LAST.
+
+    Returns:
+      The timestep, FIRST after a LAST one.
+
+    Raises:
+      ValueError: on any other action.
+    """
+    if self._step == NUM_STEPS:
+      return self.reset()
+    if action not in (0, 1):
+      raise ValueError(f'action must be 0 or 1, got {action!r}')
+    self._step += 1
+    if self._step < NUM_STEPS:
+      return dm_env.transition(0.0, self._observe())
+    reward = 1.0 if int(action) == self._cue else -1.0
+    return dm_env.termination(reward, self._observe())
+
+  def observation_spec(self) -> specs.BoundedArray:
+    """`[3]` float32, from -1 to 1."""
+    return specs.BoundedArray((3,), np.float32, -1.0, 1.0, 'observation')
+
+  def action_spec(self) -> specs.DiscreteArray:
+    """Which cue it was."""
+    return specs.DiscreteArray(2, np.int32, 'action')
+
+  def _observe(self) -> np.ndarray:
+    cue = 2.0 * self._cue - 1.0 if self._step == 0 else 0.0
+    is_answer = self._step == NUM_STEPS - 1
+    left = 1.0 - self._step / NUM_STEPS
+    return np.array([cue, is_answer, left], np.float32)

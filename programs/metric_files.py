@@ -1,0 +1,140 @@
+"""Where metrics go: CSV files and TensorBoard, of the run and of each level."""
+
+import collections
+import pathlib
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from acme.utils import loggers
+from acme.utils.loggers import tf_summary
+
+from agents.impala import metrics
+from environments import suites
+from programs import runs
+
+
+def make_logger(directory: runs.RunDirectory, name: str) -> loggers.Logger:
+  """Rows to `metrics/<name>.csv` and to TensorBoard, by frames."""
+  return loggers.Dispatcher(
+    [
+      _CsvLogger(directory.metrics / f'{name}.csv'),
+      tf_summary.TFSummaryLogger(
+        str(directory.tensorboard), label=name, steps_key='frames'
+      ),
+    ]
+  )
+
+
+class _CsvLogger(loggers.CSVLogger):
+  """Appends to a file of its own; the header first where there is none."""
+
+  def __init__(self, path: pathlib.Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, 'a', encoding='utf-8')  # noqa: SIM115, until close.
+    super().__init__(file, flush_every=1)
+
+  def close(self) -> None:
+    super().close()
+    self._file.close()
+
+
+class LevelMetrics:
+  """Returns by level: `metrics/levels.csv`, and a suite's training score.
+
+  A row for each level in which games ended, every few seconds. A suite's score
+  is written whenever each of its levels has had a new game, as the reference
+  does: `metrics/<suite>.csv`, and for TensorBoard `<suite>/training_no_cap` and
+  `<suite>/training_cap_100`.
+  """
+
+  def __init__(self, configuration: runs.Configuration) -> None:
+    """Appends to what the run directory has.
+
+    Args:
+      configuration: Of the run.
+    """
+    directory, level_name = (
+      configuration.directory,
+      configuration.run.level_name,
+    )
+    self._names = suites.split(level_name)
+    self._repeats = configuration.num_action_repeats
+    self._period = configuration.run.log_period_seconds
+    self._levels = _CsvLogger(directory.metrics / 'levels.csv')
+    self._summaries = tf.summary.create_file_writer(str(directory.tensorboard))
+    self._suite = suites.suites().get(level_name)
+    self._scores = (
+      _CsvLogger(directory.metrics / f'{level_name}.csv')
+      if self._suite
+      else None
+    )
+    self._row_started = time.monotonic()
+    self._recent: dict[int, list[tuple[float, int]]] = collections.defaultdict(
+      list
+    )
+    self._unscored: dict[str, list[float]] = collections.defaultdict(list)
+
+  def add(self, frames: int, games: metrics.Games) -> None:
+    """Takes the games of a learner step; writes what is due.
+
+    Args:
+      frames: Learned so far.
+      games: That ended in the batch.
+    """
+    for level, game_return, steps in zip(*games, strict=True):
+      self._recent[int(level)].append((float(game_return), int(steps)))
+      self._unscored[self._names[level]].append(float(game_return))
+    if time.monotonic() - self._row_started >= self._period:
+      self._write_levels(frames)
+    if self._suite and len(self._unscored) == len(self._names):
+      self._write_score(frames)
+
+  def close(self) -> None:
+    """Closes the files."""
+    self._levels.close()
+    if self._scores:
+      self._scores.close()
+    self._summaries.close()
+
+  def _write_levels(self, frames: int) -> None:
+    for level, games in sorted(self._recent.items()):
+      returns, steps = zip(*games, strict=True)
+      row = {
+        'episode_return': float(np.mean(returns)),
+        'episode_frames': float(np.mean(steps)) * self._repeats,
+      }
+      name = self._names[level]
+      self._levels.write(
+        {
+          'time': time.time(),
+          'frames': frames,
+          'level_name': name,
+          'episodes': len(games),
+          **row,
+        }
+      )
+      self._summarise(frames, name, row)
+    self._recent.clear()
+    self._row_started = time.monotonic()
+
+  def _write_score(self, frames: int) -> None:
+    assert self._suite
+    assert self._scores
+    scores = self._suite.normalised_scores(self._unscored)
+    row = {
+      'training_no_cap': suites.capped_mean(scores, np.inf),
+      'training_cap_100': suites.capped_mean(scores, 100.0),
+      'training_median': float(np.median(list(scores.values()))),
+    }
+    self._scores.write({'time': time.time(), 'frames': frames, **row})
+    self._summarise(frames, self._suite.name, row)
+    self._unscored.clear()
+
+  def _summarise(
+    self, frames: int, label: str, row: Mapping[str, float]
+  ) -> None:
+    with self._summaries.as_default():
+      for name, value in row.items():
+        tf.summary.scalar(f'{label}/{name}', value, step=frames)
