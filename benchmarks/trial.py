@@ -30,7 +30,7 @@ TRAIN_FLAGS = (
   '--total_environment_frames=1_000_000_000',
 )
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 _START_SECONDS = 300  # TensorFlow in every process, on a slow and busy disk.
 _STOP_SECONDS = 30  # The program's own notice is 10 s.
 _POLL_SECONDS = 0.1
@@ -104,16 +104,7 @@ class Trial:
 
   def facts(self) -> dict[str, Any]:
     """What a result is worth nothing without: the run's size and machine."""
-    configuration = self.configuration
-    return {
-      'level_name': configuration.run.level_name,
-      'num_actors': configuration.run.num_actors,
-      'num_envs_per_actor': configuration.run.num_envs_per_actor,
-      'git_revision': self._directory.read_meta().get('git_revision', ''),
-      'cores': len(os.sched_getaffinity(0)),
-      'cpu_model': _cpu_model(),
-      'time': runs.now(),
-    }
+    return facts(self._directory)
 
   def stop(self) -> None:
     """Ends the run with SIGINT, as Ctrl-C does, and waits for its end."""
@@ -176,6 +167,20 @@ def make_parser(module: str, description: str) -> argparse.ArgumentParser:
   )
 
 
+def facts(directory: runs.RunDirectory) -> dict[str, Any]:
+  """What a run's figures are worth nothing without: its size and machine."""
+  run = runs.Configuration.from_dict(directory.read_config()).run
+  return {
+    'level_name': run.level_name,
+    'num_actors': run.num_actors,
+    'num_envs_per_actor': run.num_envs_per_actor,
+    'git_revision': directory.read_meta().get('git_revision', ''),
+    'cores': len(os.sched_getaffinity(0)),
+    'cpu_model': _cpu_model(),
+    'time': runs.now(),
+  }
+
+
 def role(name: str) -> str:
   """The group of a process's name: 'actor' of 'actor/1'."""
   return name.partition('/')[0]
@@ -188,7 +193,7 @@ def tell(text: str) -> None:
 
 def _import_path() -> str:
   before = os.environ.get('PYTHONPATH')
-  return f'{_ROOT}:{before}' if before else str(_ROOT)
+  return f'{ROOT}:{before}' if before else str(ROOT)
 
 
 def _cpu_model() -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks import memory, throughput, trial
+from benchmarks import learning, memory, throughput, trial
 
 _PROCESSES = ['launcher', 'queue/0', 'learner/0', 'actor/0', 'evaluator/0']
 _CATCH = ('--level_name=catch', '--num_actors=1', '--log_period_seconds=0.5')
@@ -135,3 +135,68 @@ def test_means_leave_out_what_is_not_known():
   weights = np.array([1.0, 5.0, 3.0])
   assert throughput._mean([2.0, math.nan, 6.0], weights) == 5.0
   assert throughput._mean([math.nan] * 3, weights) is None
+
+
+def test_learning_trains_each_variant_and_seed(tmp_path, capsys):
+  status = learning.main(
+    [
+      'catch',
+      '--seeds=2',
+      f'--output={tmp_path / "out"}',
+      f'--logdir={tmp_path / "runs"}',
+      '--total_environment_frames=3000',
+      '--evaluation_period_frames=0',
+      '--test_num_episodes=5',
+      '--num_actors=1',
+      '--log_period_seconds=0.1',
+    ]
+  )
+  captured = capsys.readouterr()
+  assert status == 0, captured.err
+  result = json.loads((tmp_path / 'out/catch.json').read_text())
+  (variant,) = result['variants'].values()
+  assert [run['seed'] for run in variant['runs']] == [1, 2]
+  returns = [run['mean_return'] for run in variant['runs']]
+  assert variant['mean_return'] == pytest.approx(np.mean(returns))
+  for run in variant['runs']:
+    assert run['episodes'] == 5
+    assert run['frames'] >= 3000
+    assert run['curve']
+  assert (tmp_path / 'out/catch.png').read_bytes().startswith(b'\x89PNG')
+  summary = json.loads(captured.out.splitlines()[-1])
+  assert summary['variants']['V-trace']['mean_return'] == pytest.approx(
+    np.mean(returns)
+  )
+  # What has finished is taken as it is.
+  assert len(list((tmp_path / 'runs').iterdir())) == 2
+
+
+def test_learning_tells_of_a_run_that_failed(tmp_path, capsys):
+  status = learning.main(
+    ['catch', '--seeds=1', f'--logdir={tmp_path}', '--batch_size=0']
+  )
+  assert status == 1
+  assert 'a run failed, see' in capsys.readouterr().err
+  (log,) = tmp_path.glob('*/train.log')
+  assert 'batch_size must be greater than 0, got 0' in log.read_text()
+
+
+def test_the_interval_is_students():
+  runs = [
+    learning.Run(seed, 1.0, 10, value, 5, [(1.0, value)])
+    for seed, value in enumerate((0.0, 1.0, 2.0))
+  ]
+  found = learning.summarise(runs)
+  assert found['mean_return'] == 1.0
+  # t of 2 degrees of freedom is 4.303; the error is 1 / sqrt(3).
+  assert found['interval_95'] == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
+  assert learning.summarise(runs[:1])['interval_95'] is None
+
+
+def test_a_curve_is_thinned_out(tmp_path):
+  path = tmp_path / 'learner.csv'
+  lines = ['episode_return,frames', 'nan,1'] + [f'{i},{i}' for i in range(1000)]
+  path.write_text('\n'.join(lines) + '\n')
+  curve = learning.read_curve(path)
+  assert 100 < len(curve) <= 200
+  assert curve[0] == (0.0, 0.0)
