@@ -65,14 +65,19 @@ def add_field(group: Any, field: dataclasses.Field, **overrides: Any) -> None:
 
 
 def _describe(field: dataclasses.Field, unit: str) -> str:
-  """'[agent steps; greater than 0; default 100, atari_expert 20]'."""
+  """'[agent steps; greater than 0; default 100; atari_expert 20]'."""
   rule = field.metadata.get('rule')
-  defaults = [f'default {_show(field.default)}'] + [
-    f'{name} {_show(preset[field.name])}'
-    for name, preset in presets.PRESETS.items()
-    if preset.get(field.name, field.default) != field.default
+  by_value: dict[Any, list[str]] = {}
+  for name, preset in presets.PRESETS.items():
+    value = preset.get(field.name, field.default)
+    if value != field.default:
+      by_value.setdefault(value, []).append(name)
+  parts = [
+    unit,
+    rule.text if rule else '',
+    f'default {_show(field.default)}',
+    *(f'{", ".join(names)} {_show(v)}' for v, names in by_value.items()),
   ]
-  parts = [unit, rule.text if rule else '', ', '.join(defaults)]
   return f'[{"; ".join(part for part in parts if part)}]'
 
 

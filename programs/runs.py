@@ -47,7 +47,10 @@ class RunConfig:
   preset: str = config_lib.option(
     '',
     'Whose defaults are taken; empty: chosen by the level.',
-    rule=config_lib.one_of(('', *presets.PRESETS)),
+    rule=config_lib.Rule(
+      f'one of {", ".join(presets.PRESETS)}',
+      lambda value: value in ('', *presets.PRESETS),
+    ),
   )
   logdir: str = config_lib.option(
     '', 'Run directory; empty: a new one, runs/<level>_<date>.'

@@ -57,8 +57,8 @@ def test_help_lists_every_field_with_unit_and_default(parser, monkeypatch):
     assert field.metadata['unit'] in entry
     if rule := field.metadata.get('rule'):
       assert rule.text in entry
-    assert re.search(rf'default {re.escape(shown(field.default))}[],]', entry)
-  assert 'default 0.00048, catch 0.01' in text
+    assert re.search(rf'default {re.escape(shown(field.default))}[];]', entry)
+  assert 'default 0.00048; catch, memory 0.01' in text
 
 
 def shown(value):

@@ -63,8 +63,8 @@ def make_batch(seed, config=CONFIG):
     behaviour_logits=rng.normal(size=(t, b, a)).astype(np.float32),
     episode_return=returns,
     episode_steps=steps,
-    level=np.array([4, 5, 6], np.int32),
-    learner_step=np.array([0, 1, 1], np.int64),
+    level=np.arange(4, 4 + b, dtype=np.int32),
+    learner_step=np.minimum(np.arange(b), 1),
     core_state=tuple(
       rng.normal(size=(b, 256)).astype(np.float32) for _ in range(2)
     ),
@@ -141,6 +141,66 @@ def test_counts(tmp_path):
   assert int(counts.episodes) == 2
 
 
+def test_replayed_unrolls_are_learned_from_and_not_counted():
+  config = dataclasses.replace(
+    CONFIG, batch_size=4, replay_proportion=0.5, entropy_cost=0.0
+  )
+  batch = make_batch(0, config)
+  returns = batch.episode_return.numpy()
+  returns[3, 2] = 99.0  # Of a replayed unroll: was told when it was fresh.
+  batch = batch._replace(
+    episode_return=tf.constant(returns),
+    learner_step=tf.constant([0, 0, -50, -60], tf.int64),
+  )
+  told, rows = [], Rows()
+  learner = make_learner(
+    [batch], config, rows, period=0, games=lambda *given: told.append(given)
+  )
+  learner.step()
+  counts = learner.state['counts']
+  assert int(counts.frames) == 2 * 5 * REPEATS
+  assert int(counts.executed_frames) == (2 * 5 - 1) * REPEATS
+  assert int(counts.episodes) == 1
+  ((frames, games),) = told
+  assert frames == 2 * 5 * REPEATS
+  assert games.episode_return.tolist() == [7.5]
+  assert rows.rows[0]['policy_lag_max'] == 0
+
+  # The loss is that of all four: without the last two it is another.
+  first = dataclasses.replace(config, batch_size=2, replay_proportion=0.0)
+  half = tf.nest.map_structure(
+    lambda part: part[:, :2],
+    batch._replace(level=(), learner_step=(), core_state=()),
+  )._replace(
+    level=batch.level[:2],
+    learner_step=batch.learner_step[:2],
+    core_state=tf.nest.map_structure(lambda part: part[:2], batch.core_state),
+  )
+  only_fresh = Rows()
+  make_learner([half], first, only_fresh, period=0).step()
+  assert abs(rows.rows[0]['loss'] - only_fresh.rows[0]['loss']) > 1e-3
+
+
+def test_games_are_told_with_their_level():
+  told = []
+  batch = make_batch(0)
+  returns, steps = batch.episode_return.numpy(), batch.episode_steps.numpy()
+  returns[4, 2], steps[4, 2] = -3.0, 12
+  learner = make_learner(
+    [
+      batch._replace(
+        episode_return=tf.constant(returns), episode_steps=tf.constant(steps)
+      )
+    ],
+    games=lambda frames, games: told.append(games),
+  )
+  learner.step()
+  ((level, episode_return, episode_steps),) = told
+  assert level.tolist() == [4, 6]  # Of columns 0 and 2.
+  assert episode_return.tolist() == [7.5, -3.0]
+  assert episode_steps.tolist() == [30, 12]
+
+
 def test_the_learning_rate_follows_the_frames():
   rows = Rows()
   learner = make_learner(
@@ -174,6 +234,26 @@ def test_a_row_of_figures():
   assert row['policy_lag_max'] == 2
   np.testing.assert_allclose(row['policy_lag_mean'], 1 - 2 / 3, rtol=1e-6)
   assert 0 < row['entropy'] <= math.log(3) + 1e-6
+  figures = {
+    'loss',
+    'policy_gradient_loss',
+    'baseline_loss',
+    'entropy_loss',
+    'entropy',
+    'explained_variance',
+    'gradient_norm',
+    'variable_norm',
+    'learning_rate',
+    'clipped_rho_share',
+  }
+  assert all(math.isfinite(row[name]) for name in figures)
+  np.testing.assert_allclose(
+    row['loss'],
+    row['policy_gradient_loss']
+    + CONFIG.baseline_cost * row['baseline_loss']
+    + CONFIG.entropy_cost * row['entropy_loss'],
+    rtol=1e-4,
+  )
   assert 0 <= row['learner_wait_share'] <= 1
 
 

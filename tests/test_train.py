@@ -21,18 +21,24 @@ import time
 import processes
 import pytest
 
-from agents.impala import learning
+from agents.impala import metrics
 from programs import checkpoints, evaluate, runs, train
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 TOTAL = 40_000
-STEP_FRAMES = 80  # Of a learner step: batch size x unroll length.
+STEP_FRAMES = 40  # Of a learner step: half a batch x unroll length.
 LEARNING_RATE = 0.002
 FLAGS = (
   f'--total_environment_frames={TOTAL}',
   '--batch_size=8',
   '--unroll_length=10',
   '--queue_capacity=8',
+  # What is off otherwise, so that it is seen to work and to be resumed.
+  '--lstm',
+  '--optimizer=adam',
+  '--replay_proportion=0.5',
+  '--extra_policy_lag=2',
+  '--correction=one_step',
   f'--learning_rate={LEARNING_RATE}',
   '--num_actors=1',
   '--num_envs_per_actor=8',
@@ -98,7 +104,7 @@ def read_rows(directory):
 
 def read_saved_frames(directory):
   """Frames of the newest checkpoint."""
-  counts = learning.Counts()
+  counts = metrics.Counts()
   saved = checkpoints.Checkpoints(directory / 'checkpoints', {'counts': counts})
   return int(counts.frames.numpy()) if saved.restore() else None
 
@@ -344,7 +350,10 @@ def test_a_second_start_says_that_it_has_finished(copy):
       '--network=shallow_atari',
       ('network must stay', "'mlp'", 'shallow_atari'),
     ),
-    ('--lstm', ('lstm must stay False', 'got True', 'on_existing=restart')),
+    (
+      '--lstm=false',
+      ('lstm must stay True', 'got False', 'on_existing=restart'),
+    ),
     ('--full_action_set', ('full_action_set must stay False', 'got True')),
     ('--unroll_length=0', ('unroll_length must be greater than 0, got 0',)),
   ],
