@@ -66,6 +66,21 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
   'catch': _EMBEDDED,
   'memory': {**_EMBEDDED, 'lstm': True},
   'atari_expert': {**_ATARI, 'network': 'shallow_atari'},
+  # Ours: Pong within an hour on two cores. Four times as many learner steps as
+  # the paper's recipe, and an epsilon (among those the paper tried for DeepMind
+  # Lab, Table D.1) so small that each step is as large as the learning rate.
+  'atari_pong_2core': {
+    **_ATARI,
+    'network': 'shallow_atari',
+    'total_environment_frames': 25_000_000,
+    'batch_size': 8,
+    'queue_capacity': 8,
+    'entropy_cost': 0.005,
+    'learning_rate': 0.001,
+    'epsilon': 0.00001,
+    'evaluation_period_frames': 0,
+    'test_num_episodes': 20,
+  },
   # One network for 57 games: section 5.3.2, the deep feed-forward network and
   # all 18 actions.
   'atari_multi_task': {
