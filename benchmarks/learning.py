@@ -5,7 +5,6 @@ import csv
 import json
 import math
 import pathlib
-import subprocess
 import sys
 import tempfile
 import time
@@ -109,9 +108,12 @@ class Run(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Trains, compares and prints; returns the exit status."""
-  given, train_flags = make_parser().parse_known_args(arguments)
+  parser = make_parser()
+  given, train_flags = parser.parse_known_args(arguments)
   experiment = EXPERIMENTS[given.name]
-  seeds = given.seeds or experiment.seeds
+  seeds = experiment.seeds if given.seeds is None else given.seeds
+  if seeds < 1:
+    parser.error(f'--seeds must be at least 1, got {seeds}')
   outcomes: dict[str, list[Run]] = {name: [] for name in experiment.variants}
   with tempfile.TemporaryDirectory(prefix='impala_learning_') as folder:
     root = pathlib.Path(given.logdir or folder).absolute()
@@ -122,11 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = (*experiment.common, *variant_flags, *train_flags)
         try:
           run = train(logdir, seed, command)
-        except subprocess.CalledProcessError as error:
-          print(
-            f'benchmarks.learning: a run failed, see {logdir}: {error}',
-            file=sys.stderr,
-          )
+        except trial.TrialError as error:
+          print(f'benchmarks.learning: {error}', file=sys.stderr)
           return 1
         trial.tell(
           f'{variant}, seed {seed}: {run.mean_return:.2f} after '
@@ -167,9 +166,8 @@ def make_parser() -> argparse.ArgumentParser:
   parser.add_argument(
     '--seeds',
     type=int,
-    default=0,
     metavar='INT',
-    help="runs of each variant [default: the experiment's]",
+    help="runs of each variant [at least 1; default: the experiment's]",
   )
   parser.add_argument(
     '--output',
@@ -181,8 +179,7 @@ def make_parser() -> argparse.ArgumentParser:
   parser.add_argument(
     '--logdir',
     metavar='DIR',
-    help='keeps the run directories in there; a run that is there already is '
-    'resumed, or taken as it is if it has finished [default: not kept]',
+    help='keeps the run directories in there [default: not kept]',
   )
   return parser
 
@@ -191,20 +188,14 @@ def train(logdir: pathlib.Path, seed: int, train_flags: Sequence[str]) -> Run:
   """Runs `programs.train` to its end.
 
   Raises:
-    subprocess.CalledProcessError: It did not end well.
+    trial.TrialError: It did not end well, or there is a run already.
   """
   started = time.monotonic()
   directory = runs.RunDirectory(logdir)
-  logdir.mkdir(parents=True, exist_ok=True)
-  command = (sys.executable, '-m', 'programs.train', *train_flags)
-  with open(logdir / 'train.log', 'a', encoding='utf-8') as log:
-    subprocess.run(
-      [*command, f'--logdir={logdir}', f'--seed={seed}'],
-      cwd=trial.ROOT,
-      stdout=log,
-      stderr=subprocess.STDOUT,
-      check=True,
-    )
+  logdir.parent.mkdir(parents=True, exist_ok=True)
+  command = (*train_flags, f'--seed={seed}', '--on_existing=fail')
+  with trial.start_in(logdir, command) as run:
+    run.wait()
   minutes = (time.monotonic() - started) / 60
   frames = directory.read_meta()['finished_frames']
   results = directory.evaluations / str(frames) / 'results.json'
@@ -251,10 +242,8 @@ def draw(result: Mapping[str, Any], path: pathlib.Path) -> None:
   axes = figure.add_subplot()
   for index, (name, variant) in enumerate(result['variants'].items()):
     for number, run in enumerate(variant['runs']):
-      frames, returns = zip(*run['curve'], strict=True)
       axes.plot(
-        frames,
-        returns,
+        *np.array(run['curve']).reshape(-1, 2).T,
         color=f'C{index}',
         linewidth=1,
         label=name if number == 0 else None,

@@ -30,7 +30,7 @@ TRAIN_FLAGS = (
   '--total_environment_frames=1_000_000_000',
 )
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
 _START_SECONDS = 300  # TensorFlow in every process, on a slow and busy disk.
 _STOP_SECONDS = 30  # The program's own notice is 10 s.
 _POLL_SECONDS = 0.1
@@ -90,13 +90,27 @@ class Trial:
     """
     time.sleep(_POLL_SECONDS)
     if self._launcher.poll():
-      assert self._launcher.returncode is not None
-      end = outcomes.describe_status(self._launcher.returncode)
-      raise TrialError(
-        f'the run ended ({end}) while it was to be measured; it said:\n'
-        f'{self._launcher.tail(40)}'
-      )
+      raise self._ended()
     return self._metrics.read()
+
+  def wait(self) -> None:
+    """Waits for the run's own end.
+
+    Raises:
+      TrialError: It was no good end.
+    """
+    while not self._launcher.poll():
+      time.sleep(_POLL_SECONDS)
+    if self._launcher.returncode:
+      raise self._ended()
+
+  def _ended(self) -> TrialError:
+    """Says how the run ended, and its last words."""
+    assert self._launcher.returncode is not None
+    end = outcomes.describe_status(self._launcher.returncode)
+    return TrialError(
+      f'the run ended ({end}); it said:\n{self._launcher.tail(40)}'
+    )
 
   def processes(self) -> Mapping[str, psutil.Process]:
     """'<group>/<index>' -> process, and the launcher; known when it learns."""
@@ -126,32 +140,46 @@ def start(train_flags: Sequence[str]) -> Iterator[Trial]:
   """Starts a run in a temporary directory; nothing of it is left afterwards.
 
   Args:
-    train_flags: Further flags of `programs.train`.
+    train_flags: Flags of `programs.train` after `TRAIN_FLAGS`.
+  """
+  with (
+    tempfile.TemporaryDirectory(prefix='impala_benchmark_') as folder,
+    start_in(
+      pathlib.Path(folder) / 'run', (*TRAIN_FLAGS, *train_flags)
+    ) as trial,
+  ):
+    yield trial
+
+
+@contextlib.contextmanager
+def start_in(path: pathlib.Path, train_flags: Sequence[str]) -> Iterator[Trial]:
+  """Starts a run, and ends it as Ctrl-C does if it has not ended before.
+
+  Args:
+    path: Its run directory; what it says goes to a log beside it.
+    train_flags: All flags of `programs.train` but `--logdir`.
   """
   before = signal.signal(
     signal.SIGTERM, lambda signum, _: sys.exit(128 + signum)
   )
-  with tempfile.TemporaryDirectory(prefix='impala_benchmark_') as folder:
-    path = pathlib.Path(folder)
-    directory = runs.RunDirectory(path / 'run')
-    command = (sys.executable, '-m', 'programs.train', *TRAIN_FLAGS)
-    launcher = children.Child(
-      children.NodeCommand(
-        name=LAUNCHER,
-        group=LAUNCHER,
-        index=0,
-        argv=(*command, *train_flags, f'--logdir={directory.path}'),
-        env={**os.environ, 'PYTHONPATH': _import_path()},
-      ),
-      path,
-    )
-    trial = Trial(directory, launcher)
-    try:
-      yield trial
-    finally:
-      trial.stop()
-      launcher.close()
-      signal.signal(signal.SIGTERM, before)
+  command = (sys.executable, '-m', 'programs.train', *train_flags)
+  launcher = children.Child(
+    children.NodeCommand(
+      name=LAUNCHER,
+      group=f'{path.name}.{LAUNCHER}',
+      index=0,
+      argv=(*command, f'--logdir={path}'),
+      env={**os.environ, 'PYTHONPATH': _import_path()},
+    ),
+    path.parent,
+  )
+  trial = Trial(runs.RunDirectory(path), launcher)
+  try:
+    yield trial
+  finally:
+    trial.stop()
+    launcher.close()
+    signal.signal(signal.SIGTERM, before)
 
 
 def make_parser(module: str, description: str) -> argparse.ArgumentParser:
@@ -193,7 +221,7 @@ def tell(text: str) -> None:
 
 def _import_path() -> str:
   before = os.environ.get('PYTHONPATH')
-  return f'{ROOT}:{before}' if before else str(ROOT)
+  return f'{_ROOT}:{before}' if before else str(_ROOT)
 
 
 def _cpu_model() -> str:

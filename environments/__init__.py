@@ -35,7 +35,7 @@ class Settings:
 
   The defaults are those of the IMPALA paper's Atari experiments (appendix G)
   and of the evaluation protocol it follows: 30 no-op starts, 30 minutes a game.
-  Catch has no use for any of them.
+  The embedded levels have no use for any of them.
 
   Raises:
     ValueError: at construction, if a value is out of range.
@@ -44,7 +44,7 @@ class Settings:
   num_action_repeats: int = dataclasses.field(
     default=4,
     metadata={
-      'help': 'How often each action is repeated; Catch always takes 1.',
+      'help': 'How often each action is repeated; 1 in embedded levels.',
       'unit': 'raw frames per agent step',
     },
   )
@@ -115,6 +115,10 @@ def check_level(level_name: str) -> None:
   for level in levels:
     if level in LEVEL_NAMES:
       continue
+    if level in suites.suites():
+      raise ValueError(
+        f'level_name must be a suite alone or levels, got {level_name!r}'
+      )
     known = (*LEVEL_NAMES, *suites.suites())
     nearest = difflib.get_close_matches(level, known, cutoff=0.4)
     hint = f'nearest: {", ".join(nearest)}' if nearest else "as 'atari_pong'"
@@ -231,7 +235,7 @@ def check_specs(level_name: str, settings: Settings = Settings()) -> None:
   """Checks that one network can play all levels, by making one of each.
 
   Raises:
-    ValueError: if their observations, actions or action repeats differ.
+    ValueError: if their observations or actions differ.
     MissingError: if a simulator or a ROM is not installed.
   """
   first, *others = suites.split(level_name)

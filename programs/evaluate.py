@@ -17,8 +17,9 @@ from programs import checkpoints, evaluation, flags, nodes, runs
 
 _DESCRIPTION = """\
 Plays whole episodes with the newest checkpoint of a run and writes
-DIR/evaluations/<frames>/results.json and results.csv. It needs nothing but the
-run directory.
+DIR/evaluations/<frames>/results.json and results.csv; the folder's name says
+more where levels or the choice of actions are not the run's own. It needs
+nothing but the run directory.
 
   ./impala evaluate --logdir=runs/pong --test_num_episodes=20
   ./impala evaluate --logdir=runs/pong --greedy"""
@@ -33,6 +34,7 @@ def main() -> int:
     runs.RunError,
     environments.MissingError,
     ValueError,
+    TypeError,
   ) as error:
     print(f'./impala evaluate: {error}', file=sys.stderr)
     return 2
@@ -126,8 +128,13 @@ def _evaluate(arguments: argparse.Namespace) -> pathlib.Path:
         task, advance=1, description=f'{level} at frame {frames:,}'
       ),
     )
+  name = str(frames)
+  if level_name != configuration.run.level_name:
+    name += f'_{level_name}'
+  if arguments.greedy:
+    name += '_greedy'
   return evaluation.write_results(
-    directory.evaluations / str(frames),
+    directory.evaluations / name,
     results,
     trained_frames=frames,
     seed=seed,

@@ -44,15 +44,17 @@ class LevelResult:
     """One row: mean, standard error, min and max of the returns.
 
     `human_normalised` is 0 for a random agent's mean and 100 for a human's, and
-    None where these are not known.
+    None where these are not known; so is the standard error of one episode.
     """
     count = len(self.returns)
-    deviation = np.std(self.returns, ddof=1) if count > 1 else math.nan
+    error = None
+    if count > 1:
+      error = float(np.std(self.returns, ddof=1) / math.sqrt(count))
     return {
       'level_name': self.level_name,
       'episodes': count,
       'mean_return': float(np.mean(self.returns)),
-      'standard_error': float(deviation / math.sqrt(count)),
+      'standard_error': error,
       'min_return': float(np.min(self.returns)),
       'max_return': float(np.max(self.returns)),
       'human_normalised': suites.normalised_score(
@@ -187,19 +189,21 @@ def write_results(
   return path
 
 
-def summarise(results: Sequence[LevelResult]) -> dict[str, float]:
+def summarise(results: Sequence[LevelResult]) -> dict[str, Any]:
   """All levels in one row; a suite's scores too, if there is one for each.
 
   The scores are the mean over levels of `human_normalised`, the same with each
   level cut off at 100, and the median.
   """
   rows = [result.summary() for result in results]
+  errors = [row['standard_error'] for row in rows]
+  error = None
+  if None not in errors:
+    error = float(np.sqrt(np.sum(np.square(errors))) / len(errors))
   summary = {
     'episodes': sum(row['episodes'] for row in rows),
     'mean_return': float(np.mean([row['mean_return'] for row in rows])),
-    'standard_error': float(
-      np.sqrt(np.sum([row['standard_error'] ** 2 for row in rows])) / len(rows)
-    ),
+    'standard_error': error,
     'min_return': min(row['min_return'] for row in rows),
     'max_return': max(row['max_return'] for row in rows),
     'mean_steps': float(np.mean([row['mean_steps'] for row in rows])),
@@ -239,7 +243,7 @@ def table(results_file: pathlib.Path) -> rich.table.Table:
       row['level_name'],
       f'{row["episodes"]:,}',
       f'{row["mean_return"]:.2f}',
-      f'{row["standard_error"]:.2f}',
+      '?' if row['standard_error'] is None else f'{row["standard_error"]:.2f}',
       f'{row["min_return"]:.2f}',
       f'{row["max_return"]:.2f}',
     ]

@@ -1,5 +1,6 @@
 """The evaluator node: plays with fresh variables while others learn."""
 
+import math
 import threading
 import time
 
@@ -96,6 +97,8 @@ class _Evaluator:
       greedy=False,
     )
     row = evaluation.summarise(results)
+    if row['standard_error'] is None:
+      row['standard_error'] = math.nan
     self._logger.write({'time': time.time(), 'frames': frames, **row})
     self._client.evaluated(frames)
     return frames

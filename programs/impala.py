@@ -68,6 +68,9 @@ def make_resources(
     'CUDA_VISIBLE_DEVICES': '',
     'TF_NUM_INTRAOP_THREADS': '1',
     'TF_NUM_INTEROP_THREADS': '1',
+    # Each call of the learner comes on another thread: with an arena for each
+    # of them, malloc keeps pieces of past answers, and memory creeps.
+    'MALLOC_ARENA_MAX': '1',
   }
   return {
     QUEUE: local_multi_processing.PythonProcess(env=single),
@@ -75,9 +78,7 @@ def make_resources(
       env={
         'TF_NUM_INTRAOP_THREADS': str(learner_threads),
         'TF_NUM_INTEROP_THREADS': '1',
-        # More malloc arenas keep pieces of past batches: memory would creep.
-        # (In actors, fewer arenas make it creep.)
-        'MALLOC_ARENA_MAX': '2',
+        'MALLOC_ARENA_MAX': '2',  # The same with pieces of past batches.
       }
     ),
     ACTOR: local_multi_processing.PythonProcess(env=single),

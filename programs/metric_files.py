@@ -1,9 +1,11 @@
 """Where metrics go: CSV files and TensorBoard, of the run and of each level."""
 
 import collections
+import csv
 import pathlib
 import time
 from collections.abc import Mapping
+from typing import TextIO
 
 import numpy as np
 import tensorflow as tf
@@ -21,23 +23,43 @@ def make_logger(directory: runs.RunDirectory, name: str) -> loggers.Logger:
     [
       _CsvLogger(directory.metrics / f'{name}.csv'),
       tf_summary.TFSummaryLogger(
-        str(directory.tensorboard), label=name, steps_key='frames'
+        str(directory.tensorboard / name), label=name, steps_key='frames'
       ),
     ]
   )
 
 
 class _CsvLogger(loggers.CSVLogger):
-  """Appends to a file of its own; the header first where there is none."""
+  """Appends to a file of its own, if that has the same columns.
+
+  A file of other columns, as another version writes them, is kept beside it.
+  """
+
+  _file: TextIO
 
   def __init__(self, path: pathlib.Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, 'a', encoding='utf-8')  # noqa: SIM115, until close.
-    super().__init__(file, flush_every=1)
+    self._path = path
+    super().__init__(_open(path), flush_every=1)
+
+  def write(self, data: loggers.LoggingData) -> None:
+    if not self._writes and self._file.tell():
+      with open(self._path, newline='', encoding='utf-8') as file:
+        columns = next(csv.reader(file))
+      if columns != sorted(data):
+        self._file.close()
+        aside = f'{self._path.stem}.before-{time.time_ns()}.csv'
+        self._path.rename(self._path.with_name(aside))
+        self._file = _open(self._path)
+    super().write(data)
 
   def close(self) -> None:
     super().close()
     self._file.close()
+
+
+def _open(path: pathlib.Path) -> TextIO:
+  return open(path, 'a', encoding='utf-8')
 
 
 class LevelMetrics:
@@ -63,13 +85,16 @@ class LevelMetrics:
     self._repeats = configuration.num_action_repeats
     self._period = configuration.run.log_period_seconds
     self._levels = _CsvLogger(directory.metrics / 'levels.csv')
-    self._summaries = tf.summary.create_file_writer(str(directory.tensorboard))
+    self._summaries = tf.summary.create_file_writer(
+      str(directory.tensorboard / 'levels')
+    )
     self._suite = suites.suites().get(level_name)
     self._scores = (
       _CsvLogger(directory.metrics / f'{level_name}.csv')
       if self._suite
       else None
     )
+    self._frames = 0
     self._row_started = time.monotonic()
     self._recent: dict[int, list[tuple[float, int]]] = collections.defaultdict(
       list
@@ -85,14 +110,17 @@ class LevelMetrics:
     """
     for level, game_return, steps in zip(*games, strict=True):
       self._recent[int(level)].append((float(game_return), int(steps)))
-      self._unscored[self._names[level]].append(float(game_return))
+      if self._suite:
+        self._unscored[self._names[level]].append(float(game_return))
+    self._frames = frames
     if time.monotonic() - self._row_started >= self._period:
       self._write_levels(frames)
     if self._suite and len(self._unscored) == len(self._names):
       self._write_score(frames)
 
   def close(self) -> None:
-    """Closes the files."""
+    """Writes the rest and closes the files."""
+    self._write_levels(self._frames)
     self._levels.close()
     if self._scores:
       self._scores.close()

@@ -19,7 +19,7 @@ import tensorflow as tf
 from absl import logging
 
 import environments
-from agents.impala import acting, lag, learning, metrics, networks
+from agents.impala import acting, batches, lag, learning, metrics, networks
 from agents.impala import unrolls as unrolls_lib
 from programs import checkpoints, evaluation, metric_files, runs
 
@@ -78,8 +78,8 @@ class LearnerNode:
     self._learner = learning.Learner(
       config,
       network,
-      unrolls_lib.UnrollReader(
-        unrolls_lib.make_dataset(queue.server_address, signature, config),
+      batches.UnrollReader(
+        batches.make_dataset(queue.server_address, signature, config),
         self._stop,
       ),
       configuration.num_action_repeats,

@@ -25,6 +25,7 @@ _ATARI = {
   'momentum': 0.0,
   'epsilon': 0.01,
   'max_gradient_norm': 40.0,
+  'lstm': False,
   'num_actors': 2,
   'num_envs_per_actor': 16,
   'evaluation_period_frames': 2_500_000,
@@ -48,6 +49,7 @@ _DMLAB = {
 # Ours, for the embedded levels: one bit or one ball is learned in a minute.
 _EMBEDDED = {
   'network': 'mlp',
+  'lstm': False,
   'total_environment_frames': 500_000,
   'batch_size': 32,
   'unroll_length': 20,
@@ -81,13 +83,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     'evaluation_period_frames': 0,
     'test_num_episodes': 20,
   },
-  # One network for 57 games: section 5.3.2, the deep feed-forward network and
-  # all 18 actions.
+  # One network for 57 games: section 5.3.2, the deep feed-forward network, all
+  # 18 actions and 200M frames a game. Ours: an environment for each game.
   'atari_multi_task': {
     **_ATARI,
     'network': 'deep_atari',
     'full_action_set': True,
     'total_environment_frames': 57 * 200_000_000,
+    'num_envs_per_actor': 29,
   },
   # The reference's README, training on explore_goal_locations_small.
   'dmlab_single': {

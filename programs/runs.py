@@ -12,10 +12,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 import environments
 from agents.impala import config as config_lib
+from environments import suites
 from programs import presets
 
 ON_EXISTING = ('resume', 'fail', 'restart')
@@ -96,11 +97,25 @@ class RunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-  """All that a run is made of; plain data, so that every node can have it."""
+  """All that a run is made of; plain data, so that every node can have it.
+
+  Raises:
+    ValueError: There are fewer environments than levels.
+  """
 
   run: RunConfig
   agent: config_lib.ImpalaConfig
   environment: environments.Settings
+
+  def __post_init__(self) -> None:
+    run = self.run
+    levels = len(suites.split(run.level_name))
+    if run.num_actors * run.num_envs_per_actor < levels:
+      raise ValueError(
+        f'num_actors x num_envs_per_actor must be at least {levels}, an '
+        f'environment for each level of level_name, got {run.num_actors} x '
+        f'{run.num_envs_per_actor}'
+      )
 
   @property
   def num_action_repeats(self) -> int:
@@ -187,10 +202,9 @@ class RunDirectory:
     """Keeps other processes from running in the same directory meanwhile.
 
     Raises:
-      RunError: Somebody else does.
+      RunError: Somebody else does, or it cannot be written to.
     """
-    self.path.mkdir(parents=True, exist_ok=True)
-    with open(self.path / '.lock', 'a+', encoding='utf-8') as file:
+    with self._open_lock() as file:
       try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError:
@@ -203,6 +217,16 @@ class RunDirectory:
       file.write(f'process {os.getpid()} on {socket.gethostname()}')
       file.flush()
       yield
+
+  def _open_lock(self) -> TextIO:
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+      return open(self.path / '.lock', 'a+', encoding='utf-8')
+    except OSError as error:
+      raise RunError(
+        f'logdir must be a directory that can be written to, got {self.path} '
+        f'({error.strerror})'
+      ) from error
 
   def is_run(self) -> bool:
     """Whether a run was started here."""

@@ -15,6 +15,7 @@ import rich.console
 from absl import flags as absl_flags
 
 import environments
+from agents.impala import torsos
 from programs import evaluation, flags, impala, runs
 from programs.inspection import status
 from programs.launching import local
@@ -29,7 +30,7 @@ the same command on an existing directory goes on where that run stopped.
 
 Ctrl-C writes a last checkpoint and ends every process."""
 
-# What decides the shapes of the variables in a checkpoint.
+# What decides which variables a checkpoint holds, and their meaning.
 _FIXED_ON_RESUME = (
   'level_name',
   'preset',
@@ -87,7 +88,9 @@ def _run_directory(given: Mapping[str, Any]) -> runs.RunDirectory:
   if not path:
     level = given.get('level_name', runs.RunConfig().level_name)
     now = datetime.datetime.now()
-    path = f'runs/{level.replace(",", "+")}_{now:%Y%m%d-%H%M%S}'
+    first, *others = level.split(',')
+    more = f'+{len(others)}' if others else ''
+    path = f'runs/{first}{more}_{now:%Y%m%d-%H%M%S}'
   return runs.RunDirectory(pathlib.Path(path).expanduser().absolute())
 
 
@@ -118,9 +121,7 @@ def _prepared(
   except (ValueError, TypeError) as error:
     raise runs.RunError(str(error)) from error
   try:
-    environments.check_specs(
-      configuration.run.level_name, configuration.environment
-    )
+    _check_levels(configuration)
   except ValueError as error:
     raise runs.RunError(str(error)) from error
   if stored is None and directory.is_run():
@@ -128,9 +129,43 @@ def _prepared(
       console.print(f'The old run is kept in {directory.set_aside()}')
   with directory.locked():
     if stored is not None:
-      _tell_resume(configuration, stored, console)
-    directory.write_config(configuration)
+      _check_fixed(configuration, stored)
+    if not _is_finished(configuration):
+      if stored is not None:
+        _tell_resume(configuration, stored, console)
+      directory.write_config(configuration)
     yield configuration
+
+
+def _check_levels(configuration: runs.Configuration) -> None:
+  """Looks whether there are the levels, and whether the network can play them.
+
+  Raises:
+    ValueError: It cannot.
+    environments.MissingError: A simulator is not there.
+  """
+  level_name, settings = configuration.run.level_name, configuration.environment
+  environments.check_specs(level_name, settings)
+  spec = environments.spec(level_name, settings)
+  torsos.make_torso(configuration.agent.network, spec.observations)
+
+
+def _check_fixed(
+  configuration: runs.Configuration,
+  stored: Mapping[str, Mapping[str, Any]],
+) -> None:
+  """Looks whether the run's checkpoints can follow what differs from before.
+
+  Raises:
+    runs.RunError: They cannot.
+  """
+  for name, before, after in flags.changes(stored, configuration):
+    if name in _FIXED_ON_RESUME:
+      raise runs.RunError(
+        f'{name} must stay {before!r}, with which the run in '
+        f'{configuration.run.logdir} was started, got {after!r}; take another '
+        '--logdir, or --on_existing=restart'
+      )
 
 
 def _tell_resume(
@@ -138,22 +173,11 @@ def _tell_resume(
   stored: Mapping[str, Mapping[str, Any]],
   console: rich.console.Console,
 ) -> None:
-  """Says that a run is resumed, and what differs from before.
-
-  Raises:
-    runs.RunError: Something differs that its checkpoints cannot follow.
-  """
+  """Says that a run is resumed, and what differs from before."""
   console.print(f'Resuming the run in {configuration.run.logdir}')
   for name, before, after in flags.changes(stored, configuration):
-    if name == 'logdir':
-      continue
-    if name in _FIXED_ON_RESUME:
-      raise runs.RunError(
-        f'{name} must stay {before!r}, with which the run in '
-        f'{configuration.run.logdir} was started, got {after!r}; take another '
-        '--logdir, or --on_existing=restart'
-      )
-    console.print(f'  {name} was {before}, is {after} from here on')
+    if name != 'logdir':
+      console.print(f'  {name} was {before}, is {after} from here on')
 
 
 def _is_finished(configuration: runs.Configuration) -> bool:

@@ -14,6 +14,7 @@ from dm_env import specs
 
 import environments
 from agents.impala import acting, networks
+from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
 from environments import batch
@@ -131,7 +132,7 @@ def play(rig, num_unrolls):
     timestep = environment.step(action)
     actor.observe(action, timestep)
   reader = iter(
-    unrolls_lib.make_dataset(rig.address, rig.signature, rig.config)
+    batches_lib.make_dataset(rig.address, rig.signature, rig.config)
   )
   return tapes, source, [next(reader) for _ in range(num_unrolls)]
 
@@ -265,8 +266,8 @@ def test_a_writer_waits_while_the_queue_is_full_and_ends_with_the_program():
 
 
 def test_a_reader_waits_for_a_batch_and_ends_with_the_program(rig):
-  dataset = unrolls_lib.make_dataset(rig.address, rig.signature, rig.config)
-  reader = unrolls_lib.UnrollReader(dataset, rig.stop)
+  dataset = batches_lib.make_dataset(rig.address, rig.signature, rig.config)
+  reader = batches_lib.UnrollReader(dataset, rig.stop)
   got = []
   thread = threading.Thread(target=lambda: got.extend(reader))
   thread.start()
@@ -293,7 +294,7 @@ def test_an_error_while_reading_reaches_the_learner():
   dataset = tf.data.Dataset.from_generator(
     fail, output_signature=tf.TensorSpec((), tf.int32)
   )
-  reader = unrolls_lib.UnrollReader(dataset, threading.Event())
+  reader = batches_lib.UnrollReader(dataset, threading.Event())
   assert int(next(reader)) == 1
   with pytest.raises(tf.errors.OpError, match='the disk is gone'):
     next(reader)

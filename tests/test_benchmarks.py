@@ -167,18 +167,30 @@ def test_learning_trains_each_variant_and_seed(tmp_path, capsys):
   assert summary['variants']['V-trace']['mean_return'] == pytest.approx(
     np.mean(returns)
   )
-  # What has finished is taken as it is.
-  assert len(list((tmp_path / 'runs').iterdir())) == 2
+  # Another measurement does not take up what is there.
+  assert learning.main(['catch', f'--logdir={tmp_path / "runs"}']) == 1
+  assert 'on_existing=fail' in capsys.readouterr().err
 
 
-def test_learning_tells_of_a_run_that_failed(tmp_path, capsys):
-  status = learning.main(
-    ['catch', '--seeds=1', f'--logdir={tmp_path}', '--batch_size=0']
-  )
-  assert status == 1
-  assert 'a run failed, see' in capsys.readouterr().err
-  (log,) = tmp_path.glob('*/train.log')
-  assert 'batch_size must be greater than 0, got 0' in log.read_text()
+def test_learning_tells_of_a_run_that_failed(capsys):
+  assert learning.main(['catch', '--seeds=1', '--batch_size=0']) == 1
+  assert 'batch_size must be greater than 0, got 0' in capsys.readouterr().err
+
+
+def test_learning_needs_a_seed(capsys):
+  with pytest.raises(SystemExit):
+    learning.main(['catch', '--seeds=0'])
+  assert '--seeds must be at least 1, got 0' in capsys.readouterr().err
+
+
+def test_a_run_in_which_no_game_ended_is_drawn(tmp_path):
+  run = learning.Run(1, 1.0, 10, 0.5, 5, [])
+  result = {
+    'question': '?',
+    'variants': {'a': {'runs': [run._asdict()]}},
+  }
+  learning.draw(result, tmp_path / 'a.png')
+  assert (tmp_path / 'a.png').stat().st_size > 1000
 
 
 def test_the_interval_is_students():

@@ -4,29 +4,6 @@ import pytest
 
 from agents.impala import config as config_lib
 
-# Section 1.1 of the reference's flags: experiment.py of scalable_agent.
-REFERENCE = {
-  'total_environment_frames': 1_000_000_000,
-  'batch_size': 2,
-  'unroll_length': 100,
-  'seed': 1,
-  'entropy_cost': 0.00025,
-  'baseline_cost': 0.5,
-  'discounting': 0.99,
-  'reward_clipping': 'abs_one',
-  'learning_rate': 0.00048,
-  'decay': 0.99,
-  'momentum': 0.0,
-  'epsilon': 0.1,
-  'queue_capacity': 1,
-  'max_gradient_norm': 0.0,
-}
-
-
-def test_defaults_are_the_references():
-  config = dataclasses.asdict(config_lib.ImpalaConfig())
-  assert {name: config[name] for name in REFERENCE} == REFERENCE
-
 
 @pytest.mark.parametrize(
   ('field', 'value', 'rule'),
@@ -50,6 +27,13 @@ def test_a_broken_rule_names_field_rule_and_value(field, value, rule):
     ValueError, match=f'^{field} must be {rule}, got {value!r}'
   ):
     config_lib.ImpalaConfig(**{field: value})
+
+
+def test_a_network_that_has_an_lstm_cannot_be_without():
+  with pytest.raises(ValueError, match=r'lstm must be true.*deep .*deep_atari'):
+    config_lib.ImpalaConfig(network='deep', lstm=False)
+  for network in ('mlp', 'shallow_atari', 'deep_atari'):
+    assert not config_lib.ImpalaConfig(network=network, lstm=False).lstm
 
 
 def test_every_field_can_be_explained():

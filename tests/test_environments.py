@@ -85,7 +85,7 @@ def test_suites_and_lists_of_levels_are_names(level_name):
     ('catch,catch', "each level once, got 'catch,catch'"),
     ('catch,', "got ''"),
     ('atari58', "nearest: atari57.*got 'atari58'"),
-    ('catch,atari57', "got 'atari57'"),
+    ('catch,atari57', "a suite alone or levels, got 'catch,atari57'"),
   ],
 )
 def test_wrong_lists_of_levels_are_refused(level_name, message):

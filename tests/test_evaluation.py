@@ -1,7 +1,6 @@
 import csv
 import io
 import json
-import math
 import threading
 
 import numpy as np
@@ -73,7 +72,20 @@ def test_one_row_for_all_levels():
   assert row['episodes'] == 3
   assert row['mean_return'] == pytest.approx(-0.25)  # Levels weigh the same.
   assert (row['min_return'], row['max_return']) == (-1.0, 1.0)
-  assert math.isnan(row['standard_error'])  # One episode has none.
+  assert row['standard_error'] is None  # One episode has none.
+
+
+def test_results_are_json_that_everybody_reads(tmp_path):
+  path = evaluation.write_results(
+    tmp_path, [result('catch', [1.0])], trained_frames=5, greedy=False
+  )
+
+  def refuse(text):
+    raise AssertionError(text)
+
+  content = json.loads(path.read_text(), parse_constant=refuse)
+  assert content['levels'][0]['standard_error'] is None
+  assert '?' in show(path)
 
 
 def test_every_level_of_a_suite_is_played(monkeypatch):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from dm_env import specs
 
 from agents.impala import acting, learning, metrics, networks
+from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
 from environments import batch
@@ -85,11 +86,11 @@ def test_instructions_reach_the_learner_and_are_learned_from(server):
       batches.append(each)
       yield each
 
-  dataset = unrolls_lib.make_dataset(address, signature, CONFIG)
+  dataset = batches_lib.make_dataset(address, signature, CONFIG)
   learner = learning.Learner(
     CONFIG,
     network,
-    keep(unrolls_lib.UnrollReader(dataset, stop)),
+    keep(batches_lib.UnrollReader(dataset, stop)),
     4,
     metrics.LearnerMetrics(rows, 0.0, lambda: 0, lambda *told: None),
   )

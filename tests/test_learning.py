@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import environments
 from agents.impala import acting, learning, metrics, networks
+from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
 from programs import checkpoints, evaluation, flags
@@ -102,9 +103,11 @@ def everything(learner):
   ]
 
 
-def test_a_restored_learner_continues_bit_for_bit(tmp_path):
+@pytest.mark.parametrize(('optimizer', 'slots'), [('rmsprop', 0), ('adam', 1)])
+def test_a_restored_learner_continues_bit_for_bit(tmp_path, optimizer, slots):
+  config = dataclasses.replace(CONFIG, optimizer=optimizer)
   batches = [make_batch(seed) for seed in range(6)]
-  learner = make_learner(batches)
+  learner = make_learner(batches, config)
   for _ in range(3):
     learner.step()
   checkpoints.Checkpoints(tmp_path, learner.state).save()
@@ -112,7 +115,7 @@ def test_a_restored_learner_continues_bit_for_bit(tmp_path):
   for _ in range(3):
     learner.step()
 
-  again = make_learner(batches[3:])
+  again = make_learner(batches[3:], config)
   assert checkpoints.Checkpoints(tmp_path, again.state).restore()
   for kept, restored in zip(middle, everything(again), strict=True):
     np.testing.assert_array_equal(kept, restored)
@@ -121,10 +124,10 @@ def test_a_restored_learner_continues_bit_for_bit(tmp_path):
   final = everything(learner)
   for expected, continued in zip(final, everything(again), strict=True):
     np.testing.assert_array_equal(expected, continued)
-  # The network, twice since the optimiser knows it, mean squares and momenta,
-  # and four counts; all of them moved.
+  # The network, twice since the optimiser knows it, two slots each, Adam's
+  # count of its steps, and four counts; all of them moved.
   network = learner.state['network'].variables
-  assert len(final) == 4 * len(network) + 4
+  assert len(final) == 4 * len(network) + 4 + slots
   assert all(
     (a != b).any() for a, b in zip(middle, final, strict=True) if b.any()
   )
@@ -300,6 +303,18 @@ def test_a_loss_that_is_not_finite_ends_the_run():
     learner.step()
 
 
+def test_variables_that_are_not_finite_end_the_run():
+  """Though the loss, which is of the variables before, still is."""
+  batch = make_batch(0)
+  learner = make_learner([batch])
+  slots = [
+    v for v in learner.state['optimizer'].variables if 'mean_square' in v.name
+  ]
+  slots[0].assign(tf.fill(slots[0].shape, np.nan))
+  with pytest.raises(FloatingPointError, match='variable_norm must be finite'):
+    learner.step()
+
+
 def test_catch_is_learned():
   """Actor, queue and learner in one process, within a fixed budget."""
   configuration = flags.resolve(
@@ -313,8 +328,8 @@ def test_catch_is_learned():
   signature = unrolls_lib.make_signature(config, SPEC.observations, 3, ())
   server = reverb.Server(unrolls_lib.make_tables(config, signature), port=None)
   address = f'localhost:{server.port}'
-  reader = unrolls_lib.UnrollReader(
-    unrolls_lib.make_dataset(address, signature, config), stop
+  reader = batches_lib.UnrollReader(
+    batches_lib.make_dataset(address, signature, config), stop
   )
   learner = learning.Learner(
     config,

@@ -211,9 +211,15 @@ def slow_ablation(correction, inputs):
   return -np.sum(target * advantages), baseline
 
 
+@pytest.mark.parametrize(
+  'clips', [{}, {'rho_threshold': 0.5, 'c_threshold': 0.4}]
+)
 @pytest.mark.parametrize('correction', ['one_step', 'epsilon', 'none'])
-def test_ablations_equal_the_slow_oracle(correction):
-  config = dataclasses.replace(CONFIG, correction=correction)
+def test_ablations_equal_the_slow_oracle(correction, clips):
+  """Whatever the thresholds of V-trace, which they have nothing to do with."""
+  config = dataclasses.replace(
+    CONFIG, correction=correction, trace_lambda=0.8, **clips
+  )
   inputs = make_inputs(4)
   t, b = np.argwhere(inputs['executed'])[0]
   inputs['target_logits'][t, b, inputs['actions'][t, b]] -= 40
@@ -221,6 +227,12 @@ def test_ablations_equal_the_slow_oracle(correction):
   policy_gradient, baseline = slow_ablation(correction, inputs)
   np.testing.assert_allclose(terms.policy_gradient, policy_gradient, rtol=1e-4)
   np.testing.assert_allclose(terms.baseline, baseline, rtol=1e-4)
+  # A clip of one_step's own weight.
+  clipped = losses.impala_loss(
+    dataclasses.replace(config, pg_rho_threshold=0.3), **as_tensors(inputs)
+  )
+  is_other = abs(float(clipped.policy_gradient) - policy_gradient) > 1e-2
+  assert is_other == (correction == 'one_step')
   # They differ: from one another, and from V-trace.
   of_all = {
     name: float(

@@ -34,7 +34,7 @@ def rows(tmp_path, name):
 def summaries(tmp_path):
   """Tag -> {step: value}, of all event files together."""
   found = {}
-  for file in (tmp_path / 'tensorboard').glob('events*'):
+  for file in (tmp_path / 'tensorboard/levels').glob('events*'):
     events = event_accumulator.EventAccumulator(
       str(file), {event_accumulator.TENSORS: 0}
     )
@@ -77,11 +77,40 @@ def test_a_row_for_each_level_that_ended_games(tmp_path):
   }
 
 
-def test_rows_are_as_far_apart_as_asked_for(tmp_path):
+def test_rows_are_as_far_apart_as_asked_for_and_none_is_lost(tmp_path):
   levels = make(tmp_path, log_period_seconds=1000.0)
   levels.add(100, games((0, 1.0, 9)))
-  levels.close()
+  levels.add(200, games((0, 0.0, 9)))
   assert not (tmp_path / 'metrics/levels.csv').read_text()
+  levels.close()
+  (row,) = rows(tmp_path, 'levels.csv')
+  assert (row['frames'], row['episodes']) == ('200', '2')
+
+
+def test_nothing_piles_up_without_a_suite(tmp_path):
+  levels = make(tmp_path, log_period_seconds=1e-9)
+  for _ in range(3):
+    levels.add(1, games((0, 1.0, 9)))
+  assert not levels._unscored
+  assert not levels._recent
+  levels.close()
+
+
+def test_a_file_of_other_columns_is_kept_aside(tmp_path):
+  path = tmp_path / 'metrics/levels.csv'
+  path.parent.mkdir()
+  path.write_text('frames,level_name\n1,catch\n')
+  levels = make(tmp_path)
+  levels.add(5, games((0, 1.0, 9)))
+  levels.close()
+  (row,) = rows(tmp_path, 'levels.csv')
+  assert row['frames'] == '5'
+  (aside,) = path.parent.glob('levels.before-*.csv')
+  assert aside.read_text() == 'frames,level_name\n1,catch\n'
+  again = make(tmp_path)
+  again.add(9, games((0, 1.0, 9)))
+  again.close()
+  assert [row['frames'] for row in rows(tmp_path, 'levels.csv')] == ['5', '9']
 
 
 def test_a_suite_is_scored_when_every_level_has_a_new_game(tmp_path):

@@ -115,7 +115,7 @@ def heads_size(inputs, num_actions):
     # The paper's Figure 3 says 1.6 million and 1.2 million parameters.
     (
       'deep',
-      False,
+      True,
       DMLAB,
       9,
       DEEP_CONVOLUTIONS
@@ -126,7 +126,7 @@ def heads_size(inputs, num_actions):
     ),
     (
       'shallow',
-      False,
+      True,
       DMLAB,
       9,
       (8 * 8 * 3 + 1) * 16
@@ -139,7 +139,7 @@ def heads_size(inputs, num_actions):
     # The fork's: padded convolutions, and no instruction in Doom.
     (
       'benchmark',
-      False,
+      True,
       specs.Array((72, 128, 3), np.uint8),
       9,
       (8 * 8 * 3 + 1) * 32
@@ -245,9 +245,9 @@ def test_an_instruction_does_not_depend_on_those_beside_it():
 @pytest.mark.parametrize('network', ['shallow_atari', 'deep', 'benchmark'])
 def test_observations_that_are_no_frames_are_refused(network):
   with pytest.raises(ValueError, match=rf'{network} must see.*\(10, 5\)'):
-    make(network, False, (10, 5))
+    make(network, True, (10, 5))
   with pytest.raises(ValueError, match=r'36x36.*\(20, 84, 4\)'):
-    make(network, False, (20, 84, 4))
+    make(network, True, (20, 84, 4))
 
 
 def test_pixels_are_scaled_to_one():
@@ -261,21 +261,32 @@ def test_pixels_are_scaled_to_one():
   np.testing.assert_allclose(torso(frame), [[4 * 8 * 0.2]], rtol=1e-6)
 
 
-def test_the_residual_torso_is_the_sum_of_its_blocks():
-  torso = torsos.ResidualBlock(2)
-  inputs = np.random.default_rng(0).normal(size=(1, 5, 5, 2)).astype('f4')
-  torso(inputs)
-  for variable in torso.trainable_variables:
-    variable.assign(tf.zeros_like(variable))
-  np.testing.assert_array_equal(torso(inputs), inputs)
-  # The second convolution as the identity, the first as minus the identity.
-  identity = np.zeros((3, 3, 2, 2), np.float32)
-  identity[1, 1] = np.eye(2)
-  first, second = [v for v in torso.trainable_variables if v.shape.rank == 4]
-  first.assign(-identity)
-  second.assign(identity)
-  np.testing.assert_array_equal(torso(inputs), inputs)  # relu(-relu(x)) is 0.
-  first.assign(identity)
-  np.testing.assert_allclose(
-    torso(inputs), inputs + np.maximum(inputs, 0), rtol=1e-6
-  )
+def test_the_residual_torso_against_plain_tensorflow():
+  """Layer by layer as the reference has them, with the torso's variables."""
+  torso = torsos.make_torso('deep', specs.Array((40, 52, 3), np.uint8))
+  rng = np.random.default_rng(0)
+  frames = rng.integers(256, size=(2, 40, 52, 3), dtype=np.uint8)
+  result = torso(frames)
+  assert len(torso.trainable_variables) == 2 * 16
+  for bias in torso.trainable_variables:
+    if bias.shape.rank == 1:
+      bias.assign(rng.normal(size=bias.shape) / 10)
+
+  def convolve(hidden, module):
+    weights, bias = module.w, module.b
+    return tf.nn.conv2d(hidden, weights, 1, 'SAME') + bias
+
+  hidden = tf.constant(frames, tf.float32) / 255
+  for convolution, blocks in torso._sections:
+    hidden = convolve(hidden, convolution)
+    hidden = tf.nn.pool(hidden, [3, 3], 'MAX', [2, 2], 'SAME')
+    assert len(blocks) == 2
+    for block in blocks:
+      first = convolve(tf.nn.relu(hidden), block._first)
+      hidden += convolve(tf.nn.relu(first), block._second)
+  hidden = tf.reshape(tf.nn.relu(hidden), [2, -1])
+  linear = torso._linear
+  expected = tf.nn.relu(hidden @ linear.w + linear.b)
+  assert np.abs(torso(frames) - result).max() > 1e-3  # The biases count.
+  assert float(tf.reduce_max(expected)) > 0
+  np.testing.assert_allclose(torso(frames), expected, atol=1e-4)

@@ -104,7 +104,9 @@ def test_adam_follows_the_formula():
 
 @pytest.mark.parametrize('name', ['rmsprop', 'adam'])
 def test_an_optimizer_is_made_by_name(name):
-  config = config_lib.ImpalaConfig(optimizer=name, epsilon=0.5, momentum=0.3)
+  config = config_lib.ImpalaConfig(
+    optimizer=name, epsilon=0.5, adam_epsilon=0.5, momentum=0.3
+  )
   variable = tf.Variable([1.0])
   optimizer = optimizers.make_optimizer(config, [variable])
   optimizer.apply([tf.constant([2.0])], tf.constant(0.1))

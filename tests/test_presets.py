@@ -3,6 +3,7 @@
 import pytest
 
 from agents.impala import config as config_lib
+from environments import suites
 from programs import flags, presets
 
 # Defaults of the reference's experiment.py. Not there: momentum and no clipping
@@ -120,6 +121,20 @@ def test_atari_multi_task_is_the_table_with_the_deep_network_and_all_actions():
         'network': 'deep_atari',
         'full_action_set': True,
       },
+    )
+
+
+@pytest.mark.parametrize('suite', ['atari57', 'dmlab30'])
+def test_there_is_an_environment_for_each_level_of_a_suite(suite):
+  configuration = flags.resolve({'level_name': suite})
+  levels = len(suites.split(suite))
+  run = configuration.run
+  assert run.num_actors * run.num_envs_per_actor >= levels
+  with pytest.raises(
+    ValueError, match=f'must be at least {levels}.*got 1 x 29'
+  ):
+    flags.resolve(
+      {'level_name': suite, 'num_actors': 1, 'num_envs_per_actor': 29}
     )
 
 

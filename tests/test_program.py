@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 
 import launch_impala
 import launchpad as lp
@@ -14,7 +15,8 @@ from launchpad.launch import serialization
 from launchpad.nodes.courier import node as courier_node
 from launchpad.nodes.reverb import node as reverb_node
 
-from programs import evaluator, flags, impala
+import environments
+from programs import evaluator, flags, impala, nodes
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 
@@ -103,6 +105,22 @@ def test_resources_by_group(tmp_path, monkeypatch):
 def test_threads_of_the_learner(tmp_path, given, threads):
   resources = impala.make_resources(make_configuration(tmp_path, **given))
   assert resources['learner'].env['TF_NUM_INTRAOP_THREADS'] == threads
+
+
+def test_actors_share_the_levels_out_among_them(tmp_path, monkeypatch):
+  class Asked(Exception):
+    pass
+
+  def make_batch(level_name, seeds, first, settings):
+    raise Asked(level_name, len(seeds), first)
+
+  monkeypatch.setattr(environments, 'make_batch', make_batch)
+  monkeypatch.setattr(lp, 'stop_event', threading.Event)
+  configuration = make_configuration(tmp_path, num_envs_per_actor=5)
+  for index in (0, 3):
+    with pytest.raises(Asked) as asked:
+      nodes.run_actor(configuration, index, learner=None, queue=None)
+    assert asked.value.args == ('catch', 5, 5 * index)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ import reverb
 import tensorflow as tf
 from dm_env import specs
 
+from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
 from agents.impala import networks
 from agents.impala import unrolls as unrolls_lib
 
 CONFIG = config_lib.ImpalaConfig(
   network='mlp',
+  lstm=False,
   unroll_length=2,
   batch_size=4,
   queue_capacity=4,
@@ -50,10 +52,10 @@ class Rig:
       self.writer.write([tf.nest.map_structure(lambda c: c[0], unroll)])
 
   def batches(self):
-    dataset = unrolls_lib.make_dataset(
+    dataset = batches_lib.make_dataset(
       self.address, self.signature, self.config
     )
-    return unrolls_lib.UnrollReader(dataset, self.stop)
+    return batches_lib.UnrollReader(dataset, self.stop)
 
   def info(self, table):
     return self.client.server_info()[table]
@@ -140,8 +142,13 @@ def test_nothing_blocks_when_either_is_short(make_rig, proportion, capacity):
 
 def test_a_replay_that_makes_no_whole_unrolls_is_refused():
   with pytest.raises(
-    ValueError, match=r'must make whole unrolls of batch_size 4, got 0\.3'
+    ValueError,
+    match=r'multiple of 1/4 below 1, since batch_size is 4, got 0\.3',
   ):
     dataclasses.replace(CONFIG, replay_proportion=0.3)
   with pytest.raises(ValueError, match=r'from 0 to below 1, got 1\.0'):
     dataclasses.replace(CONFIG, replay_proportion=1.0)
+  with pytest.raises(ValueError, match=r'multiple of 1/4 below 1'):
+    dataclasses.replace(CONFIG, replay_proportion=1 - 1e-9)
+  third = dataclasses.replace(CONFIG, batch_size=3, replay_proportion=0.3333)
+  assert third.num_replayed == 1

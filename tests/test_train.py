@@ -297,11 +297,25 @@ def test_everything_is_in_the_run_directory(directory, finished):
   log = (directory / 'logs/learner_0.log').read_text()
   assert log.count('=== ') == 3
   assert log.count('Resumed at frame') == 2
-  assert list((directory / 'tensorboard').glob('events.out.tfevents.*'))
+  assert list((directory / 'tensorboard/learner').glob('events.out.tfevents.*'))
   config = runs.RunDirectory(directory).read_config()
   assert config['agent']['batch_size'] == 8
   assert config['run']['logdir'] == str(directory)
   assert config['agent']['network'] == 'mlp'  # Also what a preset chose.
+
+
+def test_actors_are_as_far_behind_as_asked_for(finished):
+  # Sampled a while after the start, when there are variables so old.
+  lags = [row['policy_lag_min'] for row in finished.rows[-5:]]
+  assert min(lags) >= 2
+
+
+def test_every_game_is_in_the_figures_of_its_level(directory, finished):
+  with open(directory / 'metrics/levels.csv', encoding='utf-8') as file:
+    rows = list(csv.DictReader(file))
+  assert {row['level_name'] for row in rows} == {'catch'}
+  episodes = sum(int(row['episodes']) for row in rows)
+  assert episodes == finished.rows[-1]['episodes'] > 0
 
 
 def test_the_last_evaluation(directory, finished):
@@ -384,6 +398,12 @@ BAD_FLAGS = [
     ('on_existing', "'resume', 'fail', 'restart'", "'ask'"),
   ),
   ('--no_such_flag=1', ('no_such_flag',)),
+  ('--network=deep', ('network deep must see frames', '(10, 5)')),
+  ('--network=shallow_atari', ('network shallow_atari must see', '(10, 5)')),
+  ('--preset=foo', ('preset must be one of catch', "got 'foo'")),
+  ('--level_name=catch,memory', ('same observations and actions',)),
+  ('--replay_proportion=0.3', ('multiple of 1/32 below 1', 'got 0.3')),
+  ('--level_name=rooms_watermaze', ('needs DeepMind Lab',)),
 ]
 
 
@@ -457,7 +477,8 @@ def evaluate_returns(directory, flags):
   )
   assert status == 0, output
   assert ('most likely' if flags else 'sampled') in output
-  path = directory / 'evaluations' / str(TOTAL) / 'results.json'
+  name = f'{TOTAL}_greedy' if flags else str(TOTAL)
+  path = directory / 'evaluations' / name / 'results.json'
   content = json.loads(path.read_text())
   assert content['greedy'] == bool(flags)
   return content['levels'][0]['returns']

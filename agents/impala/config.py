@@ -162,20 +162,19 @@ class ImpalaConfig:
   )
   momentum: float = option(0.0, 'RMSProp momentum.', rule=FRACTION)
   epsilon: float = option(
-    0.1,
-    'Of the optimizer: inside the square root of RMSProp, outside that of '
-    'Adam.',
-    rule=POSITIVE,
+    0.1, 'RMSProp epsilon, inside the square root.', rule=POSITIVE
+  )
+  adam_epsilon: float = option(
+    1e-8, 'Adam epsilon, outside the square root.', rule=POSITIVE
   )
   max_gradient_norm: float = option(
     0.0, 'Global gradient norm is clipped to this; 0: never.', rule=NOT_NEGATIVE
   )
   network: str = option('deep', 'By name.', rule=one_of(NETWORKS))
   lstm: bool = option(
-    False,
-    'Whether an LSTM of 256 units stands between torso and heads of '
-    f'{", ".join(sorted(set(NETWORKS) - set(RECURRENT_NETWORKS)))}; the other '
-    'networks always have one.',
+    True,
+    'Whether an LSTM stands between torso and heads; networks '
+    f'{", ".join(RECURRENT_NETWORKS)} always have it.',
   )
   queue_capacity: int = option(
     1,
@@ -190,7 +189,7 @@ class ImpalaConfig:
   )
   replay_capacity: int = option(
     10_000,
-    'Unrolls that the replay keeps; the oldest go first.',
+    'Unrolls that the replay keeps in memory; the oldest go first.',
     'unrolls',
     POSITIVE,
   )
@@ -207,12 +206,20 @@ class ImpalaConfig:
 
   def __post_init__(self) -> None:
     check(self)
-    if not math.isclose(
-      self.num_replayed, self.batch_size * self.replay_proportion
+    if self.network in RECURRENT_NETWORKS and not self.lstm:
+      raise ValueError(
+        f'lstm must be true with network {self.network} (without it there are '
+        f'{", ".join(sorted(set(NETWORKS) - set(RECURRENT_NETWORKS)))}), got '
+        'False'
+      )
+    wanted = self.batch_size * self.replay_proportion
+    if (
+      not math.isclose(self.num_replayed, wanted, abs_tol=1e-3)
+      or self.num_replayed == self.batch_size
     ):
       raise ValueError(
-        'replay_proportion must make whole unrolls of batch_size '
-        f'{self.batch_size}, got {self.replay_proportion}'
+        f'replay_proportion must be a multiple of 1/{self.batch_size} below 1, '
+        f'since batch_size is {self.batch_size}, got {self.replay_proportion}'
       )
 
   @property

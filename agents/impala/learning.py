@@ -78,7 +78,7 @@ class Learner(acme.Learner):
 
     Raises:
       StopIteration: The batches ended.
-      FloatingPointError: The loss is not finite.
+      FloatingPointError: The loss or a variable is not finite.
     """
     started = time.monotonic()
     batch = next(self._batches)
@@ -86,12 +86,13 @@ class Learner(acme.Learner):
     figures, games = tf.nest.map_structure(
       lambda tensor: tensor.numpy(), self._update(batch)
     )
-    if not math.isfinite(figures['loss']):
-      raise FloatingPointError(
-        f'loss must be finite, got {figures["loss"]} at learner step '
-        f'{self._counts.learner_steps.numpy()}; try a lower learning_rate or '
-        'a max_gradient_norm'
-      )
+    for name in ('loss', 'variable_norm'):
+      if not math.isfinite(figures[name]):
+        raise FloatingPointError(
+          f'{name} must be finite, got {figures[name]} at learner step '
+          f'{self._counts.learner_steps.numpy()}; try a lower learning_rate '
+          'or a max_gradient_norm'
+        )
     self.serve()
     self._metrics.add(figures, games, self._counts, waited)
 

@@ -1,11 +1,21 @@
 """The loss of IMPALA: pure tensors in, `LossTerms` out."""
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import trfl
 
 from agents.impala import config as config_lib
+
+# With weights of 1 and these V-trace's targets are n-step returns.
+_UNCORRECTED: Mapping[str, Any] = {
+  'rho_threshold': 1.0,
+  'pg_rho_threshold': 1.0,
+  'c_threshold': 1.0,
+  'trace_lambda': 1.0,
+}
 
 # What the paper's epsilon-correction adds to the probability of the action.
 _EPSILON = 1e-6
@@ -177,7 +187,7 @@ def impala_loss(
   rhos = tf.exp(log_rhos)
   corrected = config.correction == 'vtrace'
   targets = vtrace_targets(
-    config,
+    config if corrected else dataclasses.replace(config, **_UNCORRECTED),
     log_rhos=tf.where(executed, log_rhos if corrected else 0.0, -float('inf')),
     discounts=discounts * config.discounting,
     rewards=clip_rewards(rewards, config.reward_clipping),

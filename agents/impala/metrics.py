@@ -11,7 +11,7 @@ import sonnet as snt
 import tensorflow as tf
 from acme.utils import loggers
 
-_RECENT_EPISODES = 100  # Episodes that the logged return is the mean of.
+_RECENT_EPISODES = 100  # Of each level, that the logged return is the mean of.
 
 
 class Counts(snt.Module):
@@ -69,11 +69,10 @@ class LearnerMetrics:
     self._period = period_seconds
     self._queue_size = queue_size
     self._on_games = on_games
-    self._returns: collections.deque[float] = collections.deque(
-      maxlen=_RECENT_EPISODES
-    )
-    self._lengths: collections.deque[int] = collections.deque(
-      maxlen=_RECENT_EPISODES
+    self._recent: dict[int, collections.deque[tuple[float, int]]] = (
+      collections.defaultdict(
+        lambda: collections.deque(maxlen=_RECENT_EPISODES)
+      )
     )
     self._begin_row()
 
@@ -90,8 +89,8 @@ class LearnerMetrics:
     waited_seconds: float,
   ) -> None:
     """Takes one learner step; writes a row when the last is old enough."""
-    self._returns.extend(games.episode_return.tolist())
-    self._lengths.extend(games.episode_steps.tolist())
+    for level, *game in zip(*(part.tolist() for part in games), strict=True):
+      self._recent[level].append(tuple(game))
     self._on_games(int(counts.frames.numpy()), games)
     self._waited += waited_seconds
     for name, value in figures.items():
@@ -115,8 +114,8 @@ class LearnerMetrics:
         'executed_frames': int(counts.executed_frames),
         'learner_steps': int(counts.learner_steps),
         'episodes': int(counts.episodes),
-        'episode_return': _mean(self._returns),
-        'episode_steps': _mean(self._lengths),
+        'episode_return': self._mean_over_levels(0),
+        'episode_steps': self._mean_over_levels(1),
         'learner_steps_per_second': len(self._figures['loss']) / elapsed,
         'learner_wait_share': min(self._waited / elapsed, 1.0),
         'queue_size': self._queue_size(),
@@ -128,7 +127,13 @@ class LearnerMetrics:
     )
     self._begin_row()
 
+  def _mean_over_levels(self, part: int) -> float:
+    """Of a level's recent games, then over levels, so that they weigh alike."""
+    return _mean(
+      [_mean([g[part] for g in games]) for games in self._recent.values()]
+    )
 
-def _mean(values: Sequence[float] | collections.deque) -> float:
+
+def _mean(values: Sequence[float]) -> float:
   """NaN without values, and no warning."""
   return sum(values) / len(values) if values else math.nan

@@ -177,9 +177,8 @@ def make_network(
     ValueError: The torso cannot take such observations.
   """
   torso = torsos.make_torso(config.network, observation_spec)
-  has_core = config.lstm or config.network in config_lib.RECURRENT_NETWORKS
   lstm_size = 512 if config.network == 'benchmark' else 256
-  network = ImpalaNetwork(num_actions, torso, lstm_size if has_core else 0)
+  network = ImpalaNetwork(num_actions, torso, lstm_size if config.lstm else 0)
   zeros = NetworkInput(
     observation=tree.map_structure(
       lambda spec: tf.zeros((1, *spec.shape), spec.dtype), observation_spec

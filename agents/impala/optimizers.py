@@ -133,7 +133,7 @@ def make_optimizer(
 ) -> RMSProp | Adam:
   """The optimizer that `config` names, its slots as before the first step."""
   if config.optimizer == 'adam':
-    return Adam(variables, config.epsilon)
+    return Adam(variables, config.adam_epsilon)
   return RMSProp(variables, config.decay, config.momentum, config.epsilon)
 
 

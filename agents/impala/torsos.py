@@ -192,7 +192,8 @@ def make_torso(network: str, observation_spec: Any) -> snt.Module:
   if network == 'benchmark':
     # The fork of the reference that was used for measuring throughput.
     return ConvolutionTorso(((32, 8, 4), (64, 4, 2), (128, 3, 2)), 'SAME', 512)
-  # The paper's shallow model, for DeepMind Lab (Figure 3) and for Atari: Mnih
-  # et al. 2016 (https://arxiv.org/abs/1602.01783, section 5.1), whom it cites.
-  # Without padding it has the 1.2 million parameters that the figure states.
+  # The paper's shallow model for DeepMind Lab (Figure 3); without padding it
+  # has the 1.2 million parameters stated there. For Atari the paper's text says
+  # three convolutions, but cites Mnih et al. 2016, whose network is this one
+  # (https://arxiv.org/abs/1602.01783, section 5.1): so are its experts here.
   return ConvolutionTorso(((16, 8, 4), (32, 4, 2)), 'VALID', 256)

@@ -1,4 +1,4 @@
-"""Everything Reverb: what an unroll is, the queue, writing and reading it.
+"""What an unroll is, the tables it goes through, and how it is written.
 
 One row, one convention. Row t of an unroll holds the observation o_t with what
 else the network sees of it (`inputs`), the action a_t chosen there, and what
@@ -12,9 +12,8 @@ episode's last observation carries an action that was never executed; it stores
 reward 0 and discount 0 and is known by `start_of_episode` of the row after it.
 """
 
-import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +27,7 @@ from agents.impala import networks
 QUEUE = 'queue'  # Name of the FIFO table.
 REPLAY = 'replay'  # Name of the uniform table, where there is one.
 
-_POLL_SECONDS = 0.2  # How soon a wait notices that the program stops.
+POLL_SECONDS = 0.2  # How soon a wait notices that the program stops.
 
 
 class Unroll(NamedTuple):
@@ -198,116 +197,10 @@ class UnrollWriter:
     while not self._stop.is_set():
       try:
         self._writer.flush(
-          block_until_num_items=count, timeout_ms=int(1000 * _POLL_SECONDS)
+          block_until_num_items=count, timeout_ms=int(1000 * POLL_SECONDS)
         )
         return
       except reverb.errors.DeadlineExceededError:
-        continue
-
-
-def make_dataset(
-  server_address: str, signature: Unroll, config: config_lib.ImpalaConfig
-) -> tf.data.Dataset:
-  """Batches, time-major; what comes from the replay stands behind.
-
-  Args:
-    server_address: 'host:port' of the Reverb server.
-    signature: Of one unroll.
-    config: `batch_size` and `replay_proportion` are read.
-
-  Returns:
-    A dataset of `Unroll`s, `[T (+ 1), B, ...]`; endless, blocks while the
-    queue is empty.
-  """
-
-  def sample(table: str, count: int) -> tf.data.Dataset:
-    return reverb.TrajectoryDataset(
-      server_address=server_address,
-      table=table,
-      dtypes=tree.map_structure(lambda spec: spec.dtype, signature),
-      shapes=tree.map_structure(lambda spec: spec.shape, signature),
-      # What is in flight waits as in the queue, but nobody sees it there: the
-      # fewer, the fresher. Two are enough to keep the stream busy.
-      max_in_flight_samples_per_worker=2,
-      num_workers_per_iterator=1,  # More would break the order of a queue.
-    ).batch(count, drop_remainder=True)
-
-  replayed = config.num_replayed
-  fresh = sample(QUEUE, config.batch_size - replayed)
-  if not replayed:
-    return fresh.map(lambda batch: _time_major(batch.data))
-
-  def join(first: Any, second: Any) -> Unroll:
-    both = tf.nest.map_structure(
-      lambda *parts: tf.concat(parts, 0), first.data, second.data
-    )
-    return _time_major(both)
-
-  return tf.data.Dataset.zip((fresh, sample(REPLAY, replayed))).map(join)
-
-
-def _time_major(batch: Unroll) -> Unroll:
-  """Swaps `[B, T]` to `[T, B]` in all but the columns without rows."""
-
-  def swap(tensor: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(tensor, [1, 0, *range(2, tensor.shape.rank)])
-
-  swapped = tf.nest.map_structure(
-    swap, batch._replace(level=(), learner_step=(), core_state=())
-  )
-  return swapped._replace(
-    level=batch.level,
-    learner_step=batch.learner_step,
-    core_state=batch.core_state,
-  )
-
-
-class UnrollReader(Iterator[Unroll]):
-  """Reads batches in a thread, one ahead of the learner.
-
-  Reverb blocks in native code while the queue is empty, where no signal
-  handler runs; here the learner waits in Python instead and ends with
-  StopIteration when the program stops.
-  """
-
-  def __init__(self, dataset: tf.data.Dataset, stop: threading.Event) -> None:
-    """Starts reading.
-
-    Args:
-      dataset: Of batches.
-      stop: Ends the iteration.
-    """
-    self._stop = stop
-    self._batches: queue.Queue[Unroll | BaseException] = queue.Queue(maxsize=1)
-    threading.Thread(
-      target=self._read, args=(dataset,), name='unroll_reader', daemon=True
-    ).start()
-
-  def __next__(self) -> Unroll:
-    while not self._stop.is_set():
-      try:
-        batch = self._batches.get(timeout=_POLL_SECONDS)
-      except queue.Empty:
-        continue
-      if isinstance(batch, BaseException):
-        raise batch
-      return batch
-    raise StopIteration
-
-  def _read(self, dataset: tf.data.Dataset) -> None:
-    try:
-      for batch in dataset:
-        self._put(batch)
-        if self._stop.is_set():
-          return
-    except BaseException as error:  # Belongs to the learner's thread.
-      self._put(error)
-
-  def _put(self, item: Unroll | BaseException) -> None:
-    while not self._stop.is_set():
-      try:
-        return self._batches.put(item, timeout=_POLL_SECONDS)
-      except queue.Full:
         continue
 
 

@@ -1,0 +1,125 @@
+"""From the tables to the learner: batches of unrolls, time-major."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import reverb
+import tensorflow as tf
+import tree
+
+from agents.impala import config as config_lib
+from agents.impala import unrolls
+
+
+def make_dataset(
+  server_address: str,
+  signature: unrolls.Unroll,
+  config: config_lib.ImpalaConfig,
+) -> tf.data.Dataset:
+  """Batches, time-major; what comes from the replay stands behind.
+
+  Args:
+    server_address: 'host:port' of the Reverb server.
+    signature: Of one unroll.
+    config: `batch_size` and `replay_proportion` are read.
+
+  Returns:
+    A dataset of `Unroll`s, `[T (+ 1), B, ...]`; endless, blocks while the
+    queue is empty.
+  """
+
+  def sample(table: str, count: int) -> tf.data.Dataset:
+    return reverb.TrajectoryDataset(
+      server_address=server_address,
+      table=table,
+      dtypes=tree.map_structure(lambda spec: spec.dtype, signature),
+      shapes=tree.map_structure(lambda spec: spec.shape, signature),
+      # What is in flight waits as in the queue, but nobody sees it there: the
+      # fewer, the fresher. Two are enough to keep the stream busy.
+      max_in_flight_samples_per_worker=2,
+      num_workers_per_iterator=1,  # More would break the order of a queue.
+    ).batch(count, drop_remainder=True)
+
+  replayed = config.num_replayed
+  fresh = sample(unrolls.QUEUE, config.batch_size - replayed)
+  if not replayed:
+    return fresh.map(lambda batch: _time_major(batch.data))
+
+  def join(first: Any, second: Any) -> unrolls.Unroll:
+    both = tf.nest.map_structure(
+      lambda *parts: tf.concat(parts, 0), first.data, second.data
+    )
+    return _time_major(both)
+
+  return tf.data.Dataset.zip((fresh, sample(unrolls.REPLAY, replayed))).map(
+    join
+  )
+
+
+def _time_major(batch: unrolls.Unroll) -> unrolls.Unroll:
+  """Swaps `[B, T]` to `[T, B]` in all but the columns without rows."""
+
+  def swap(tensor: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(tensor, [1, 0, *range(2, tensor.shape.rank)])
+
+  swapped = tf.nest.map_structure(
+    swap, batch._replace(level=(), learner_step=(), core_state=())
+  )
+  return swapped._replace(
+    level=batch.level,
+    learner_step=batch.learner_step,
+    core_state=batch.core_state,
+  )
+
+
+class UnrollReader(Iterator[unrolls.Unroll]):
+  """Reads batches in a thread, one ahead of the learner.
+
+  Reverb blocks in native code while the queue is empty, where no signal
+  handler runs; here the learner waits in Python instead and ends with
+  StopIteration when the program stops.
+  """
+
+  def __init__(self, dataset: tf.data.Dataset, stop: threading.Event) -> None:
+    """Starts reading.
+
+    Args:
+      dataset: Of batches.
+      stop: Ends the iteration.
+    """
+    self._stop = stop
+    self._batches: queue.Queue[unrolls.Unroll | BaseException] = queue.Queue(
+      maxsize=1
+    )
+    threading.Thread(
+      target=self._read, args=(dataset,), name='unroll_reader', daemon=True
+    ).start()
+
+  def __next__(self) -> unrolls.Unroll:
+    while not self._stop.is_set():
+      try:
+        batch = self._batches.get(timeout=unrolls.POLL_SECONDS)
+      except queue.Empty:
+        continue
+      if isinstance(batch, BaseException):
+        raise batch
+      return batch
+    raise StopIteration
+
+  def _read(self, dataset: tf.data.Dataset) -> None:
+    try:
+      for batch in dataset:
+        self._put(batch)
+        if self._stop.is_set():
+          return
+    except BaseException as error:  # Belongs to the learner's thread.
+      self._put(error)
+
+  def _put(self, item: unrolls.Unroll | BaseException) -> None:
+    while not self._stop.is_set():
+      try:
+        return self._batches.put(item, timeout=unrolls.POLL_SECONDS)
+      except queue.Full:
+        continue
