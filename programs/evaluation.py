@@ -231,7 +231,7 @@ def table(results_file: pathlib.Path) -> rich.table.Table:
     'actions',
     title_justify='left',
   )
-  shown.add_column('level')
+  shown.add_column('level', no_wrap=True)
   for heading in ('episodes', 'mean return', 'standard error', 'min', 'max'):
     shown.add_column(heading, justify='right')
   summary = content['summary']

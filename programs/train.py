@@ -118,18 +118,15 @@ def _prepared(
       stored = directory.read_config()
   try:
     configuration = flags.resolve(given, stored)
-  except (ValueError, TypeError) as error:
-    raise runs.RunError(str(error)) from error
-  try:
+    if stored is not None:
+      _check_fixed(configuration, stored)
     _check_levels(configuration)
-  except ValueError as error:
+  except (ValueError, TypeError) as error:
     raise runs.RunError(str(error)) from error
   if stored is None and directory.is_run():
     with directory.locked():
       console.print(f'The old run is kept in {directory.set_aside()}')
   with directory.locked():
-    if stored is not None:
-      _check_fixed(configuration, stored)
     if not _is_finished(configuration):
       if stored is not None:
         _tell_resume(configuration, stored, console)
