@@ -64,22 +64,18 @@ def make_resources(
   learner_threads = configuration.run.learner_threads or max(
     1, cores - configuration.run.num_actors
   )
+  # Calls between nodes come on ever other threads: with an arena for each of
+  # them malloc keeps pieces of past messages, and memory creeps.
+  common = {'MALLOC_ARENA_MAX': '1', 'TF_NUM_INTEROP_THREADS': '1'}
   single = {
+    **common,
     'CUDA_VISIBLE_DEVICES': '',
     'TF_NUM_INTRAOP_THREADS': '1',
-    'TF_NUM_INTEROP_THREADS': '1',
-    # Each call of the learner comes on another thread: with an arena for each
-    # of them, malloc keeps pieces of past answers, and memory creeps.
-    'MALLOC_ARENA_MAX': '1',
   }
   return {
     QUEUE: local_multi_processing.PythonProcess(env=single),
     LEARNER: local_multi_processing.PythonProcess(
-      env={
-        'TF_NUM_INTRAOP_THREADS': str(learner_threads),
-        'TF_NUM_INTEROP_THREADS': '1',
-        'MALLOC_ARENA_MAX': '2',  # The same with pieces of past batches.
-      }
+      env={**common, 'TF_NUM_INTRAOP_THREADS': str(learner_threads)}
     ),
     ACTOR: local_multi_processing.PythonProcess(env=single),
     EVALUATOR: local_multi_processing.PythonProcess(env=single),
