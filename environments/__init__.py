@@ -231,14 +231,24 @@ def spec(level_name: str, settings: Settings = Settings()) -> Spec:
     environment.close()
 
 
-def check_specs(level_name: str, settings: Settings = Settings()) -> None:
+def check_specs(
+  level_name: str, settings: Settings = Settings(), evaluation: bool = False
+) -> Spec:
   """Checks that one network can play all levels, by making one of each.
+
+  Args:
+    level_name: a level, a suite or several levels.
+    settings: how the levels are played.
+    evaluation: whether a suite means its test levels.
+
+  Returns:
+    The specs, which all levels have.
 
   Raises:
     ValueError: if their observations or actions differ.
     MissingError: if a simulator or a ROM is not installed.
   """
-  first, *others = suites.split(level_name)
+  first, *others = suites.split(level_name, evaluation)
   wanted = spec(first, settings)
   for level in others:
     found = spec(level, settings)
@@ -252,3 +262,4 @@ def check_specs(level_name: str, settings: Settings = Settings()) -> None:
         f'level_name must mean levels of the same observations and actions, '
         f'got {first} with {wanted} and {level} with {found}{hint}'
       )
+  return wanted

@@ -149,11 +149,9 @@ def _check_specs(configuration: runs.Configuration, level_name: str) -> None:
     ValueError: There are none such, or their observations or actions differ.
   """
   environments.check_level(level_name)
-  environments.check_specs(level_name, configuration.environment)
-  trained, wanted = (
-    environments.spec(name, configuration.environment)
-    for name in (configuration.run.level_name, level_name)
-  )
+  settings = configuration.environment
+  wanted = environments.check_specs(level_name, settings, evaluation=True)
+  trained = environments.spec(configuration.run.level_name, settings)
   if trained != wanted:
     raise ValueError(
       'level_name must have the observations and actions of '

@@ -4,13 +4,10 @@ import contextlib
 import dataclasses
 import datetime
 import fcntl
-import importlib.metadata
 import json
 import os
 import pathlib
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
@@ -20,18 +17,6 @@ from environments import suites
 from programs import presets
 
 ON_EXISTING = ('resume', 'fail', 'restart')
-
-_PACKAGES = (
-  'tensorflow-cpu',
-  'tensorflow',
-  'dm-reverb',
-  'dm-launchpad',
-  'dm-acme',
-  'dm-sonnet',
-  'trfl',
-  'numpy',
-  'ale-py',
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,45 +267,6 @@ def write_json(path: pathlib.Path, content: Any) -> None:
   os.replace(temporary, path)
 
 
-def describe_start(seed: int) -> dict[str, Any]:
-  """Who runs what where, for `meta.json`."""
-  return {
-    'command_line': sys.orig_argv,
-    'started': now(),
-    'ended': None,
-    'seed': seed,
-    'host': socket.gethostname(),
-    'cores': os.cpu_count(),
-    'python': sys.version.split()[0],
-    'git_revision': _git_revision(),
-    'versions': {
-      name: version for name in _PACKAGES if (version := _version(name))
-    },
-  }
-
-
 def now() -> str:
   """The time, ISO 8601 with offset."""
   return datetime.datetime.now().astimezone().isoformat(timespec='seconds')
-
-
-def _version(package: str) -> str:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return ''
-
-
-def _git_revision() -> str:
-  """Revision of the checkout, '+' where files differ from it; or empty."""
-  git = ('git', '-C', str(pathlib.Path(__file__).parent))
-  try:
-    return subprocess.run(
-      [*git, 'describe', '--always', '--exclude=*', '--dirty=+', '--abbrev=40'],
-      capture_output=True,
-      text=True,
-      check=True,
-      timeout=10,
-    ).stdout.strip()
-  except (OSError, subprocess.SubprocessError):
-    return ''

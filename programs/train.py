@@ -16,7 +16,7 @@ from absl import flags as absl_flags
 
 import environments
 from agents.impala import torsos
-from programs import evaluation, flags, impala, runs
+from programs import evaluation, flags, impala, provenance, runs
 from programs.inspection import status
 from programs.launching import local
 
@@ -141,9 +141,9 @@ def _check_levels(configuration: runs.Configuration) -> None:
     ValueError: It cannot.
     environments.MissingError: A simulator is not there.
   """
-  level_name, settings = configuration.run.level_name, configuration.environment
-  environments.check_specs(level_name, settings)
-  spec = environments.spec(level_name, settings)
+  spec = environments.check_specs(
+    configuration.run.level_name, configuration.environment
+  )
   torsos.make_torso(configuration.agent.network, spec.observations)
 
 
@@ -190,7 +190,7 @@ def _train(
 ) -> int:
   """Launches the program and waits for its end; returns the exit status."""
   directory = configuration.directory
-  directory.update_meta(**runs.describe_start(configuration.agent.seed))
+  directory.update_meta(**provenance.describe_start(configuration.agent.seed))
   console.print(f'Run directory: {directory.path}', soft_wrap=True)
   program = impala.make_program(configuration)
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.

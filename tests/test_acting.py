@@ -14,7 +14,7 @@ import tensorflow as tf
 from dm_env import specs
 
 import environments
-from agents.impala import acting, networks
+from agents.impala import acting, networks, policies
 from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
@@ -231,16 +231,16 @@ def test_actions_are_sampled_from_the_logits():
     start_of_episode=np.ones(20_000, bool),
   )
   state = network.initial_state(20_000)
-  step = acting.Policy(network)(inputs, state)
+  step = policies.Policy(network)(inputs, state)
   share = np.bincount(step.action, minlength=A) / 20_000
   np.testing.assert_allclose(share, tf.nn.softmax(step.logits[0]), atol=0.02)
-  greedy = acting.Policy(network, greedy=True)(inputs, state)
+  greedy = policies.Policy(network, greedy=True)(inputs, state)
   np.testing.assert_array_equal(greedy.action, np.argmax(greedy.logits, -1))
 
 
 def test_passes_leave_nothing_behind():
   """A direct call of a tf.function leaves 400 bytes in TensorFlow 2.8."""
-  policy = acting.Policy(networks.make_network(CONFIG, OBSERVATION, A))
+  policy = policies.Policy(networks.make_network(CONFIG, OBSERVATION, A))
   inputs = networks.NetworkInput(
     np.zeros((N, 2), np.float32),
     np.zeros(N, np.int32),

@@ -9,7 +9,7 @@ import pytest
 
 import environments
 from agents.impala import config as config_lib
-from programs import runs
+from programs import provenance, runs
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 
@@ -204,7 +204,7 @@ def test_paths_are_distinct_and_below_the_run(directory):
 
 
 def test_describe_start():
-  facts = runs.describe_start(seed=7)
+  facts = provenance.describe_start(seed=7)
   json.dumps(facts)
   assert facts['seed'] == 7
   assert facts['ended'] is None
@@ -218,7 +218,7 @@ def test_describe_start():
 def test_the_git_revision_is_the_projects(tmp_path, monkeypatch):
   """Not that of a repository from which a command is started."""
   monkeypatch.chdir(tmp_path)
-  revision = runs.describe_start(seed=1)['git_revision']
+  revision = provenance.describe_start(seed=1)['git_revision']
   if not (ROOT / '.git').exists():
     assert revision == ''  # As in an image.
     return

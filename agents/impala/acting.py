@@ -1,8 +1,7 @@
 """Actors: many environments stepped with one forward pass."""
 
 import threading
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import acme
 import dm_env
@@ -11,7 +10,7 @@ import tensorflow as tf
 import tree
 from acme.tf import variable_utils
 
-from agents.impala import networks
+from agents.impala import networks, policies
 from agents.impala import unrolls as unrolls_lib
 
 
@@ -53,85 +52,6 @@ class EnvironmentBatch(Protocol):
     """Takes `[N]` actions; restarts those whose episode had ended."""
 
 
-class PolicyStep(NamedTuple):
-  """What one forward pass gives for `[N]` environments.
-
-  Attributes:
-    action: `[N]` int32.
-    logits: `[N, A]` float32.
-    core_state: Leaving the step.
-  """
-
-  action: tf.Tensor
-  logits: tf.Tensor
-  core_state: networks.CoreState
-
-
-class Policy:
-  """Forward pass and choice of actions as one TensorFlow function.
-
-  The function runs as an endless dataset's, one pass an element, over variables
-  that hold what is given. TensorFlow 2.8 keeps 400 bytes of each direct call of
-  a `tf.function` for ever (https://github.com/tensorflow/tensorflow/issues/50765),
-  2.5 GB a day of an actor's calls; of a dataset's it keeps nothing.
-  """
-
-  def __init__(
-    self, network: networks.ImpalaNetwork, greedy: bool = False
-  ) -> None:
-    """Wraps a network.
-
-    Args:
-      network: Whose variables are used as they are at each call.
-      greedy: Takes the most likely action instead of sampling one.
-    """
-    self._network = network
-    self._greedy = greedy
-    self._given: list[tf.Variable] = []  # The leaves of what a pass is given.
-    self._passes: Iterator[PolicyStep] = iter(())
-
-  def __call__(
-    self, inputs: networks.NetworkInput, core_state: networks.CoreState
-  ) -> PolicyStep:
-    """One step for a batch; see `networks.ImpalaNetwork.step`.
-
-    Args:
-      inputs: `[N, ...]`, of the same shapes in all calls.
-      core_state: Entering the step.
-
-    Returns:
-      The actions and what led to them.
-    """
-    given = (inputs, core_state)
-    if not self._given:
-      self._given = [
-        tf.Variable(value, trainable=False) for value in tree.flatten(given)
-      ]
-      options = tf.data.Options()
-      options.autotune.enabled = False
-      options.experimental_optimization.apply_default_optimizations = False
-      passes = (
-        tf.data.Dataset.range(1).repeat().map(lambda _: self._step(given))
-      )
-      self._passes = iter(passes.with_options(options))
-    for variable, value in zip(self._given, tree.flatten(given), strict=True):
-      # As `assign`, without what that costs in Python.
-      tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
-    return next(self._passes)
-
-  def _step(self, structure: Any) -> PolicyStep:
-    """Builds one pass; `structure` is that of what is given."""
-    inputs, core_state = tree.unflatten_as(
-      structure, [variable.read_value() for variable in self._given]
-    )
-    output, core_state = self._network.step(inputs, core_state)
-    if self._greedy:
-      action = tf.argmax(output.logits, -1, tf.int32)
-    else:
-      action = tf.squeeze(tf.random.categorical(output.logits, 1, tf.int32), -1)
-    return PolicyStep(action, output.logits, core_state)
-
-
 class Actor(acme.Actor):
   """Acme's verbs over a batch of environments.
 
@@ -156,7 +76,7 @@ class Actor(acme.Actor):
       variable_source: The learner.
       writer: Takes finished unrolls.
     """
-    self._policy = Policy(network)
+    self._policy = policies.Policy(network)
     self._core_state = network.initial_state(len(levels))
     self._writer = writer
     self._learner_step = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -287,7 +207,7 @@ class EvaluationActor(acme.Actor):
       greedy: Takes the most likely action instead of sampling one.
     """
     self._network = network
-    self._policy = Policy(network, greedy)
+    self._policy = policies.Policy(network, greedy)
 
   def observe_first(self, timestep: dm_env.TimeStep) -> None:
     """Starts an episode."""
