@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import matplotlib
 import matplotlib.figure
 import numpy as np
 import rich.console
@@ -20,8 +19,6 @@ import scipy.stats
 
 from benchmarks import trial
 from programs import flags, runs
-
-matplotlib.use('Agg')
 
 _DESCRIPTION = """\
 Trains to the end with each variant of an experiment and several seeds, one run

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     with trial.start(train_flags) as run:
       readings = watch(run, given.minutes, given.period_seconds)
-      facts = run.facts()
+      facts = trial.facts(run.directory)
   except trial.TrialError as error:
     print(f'benchmarks.memory: {error}', file=sys.stderr)
     return 1

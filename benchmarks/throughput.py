@@ -112,7 +112,7 @@ def measure(
   repeats = run.configuration.num_action_repeats
   return {
     'benchmark': 'throughput',
-    **run.facts(),
+    **trial.facts(run.directory),
     **_rates(samples, repeats),
     **_learner(samples, run.configuration.agent.queue_capacity),
     'roles': _roles(samples, rss, repeats),

@@ -58,6 +58,11 @@ class Trial:
     self._processes: dict[str, psutil.Process] = {}
 
   @property
+  def directory(self) -> runs.RunDirectory:
+    """Of the run."""
+    return self._directory
+
+  @property
   def configuration(self) -> runs.Configuration:
     """What the run is made of."""
     return runs.Configuration.from_dict(self._directory.read_config())
@@ -115,10 +120,6 @@ class Trial:
   def processes(self) -> Mapping[str, psutil.Process]:
     """'<group>/<index>' -> process, and the launcher; known when it learns."""
     return self._processes
-
-  def facts(self) -> dict[str, Any]:
-    """What a result is worth nothing without: the run's size and machine."""
-    return facts(self._directory)
 
   def stop(self) -> None:
     """Ends the run with SIGINT, as Ctrl-C does, and waits for its end."""

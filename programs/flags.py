@@ -126,11 +126,8 @@ def resolve(
   preset = (
     given.get('preset') or known.get('preset') or presets.choose(level_name)
   )
-  if preset not in presets.PRESETS:
-    raise ValueError(
-      f'preset must be one of {", ".join(presets.PRESETS)}, got {preset!r}'
-    )
-  values = {**presets.PRESETS[preset], **known, **given, 'preset': preset}
+  defaults = presets.PRESETS.get(preset, {})  # RunConfig refuses the others.
+  values = {**defaults, **known, **given, 'preset': preset}
   groups = {
     title: {
       field.name: values[field.name]

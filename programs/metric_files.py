@@ -114,19 +114,19 @@ class LevelMetrics:
         self._unscored[self._names[level]].append(float(game_return))
     self._frames = frames
     if time.monotonic() - self._row_started >= self._period:
-      self._write_levels(frames)
+      self._write_levels()
     if self._suite and len(self._unscored) == len(self._names):
-      self._write_score(frames)
+      self._write_score(self._suite)
 
   def close(self) -> None:
     """Writes the rest and closes the files."""
-    self._write_levels(self._frames)
+    self._write_levels()
     self._levels.close()
     if self._scores:
       self._scores.close()
     self._summaries.close()
 
-  def _write_levels(self, frames: int) -> None:
+  def _write_levels(self) -> None:
     for level, games in sorted(self._recent.items()):
       returns, steps = zip(*games, strict=True)
       row = {
@@ -137,32 +137,29 @@ class LevelMetrics:
       self._levels.write(
         {
           'time': time.time(),
-          'frames': frames,
+          'frames': self._frames,
           'level_name': name,
           'episodes': len(games),
           **row,
         }
       )
-      self._summarise(frames, name, row)
+      self._summarise(name, row)
     self._recent.clear()
     self._row_started = time.monotonic()
 
-  def _write_score(self, frames: int) -> None:
-    assert self._suite
+  def _write_score(self, suite: suites.Suite) -> None:
     assert self._scores
-    scores = self._suite.normalised_scores(self._unscored)
+    scores = suite.normalised_scores(self._unscored)
     row = {
       'training_no_cap': suites.capped_mean(scores, np.inf),
       'training_cap_100': suites.capped_mean(scores, 100.0),
       'training_median': float(np.median(list(scores.values()))),
     }
-    self._scores.write({'time': time.time(), 'frames': frames, **row})
-    self._summarise(frames, self._suite.name, row)
+    self._scores.write({'time': time.time(), 'frames': self._frames, **row})
+    self._summarise(suite.name, row)
     self._unscored.clear()
 
-  def _summarise(
-    self, frames: int, label: str, row: Mapping[str, float]
-  ) -> None:
+  def _summarise(self, label: str, row: Mapping[str, float]) -> None:
     with self._summaries.as_default():
       for name, value in row.items():
-        tf.summary.scalar(f'{label}/{name}', value, step=frames)
+        tf.summary.scalar(f'{label}/{name}', value, step=self._frames)

@@ -68,10 +68,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
   'catch': _EMBEDDED,
   'memory': {**_EMBEDDED, 'lstm': True},
   'atari_expert': {**_ATARI, 'network': 'shallow_atari'},
-  # Ours, for Pong within an hour on two cores. Four times as many learner steps
-  # as the paper's recipe; an epsilon (among those the paper tried for DeepMind
-  # Lab, Table D.1) so small that each step is as large as the learning rate;
-  # and less entropy, since a step's advantage in Pong is small.
+  # Ours, made for Pong on two cores, and not yet enough to solve it within an
+  # hour. Four times as many learner steps as the paper's recipe; an epsilon
+  # (among those the paper tried for DeepMind Lab, Table D.1) so small that each
+  # step is as large as the learning rate; and less entropy, since a step's
+  # advantage in Pong is small.
   'atari_pong_2core': {
     **_ATARI,
     'network': 'shallow_atari',
