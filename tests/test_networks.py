@@ -250,6 +250,12 @@ def test_observations_that_are_no_frames_are_refused(network):
     make(network, True, (20, 84, 4))
 
 
+def test_observations_of_other_names_are_refused():
+  spec = {'RGB': specs.Array((72, 96, 3), np.uint8)}
+  with pytest.raises(ValueError, match=r"RGB_INTERLEAVED and INSTR.*'RGB'"):
+    torsos.make_torso('deep', spec)
+
+
 def test_pixels_are_scaled_to_one():
   torso = torsos.ConvolutionTorso(((1, 2, 1),), 'VALID', 1)
   frame = np.full((1, 3, 3, 2), 51, np.uint8)

@@ -170,7 +170,9 @@ class ImpalaConfig:
   max_gradient_norm: float = option(
     0.0, 'Global gradient norm is clipped to this; 0: never.', rule=NOT_NEGATIVE
   )
-  network: str = option('deep', 'By name.', rule=one_of(NETWORKS))
+  network: str = option(
+    'deep', 'Torso by name; see also lstm.', rule=one_of(NETWORKS)
+  )
   lstm: bool = option(
     True,
     'Whether an LSTM stands between torso and heads; networks '

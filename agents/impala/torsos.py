@@ -177,6 +177,11 @@ def make_torso(network: str, observation_spec: Any) -> snt.Module:
     ValueError: The torso cannot take such observations.
   """
   if tree.is_nested(observation_spec):
+    if set(observation_spec) != {'RGB_INTERLEAVED', 'INSTR'}:
+      raise ValueError(
+        f'network {network} must see an array, or RGB_INTERLEAVED and INSTR, '
+        f'got observations {sorted(observation_spec)}'
+      )
     frame_spec, _ = _split(observation_spec)
     return InstructedTorso(make_torso(network, frame_spec))
   if network == 'mlp':
