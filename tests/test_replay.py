@@ -4,6 +4,7 @@ import dataclasses
 import threading
 
 import numpy as np
+import processes
 import pytest
 import reverb
 import tensorflow as tf
@@ -100,7 +101,9 @@ def test_half_of_a_batch_is_fresh_in_order_and_half_replayed(make_rig):
 def test_the_data_is_written_once(make_rig):
   rig = make_rig()
   rig.write(4)
-  assert rig.info('queue').current_size == rig.info('replay').current_size == 4
+  # The last write may be under way still.
+  processes.wait_until(lambda: rig.info('queue').current_size == 4, 20)
+  assert rig.info('replay').current_size == 4
   assert rig.writer._writer.episode_steps == 4  # Appended once each.
 
 
