@@ -144,7 +144,7 @@ def _check_levels(configuration: runs.Configuration) -> None:
   spec = environments.check_specs(
     configuration.run.level_name, configuration.environment
   )
-  torsos.make_torso(configuration.agent.network, spec.observations)
+  torsos.make_torso(configuration.agent, spec.observations)
 
 
 def _check_fixed(

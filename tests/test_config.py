@@ -36,6 +36,11 @@ def test_a_network_that_has_an_lstm_cannot_be_without():
     assert not config_lib.ImpalaConfig(network=network, lstm=False).lstm
 
 
+def test_only_frames_can_be_centred():
+  with pytest.raises(ValueError, match=r'center_frames must be false.*mlp'):
+    config_lib.ImpalaConfig(network='mlp', lstm=False, center_frames=True)
+
+
 def test_every_field_can_be_explained():
   for field in dataclasses.fields(config_lib.ImpalaConfig):
     assert field.metadata['help'].endswith('.'), field.name

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -253,7 +255,7 @@ def test_observations_that_are_no_frames_are_refused(network):
 def test_observations_of_other_names_are_refused():
   spec = {'RGB': specs.Array((72, 96, 3), np.uint8)}
   with pytest.raises(ValueError, match=r"RGB_INTERLEAVED and INSTR.*'RGB'"):
-    torsos.make_torso('deep', spec)
+    torsos.make_torso(config_lib.ImpalaConfig(), spec)
 
 
 def test_pixels_are_scaled_to_one():
@@ -267,9 +269,38 @@ def test_pixels_are_scaled_to_one():
   np.testing.assert_allclose(torso(frame), [[4 * 8 * 0.2]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+  ('network', 'lstm'),
+  [('shallow_atari', False), ('deep_atari', False), ('benchmark', True)],
+)
+def test_centred_frames_hide_the_brightness_and_show_the_contrast(
+  network, lstm
+):
+  spec = specs.Array((84, 84, 4), np.uint8)
+  config = config_lib.ImpalaConfig(network=network, lstm=lstm)
+  plain = torsos.make_torso(config, spec)
+  centred = torsos.make_torso(
+    dataclasses.replace(config, center_frames=True), spec
+  )
+  rng = np.random.default_rng(0)
+  frames = rng.integers(60, 180, size=(2, 84, 84, 4), dtype=np.uint8)
+  plain(frames), centred(frames)
+  for variable, same in zip(
+    centred.trainable_variables, plain.trainable_variables, strict=True
+  ):
+    variable.assign(same)
+  np.testing.assert_allclose(centred(frames), centred(frames + 70), atol=1e-4)
+  assert np.abs(plain(frames) - plain(frames + 70)).max() > 0.01
+  # A frame without mean whose contrast is doubled beforehand is seen the same.
+  by_hand = 2 * (frames - frames.mean(axis=(1, 2, 3), keepdims=True))
+  np.testing.assert_allclose(centred(frames), plain(by_hand), atol=1e-4)
+
+
 def test_the_residual_torso_against_plain_tensorflow():
   """Layer by layer as the reference has them, with the torso's variables."""
-  torso = torsos.make_torso('deep', specs.Array((40, 52, 3), np.uint8))
+  torso = torsos.make_torso(
+    config_lib.ImpalaConfig(), specs.Array((40, 52, 3), np.uint8)
+  )
   rng = np.random.default_rng(0)
   frames = rng.integers(256, size=(2, 40, 52, 3), dtype=np.uint8)
   result = torso(frames)

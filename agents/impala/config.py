@@ -178,6 +178,11 @@ class ImpalaConfig:
     'Whether an LSTM stands between torso and heads; networks '
     f'{", ".join(RECURRENT_NETWORKS)} always have it.',
   )
+  center_frames: bool = option(
+    False,
+    "Whether the torso sees frames without their mean, a stack's of all, and "
+    'with twice the contrast; otherwise from 0 to 1, as in the reference.',
+  )
   queue_capacity: int = option(
     1,
     'Unrolls that wait in the queue at most; actors wait while it is full.',
@@ -213,6 +218,11 @@ class ImpalaConfig:
         f'lstm must be true with network {self.network} (without it there are '
         f'{", ".join(sorted(set(NETWORKS) - set(RECURRENT_NETWORKS)))}), got '
         'False'
+      )
+    if self.network == 'mlp' and self.center_frames:
+      raise ValueError(
+        'center_frames must be false with network mlp, which takes any '
+        'numbers, got True'
       )
     wanted = self.batch_size * self.replay_proportion
     if (

@@ -166,7 +166,7 @@ def make_network(
   """Builds the network that `config` names, with its variables.
 
   Args:
-    config: `network` and `lstm` are read.
+    config: `network`, `lstm` and `center_frames` are read.
     observation_spec: Of one environment, a nest of `dm_env.specs.Array`.
     num_actions: A.
 
@@ -176,7 +176,7 @@ def make_network(
   Raises:
     ValueError: The torso cannot take such observations.
   """
-  torso = torsos.make_torso(config.network, observation_spec)
+  torso = torsos.make_torso(config, observation_spec)
   lstm_size = 512 if config.network == 'benchmark' else 256
   network = ImpalaNetwork(num_actions, torso, lstm_size if config.lstm else 0)
   zeros = NetworkInput(

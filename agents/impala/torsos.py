@@ -7,6 +7,8 @@ import sonnet as snt
 import tensorflow as tf
 import tree
 
+from agents.impala import config as config_lib
+
 
 class MlpTorso(snt.Module):
   """Flattened observation -> two layers of 64; for the embedded levels."""
@@ -28,6 +30,7 @@ class ConvolutionTorso(snt.Module):
     convolutions: tuple[tuple[int, int, int], ...],
     padding: str,
     size: int,
+    center_frames: bool = False,
     name: str = 'convolution_torso',
   ) -> None:
     """Builds the layers.
@@ -36,9 +39,11 @@ class ConvolutionTorso(snt.Module):
       convolutions: Channels, kernel size and stride of each.
       padding: 'VALID' or 'SAME'.
       size: D, units of the last layer.
+      center_frames: As in the config.
       name: Of the module.
     """
     super().__init__(name=name)
+    self._center_frames = center_frames
     self._convolutions = [
       snt.Conv2D(channels, kernel, stride, padding=padding)
       for channels, kernel, stride in convolutions
@@ -47,7 +52,7 @@ class ConvolutionTorso(snt.Module):
 
   def __call__(self, observation: tf.Tensor) -> tf.Tensor:
     """`[N, H, W, C]` uint8 -> `[N, D]`."""
-    hidden = _scale(observation)
+    hidden = _scale(observation, self._center_frames)
     for convolution in self._convolutions:
       hidden = tf.nn.relu(convolution(hidden))
     return tf.nn.relu(self._linear(snt.flatten(hidden)))
@@ -74,8 +79,17 @@ class ResidualTorso(snt.Module):
   over stride 2, and two residual blocks; then ReLU, a layer of 256, ReLU.
   """
 
-  def __init__(self, name: str = 'residual_torso') -> None:
+  def __init__(
+    self, center_frames: bool = False, name: str = 'residual_torso'
+  ) -> None:
+    """Builds the layers.
+
+    Args:
+      center_frames: As in the config.
+      name: Of the module.
+    """
     super().__init__(name=name)
+    self._center_frames = center_frames
     self._sections = [
       (
         snt.Conv2D(channels, 3),
@@ -87,7 +101,7 @@ class ResidualTorso(snt.Module):
 
   def __call__(self, observation: tf.Tensor) -> tf.Tensor:
     """`[N, H, W, C]` uint8 -> `[N, 256]`."""
-    hidden = _scale(observation)
+    hidden = _scale(observation, self._center_frames)
     for convolution, blocks in self._sections:
       hidden = tf.nn.max_pool2d(convolution(hidden), 3, 2, 'SAME')
       for block in blocks:
@@ -96,9 +110,18 @@ class ResidualTorso(snt.Module):
     return tf.nn.relu(self._linear(hidden))
 
 
-def _scale(frames: tf.Tensor) -> tf.Tensor:
-  """uint8 from 0 to 255 -> float32 from 0 to 1."""
-  return tf.cast(frames, tf.float32) / 255.0
+def _scale(frames: tf.Tensor, center: bool) -> tf.Tensor:
+  """`[N, H, W, C]` uint8 -> float32 from 0 to 1.
+
+  Centred, what an observation has in common goes to zero, and its contrast is
+  doubled. A bright background otherwise moves all inputs of a unit together,
+  so that a step of the optimiser can end it: the first layer of a network
+  that was trained on Pong without had one live filter of 16.
+  """
+  scaled = tf.cast(frames, tf.float32) / 255.0
+  if not center:
+    return scaled
+  return 2.0 * (scaled - tf.reduce_mean(scaled, axis=[1, 2, 3], keepdims=True))
 
 
 class InstructionEncoder(snt.Module):
@@ -162,11 +185,13 @@ def _split(observation: Mapping[str, Any]) -> tuple[Any, Any]:
   return observation['RGB_INTERLEAVED'], observation['INSTR']
 
 
-def make_torso(network: str, observation_spec: Any) -> snt.Module:
+def make_torso(
+  config: config_lib.ImpalaConfig, observation_spec: Any
+) -> snt.Module:
   """The torso that a network's name means.
 
   Args:
-    network: One of `config.NETWORKS`.
+    config: `network` and `center_frames` are read.
     observation_spec: An array, or frames and instruction in a dictionary with
       the names that DeepMind Lab gives them, 'RGB_INTERLEAVED' and 'INSTR'.
 
@@ -176,6 +201,7 @@ def make_torso(network: str, observation_spec: Any) -> snt.Module:
   Raises:
     ValueError: The torso cannot take such observations.
   """
+  network = config.network
   if tree.is_nested(observation_spec):
     if set(observation_spec) != {'RGB_INTERLEAVED', 'INSTR'}:
       raise ValueError(
@@ -183,7 +209,7 @@ def make_torso(network: str, observation_spec: Any) -> snt.Module:
         f'got observations {sorted(observation_spec)}'
       )
     frame_spec, _ = _split(observation_spec)
-    return InstructedTorso(make_torso(network, frame_spec))
+    return InstructedTorso(make_torso(config, frame_spec))
   if network == 'mlp':
     return MlpTorso()
   shape = observation_spec.shape
@@ -193,12 +219,16 @@ def make_torso(network: str, observation_spec: Any) -> snt.Module:
       f'least 36x36, got observations of shape {shape}; network mlp takes any'
     )
   if network in ('deep', 'deep_atari'):
-    return ResidualTorso()
+    return ResidualTorso(config.center_frames)
   if network == 'benchmark':
     # The fork of the reference that was used for measuring throughput.
-    return ConvolutionTorso(((32, 8, 4), (64, 4, 2), (128, 3, 2)), 'SAME', 512)
+    return ConvolutionTorso(
+      ((32, 8, 4), (64, 4, 2), (128, 3, 2)), 'SAME', 512, config.center_frames
+    )
   # The paper's shallow model for DeepMind Lab (Figure 3); without padding it
   # has the 1.2 million parameters stated there. For Atari the paper's text says
   # three convolutions, but cites Mnih et al. 2016, whose network is this one
   # (https://arxiv.org/abs/1602.01783, section 5.1): so are its experts here.
-  return ConvolutionTorso(((16, 8, 4), (32, 4, 2)), 'VALID', 256)
+  return ConvolutionTorso(
+    ((16, 8, 4), (32, 4, 2)), 'VALID', 256, config.center_frames
+  )
