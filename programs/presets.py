@@ -80,6 +80,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     'total_environment_frames': 22_000_000,
     'batch_size': 8,
     'queue_capacity': 8,
+    'num_envs_per_actor': 8,
     'entropy_cost': 0.001,
     'learning_rate': 0.0005,
     'epsilon': 0.00001,
