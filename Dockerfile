@@ -11,7 +11,8 @@ WORKDIR /impala
 # changes. Nothing but this image's libraries is linked to.
 COPY impala requirements.txt requirements.lock .python-version ./
 COPY programs/__init__.py programs/startup.py programs/doctor.py \
-  programs/machine.py programs/roms.py programs/
+  programs/machine.py programs/downloads.py programs/roms.py \
+  programs/scenarios.py programs/
 RUN UV_NO_CACHE=1 ./impala doctor && rm -rf .venv.uv
 
 # COPY wants a file: without a wheel it gets one that is here anyway.

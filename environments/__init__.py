@@ -14,12 +14,15 @@ from dm_env import specs
 
 from environments import batch, catch, memory, suites
 
-LEVEL_NAMES = ('catch', 'memory') + tuple(
-  dict.fromkeys(
+LEVEL_NAMES = (
+  'catch',
+  'memory',
+  *suites.DOOM_SCENARIOS,
+  *dict.fromkeys(
     level
     for suite in suites.suites().values()
     for level in (*suite.levels, *suite.test_levels)
-  )
+  ),
 )
 
 _EMBEDDED = {'catch': catch.Catch, 'memory': memory.Memory}
@@ -124,7 +127,8 @@ def check_level(level_name: str) -> None:
     hint = f'nearest: {", ".join(nearest)}' if nearest else "as 'atari_pong'"
     raise ValueError(
       "level_name must be 'catch', 'memory', 'atari_' and one of the 57 games, "
-      'a level of DMLab-30, one of the suites '
+      "'doom_' and one of ViZDoom's scenarios, a level of DMLab-30, one of the "
+      'suites '
       f'{", ".join(sorted(suites.suites()))}, or levels with commas between '
       f'({hint}), got {level!r}'
     )
@@ -162,7 +166,7 @@ def make(
 
   Raises:
     ValueError: if the level is unknown or the seed negative.
-    MissingError: if its simulator or its ROM is not installed.
+    MissingError: if its simulator, its ROM or its scenario is not installed.
   """
   if level_name not in LEVEL_NAMES:
     check_level(level_name)
@@ -171,6 +175,15 @@ def make(
     raise ValueError(f'seed must be at least 0, got {seed}')
   if level_name in _EMBEDDED:
     return _EMBEDDED[level_name](seed)
+  if level_name in suites.DOOM_SCENARIOS:
+    try:
+      from environments import vizdoom
+    except ImportError as error:
+      raise MissingError(
+        f'{level_name} needs the packages vizdoom and OpenCV ({error}): '
+        'pip install -r requirements.txt'
+      ) from error
+    return vizdoom.Doom(level_name, seed, settings)
   if not level_name.startswith(suites.ATARI_PREFIX):
     raise MissingError(
       f'{level_name} needs DeepMind Lab, which cannot be used here yet'

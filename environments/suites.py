@@ -14,6 +14,28 @@ import numpy as np
 
 ATARI_PREFIX = 'atari_'
 
+# ViZDoom's levels and the configuration file of each. The first two are Sample
+# Factory's (https://github.com/alex-petrenko/sample-factory), of the same map;
+# the others come with the vizdoom package.
+DOOM_SCENARIOS: Mapping[str, str] = {
+  'doom_benchmark': 'battle.cfg',
+  'doom_battle': 'battle.cfg',
+  **{
+    f'doom_{name}': f'{name}.cfg'
+    for name in (
+      'basic',
+      'deadly_corridor',
+      'deathmatch',
+      'defend_the_center',
+      'defend_the_line',
+      'health_gathering',
+      'my_way_home',
+      'predict_position',
+      'take_cover',
+    )
+  },
+}
+
 _SCORES = pathlib.Path(__file__).parent / 'scores'
 
 

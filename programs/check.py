@@ -1,13 +1,12 @@
 """Formatting, lint, types and tests in one go: `./impala check`."""
 
-import os
 import pathlib
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
-from programs import roms, startup
+from programs import downloads, roms, scenarios
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _PACKAGES = ('agents', 'environments', 'programs', 'benchmarks', 'tests')
@@ -25,10 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
       'usage: ./impala check [pytest arguments]\n\n'
       'Runs ruff format --check, ruff check, mypy and pytest in the checkout.\n'
       'Arguments go to pytest, for example: ./impala check -x -k losses\n'
-      'Where no Atari ROMs are found, they are fetched first.'
+      'Atari ROMs and ViZDoom scenarios that are not found are fetched first.'
     )
     return 0
-  _provide_roms()
+  for files in (roms.files(), scenarios.files()):
+    downloads.provide(files)
   packages = [name for name in _PACKAGES if (_ROOT / name).is_dir()]
   tools = {
     'ruff format': ['ruff', 'format', '--check', '.'],
@@ -49,22 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcome = f'FAILED (status {status})' if status else 'ok'
     print(f'{name:<12}{seconds:>7.1f} s  {outcome}')
   return 1 if any(status for _, status, _ in summary) else 0
-
-
-def _provide_roms() -> None:
-  """Sees to it that the tests find Atari's ROMs."""
-  directory = startup.rom_directory()
-  chosen = os.environ.get('ALE_PY_ROM_DIR') or str(directory)
-  if chosen != str(directory):
-    return
-  try:
-    if roms.missing_roms(directory):
-      print(f'The tests play Atari: fetching ROMs.\n{roms.NOTICE}', flush=True)
-      roms.fetch(directory)
-  except RuntimeError as error:
-    print(f'{error} (the tests of Atari will fail)', file=sys.stderr)
-    return
-  os.environ['ALE_PY_ROM_DIR'] = str(directory)
 
 
 if __name__ == '__main__':

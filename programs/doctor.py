@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from programs import machine, roms, startup
+from programs import downloads, machine, roms, scenarios, startup
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _INSTALL = (
@@ -74,18 +74,30 @@ def check_versions() -> machine.Finding:
 
 def check_roms() -> machine.Finding:
   """Whether Atari's games can be played."""
-  directory = pathlib.Path(
-    os.environ.get('ALE_PY_ROM_DIR') or startup.rom_directory()
-  )
   try:
-    total = len(roms.expected_md5s())
-    missing = roms.missing_roms(directory)
+    files = roms.files()
   except RuntimeError as error:
     return machine.Finding('Atari ROMs', 'FAIL', str(error), _INSTALL)
+  return _check_files('Atari ROMs', files, 'for Atari')
+
+
+def check_scenarios() -> machine.Finding:
+  """Whether ViZDoom's battle scenario can be played."""
+  return _check_files(
+    'Doom scenario', scenarios.files(), 'for doom_benchmark and doom_battle'
+  )
+
+
+def _check_files(
+  name: str, files: downloads.Files, use: str
+) -> machine.Finding:
+  directory = pathlib.Path(os.environ.get(files.variable) or files.directory)
+  missing = downloads.missing(files, directory)
+  total = len(files.md5s)
   text = f'{total - len(missing)} of {total} in {directory}'
   text += ', without Pong' if 'pong.bin' in missing else ''
-  mend = 'for Atari: ./impala roms --accept_license'
-  return machine.judge('warn', not missing, 'Atari ROMs', text, mend)
+  mend = f'{use}: ./impala {files.command} --accept_license'
+  return machine.judge('warn', not missing, name, text, mend)
 
 
 def check_dmlab() -> machine.Finding:
@@ -147,6 +159,7 @@ _CHECKS: tuple[Callable[[], machine.Finding], ...] = (
   check_onednn,
   *machine.CHECKS,
   check_roms,
+  check_scenarios,
   check_dmlab,
 )
 # Launchpad's courier is imported with it.

@@ -64,6 +64,25 @@ _EMBEDDED = {
   'test_num_episodes': 100,
 }
 
+# Ours, made for doom_basic on two cores. Small, fresh batches, and RMSProp's
+# epsilon so small that each weight moves by about the learning rate.
+_DOOM = {
+  'network': 'shallow',
+  'total_environment_frames': 4_000_000,
+  'batch_size': 8,
+  'unroll_length': 20,
+  'queue_capacity': 8,
+  'discounting': 0.99,
+  'entropy_cost': 0.003,
+  'learning_rate': 0.0005,
+  'epsilon': 0.00001,
+  'max_gradient_norm': 40.0,
+  'num_actors': 2,
+  'num_envs_per_actor': 8,
+  'evaluation_period_frames': 0,
+  'test_num_episodes': 100,
+}
+
 PRESETS: Mapping[str, Mapping[str, Any]] = {
   'catch': _EMBEDDED,
   'memory': {**_EMBEDDED, 'lstm': True},
@@ -87,6 +106,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     'evaluation_period_frames': 0,
     'test_num_episodes': 20,
   },
+  'doom': _DOOM,
   # One network for 57 games: section 5.3.2, the deep feed-forward network, all
   # 18 actions and 200M frames a game. Ours: an environment for each game.
   'atari_multi_task': {
@@ -128,4 +148,6 @@ def choose(level_name: str) -> str:
     return first
   if first.startswith(suites.ATARI_PREFIX):
     return 'atari_multi_task' if others else 'atari_expert'
+  if first in suites.DOOM_SCENARIOS:
+    return 'doom'
   return 'dmlab30' if level_name == 'dmlab30' else 'dmlab_single'

@@ -22,8 +22,17 @@ _PROXY_VARIABLES = ('http_proxy', 'https_proxy', 'all_proxy', 'grpc_proxy')
 
 def rom_directory() -> pathlib.Path:
   """Where `roms` puts Atari's ROMs and where every process looks for them."""
+  return _data_directory() / 'roms'
+
+
+def scenario_directory() -> pathlib.Path:
+  """Where `scenarios` puts ViZDoom's, and where they are looked for."""
+  return _data_directory() / 'scenarios'
+
+
+def _data_directory() -> pathlib.Path:
   data = os.environ.get('XDG_DATA_HOME') or os.path.expanduser('~/.local/share')
-  return pathlib.Path(data, 'impala', 'roms')
+  return pathlib.Path(data, 'impala')
 
 
 def find_libpython() -> pathlib.Path | None:
@@ -65,9 +74,12 @@ def prepare() -> None:
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   _exempt_loopback_from_proxies()
-  roms = rom_directory()
-  if roms.is_dir():
-    os.environ.setdefault('ALE_PY_ROM_DIR', str(roms))
+  for variable, directory in (
+    ('ALE_PY_ROM_DIR', rom_directory()),
+    ('IMPALA_SCENARIOS_DIR', scenario_directory()),
+  ):
+    if directory.is_dir():
+      os.environ.setdefault(variable, str(directory))
   _load_libpython()
 
 

@@ -8,13 +8,15 @@ import pytest
 import environments
 
 
-def test_the_names_are_the_embedded_ones_57_games_and_dmlab_30():
+def test_the_names_are_those_of_every_simulator():
   assert len(environments.LEVEL_NAMES) == len(set(environments.LEVEL_NAMES))
   # Two levels of DMLab-30 have another name when tested.
-  assert len(environments.LEVEL_NAMES) == 2 + 57 + 30 + 2
+  assert len(environments.LEVEL_NAMES) == 2 + 11 + 57 + 30 + 2
   assert environments.LEVEL_NAMES[:2] == ('catch', 'memory')
   for game in ('pong', 'space_invaders', 'ms_pacman', 'up_n_down', 'zaxxon'):
     environments.check_level(f'atari_{game}')
+  for scenario in ('basic', 'benchmark', 'battle', 'deathmatch'):
+    environments.check_level(f'doom_{scenario}')
 
 
 @pytest.mark.parametrize(

