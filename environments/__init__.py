@@ -6,13 +6,14 @@ that Catch runs where none is installed.
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import dm_env
 from dm_env import specs
 
-from environments import batch, catch, memory, suites
+from environments import batch, catch, memory, processes, suites
 
 LEVEL_NAMES = (
   'catch',
@@ -23,7 +24,10 @@ LEVEL_NAMES = (
     for suite in suites.suites().values()
     for level in (*suite.levels, *suite.test_levels)
   ),
+  *suites.LAB_LEVELS,
 )
+
+_RENDERERS = ('software', 'hardware')
 
 _EMBEDDED = {'catch': catch.Catch, 'memory': memory.Memory}
 
@@ -79,6 +83,51 @@ class Settings:
       'unit': 'raw frames',
     },
   )
+  width: int = dataclasses.field(
+    default=96,
+    metadata={
+      'help': "Of DeepMind Lab's pictures; a multiple of 4.",
+      'unit': 'pixels',
+    },
+  )
+  height: int = dataclasses.field(
+    default=72,
+    metadata={
+      'help': "Of DeepMind Lab's pictures; a multiple of 4.",
+      'unit': 'pixels',
+    },
+  )
+  extended_actions: bool = dataclasses.field(
+    default=False,
+    metadata={
+      'help': "Offer the 15 actions of later work, not the reference's 9 "
+      '(DeepMind Lab).',
+      'unit': '',
+    },
+  )
+  dataset_path: str = dataclasses.field(
+    default='',
+    metadata={
+      'help': 'Folder of the pictures that two psychlab levels of DeepMind Lab '
+      'show.',
+      'unit': '',
+    },
+  )
+  level_cache: str = dataclasses.field(
+    default='',
+    metadata={
+      'help': "Folder that keeps DeepMind Lab's maps, for all actors of a "
+      'machine; empty: none.',
+      'unit': '',
+    },
+  )
+  renderer: str = dataclasses.field(
+    default='software',
+    metadata={
+      'help': 'Of DeepMind Lab: software or hardware.',
+      'unit': '',
+    },
+  )
 
   def __post_init__(self) -> None:
     for name, smallest in (
@@ -89,6 +138,15 @@ class Settings:
       value = getattr(self, name)
       if value < smallest:
         raise ValueError(f'{name} must be at least {smallest}, got {value}')
+    for name in ('width', 'height'):
+      value = getattr(self, name)
+      if value < 4 or value % 4:
+        raise ValueError(f'{name} must be a multiple of 4, got {value}')
+    if self.renderer not in _RENDERERS:
+      raise ValueError(
+        f'renderer must be one of {", ".join(_RENDERERS)}, got '
+        f'{self.renderer!r}'
+      )
     if not 0.0 <= self.repeat_action_probability < 1.0:
       raise ValueError(
         'repeat_action_probability must be at least 0 and below 1, got '
@@ -109,14 +167,15 @@ def check_level(level_name: str) -> None:
   Touches no simulator.
 
   Args:
-    level_name: `LEVEL_NAMES`, `suites.suites()`, or levels with commas between.
+    level_name: `LEVEL_NAMES`, a path of DeepMind Lab's, `suites.suites()`, or
+      levels with commas between.
 
   Raises:
     ValueError: if there is no such level; the message lists the nearest.
   """
   levels = suites.split(level_name)
   for level in levels:
-    if level in LEVEL_NAMES:
+    if level in LEVEL_NAMES or _is_path(level):
       continue
     if level in suites.suites():
       raise ValueError(
@@ -127,8 +186,8 @@ def check_level(level_name: str) -> None:
     hint = f'nearest: {", ".join(nearest)}' if nearest else "as 'atari_pong'"
     raise ValueError(
       "level_name must be 'catch', 'memory', 'atari_' and one of the 57 games, "
-      "'doom_' and one of ViZDoom's scenarios, a level of DMLab-30, one of the "
-      'suites '
+      "'doom_' and one of ViZDoom's scenarios, a level of DeepMind Lab, one of "
+      'the suites '
       f'{", ".join(sorted(suites.suites()))}, or levels with commas between '
       f'({hint}), got {level!r}'
     )
@@ -136,6 +195,11 @@ def check_level(level_name: str) -> None:
     raise ValueError(
       f'level_name must name each level once, got {level_name!r}'
     )
+
+
+def _is_path(level: str) -> bool:
+  """Whether a level is in a folder of DeepMind Lab's: any may be there."""
+  return '/' in level and all(level.split('/'))
 
 
 def action_repeats(level_name: str, settings: Settings) -> int:
@@ -155,7 +219,7 @@ def make(
   """Makes one environment.
 
   Args:
-    level_name: one of `LEVEL_NAMES`; not a suite.
+    level_name: one of `LEVEL_NAMES` or a path of DeepMind Lab's; not a suite.
     seed: the same seed and actions repeat the same episodes. Non-negative.
     evaluation: whether episodes are whole games; while training, losing a life
       ends an episode too.
@@ -168,7 +232,7 @@ def make(
     ValueError: if the level is unknown or the seed negative.
     MissingError: if its simulator, its ROM or its scenario is not installed.
   """
-  if level_name not in LEVEL_NAMES:
+  if level_name not in LEVEL_NAMES and not _is_path(level_name):
     check_level(level_name)
     raise ValueError(f'level_name must be one level, got {level_name!r}')
   if seed < 0:
@@ -185,9 +249,14 @@ def make(
       ) from error
     return vizdoom.Doom(level_name, seed, settings)
   if not level_name.startswith(suites.ATARI_PREFIX):
-    raise MissingError(
-      f'{level_name} needs DeepMind Lab, which cannot be used here yet'
-    )
+    try:
+      from environments import dmlab
+    except ImportError as error:
+      raise MissingError(
+        f'{level_name} needs DeepMind Lab ({error}): install a wheel of yours '
+        'for Python 3.10, which no package index has (see requirements.txt)'
+      ) from error
+    return dmlab.Lab(level_name, seed, evaluation, settings)
   try:
     from environments import atari
   except ImportError as error:
@@ -204,7 +273,8 @@ def make_batch(
   seeds: Sequence[int],
   first: int = 0,
   settings: Settings = Settings(),
-) -> batch.EnvironmentBatch:
+  num_processes: int = 0,
+) -> batch.EnvironmentBatch | processes.ProcessBatch:
   """Makes a batch of training environments, one for each seed.
 
   Args:
@@ -212,6 +282,8 @@ def make_batch(
     seeds: of the environments.
     first: index of the first environment among those of all actors.
     settings: how the levels are played.
+    num_processes: child processes that the environments run in; 0: none, they
+      run in this one.
 
   Returns:
     The batch; its `levels` are indices of `suites.split(level_name)`.
@@ -222,13 +294,13 @@ def make_batch(
   """
   names = suites.split(level_name)
   levels = [(first + index) % len(names) for index in range(len(seeds))]
-  return batch.EnvironmentBatch(
-    [
-      make(names[level], seed, settings=settings)
-      for level, seed in zip(levels, seeds, strict=True)
-    ],
-    levels,
-  )
+  factories = [
+    functools.partial(make, names[level], seed, settings=settings)
+    for level, seed in zip(levels, seeds, strict=True)
+  ]
+  if num_processes:
+    return processes.ProcessBatch(factories, levels, num_processes)
+  return batch.EnvironmentBatch([factory() for factory in factories], levels)
 
 
 def spec(level_name: str, settings: Settings = Settings()) -> Spec:

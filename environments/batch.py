@@ -105,10 +105,20 @@ class EnvironmentBatch:
     """Spec of one environment's action."""
     return self._action_spec
 
-  def reset(self) -> BatchTimeStep:
-    """Resets every environment, wherever its episode stands."""
+  @property
+  def needs_reset(self) -> list[bool]:
+    """Of each environment, whether its next step starts an episode."""
+    return list(self._needs_reset)
+
+  def write_to(self, timestep: BatchTimeStep) -> None:
+    """Has what the environments show from now on written into other arrays."""
+    self._timestep = timestep
+    self._leaves = tree.flatten(timestep.observation)
+
+  def reset(self, indices: Sequence[int] | None = None) -> BatchTimeStep:
+    """Resets environments, wherever their episode stands; by default, all."""
     self._forget_ends()
-    for index in range(self.num_environments):
+    for index in range(self.num_environments) if indices is None else indices:
       self._reset_one(index)
     return self._timestep
 

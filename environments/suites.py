@@ -39,6 +39,19 @@ DOOM_SCENARIOS: Mapping[str, str] = {
 _SCORES = pathlib.Path(__file__).parent / 'scores'
 
 
+# DeepMind Lab's own levels outside of a folder (deepmind/lab, game_scripts).
+LAB_LEVELS = (
+  'lt_chasm',
+  'lt_hallway_slope',
+  'lt_horseshoe_color',
+  'lt_space_bounce_hard',
+  *(f'nav_maze_random_goal_0{number}' for number in (1, 2, 3)),
+  *(f'nav_maze_static_0{number}' for number in (1, 2, 3)),
+  'seekavoid_arena_01',
+  'stairway_to_melon_01',
+)
+
+
 class Suite(NamedTuple):
   """Levels with the scores that their returns are held against.
 
@@ -127,6 +140,12 @@ def suites() -> Mapping[str, Suite]:
       *_columns(tests, lab),
     ),
   }
+
+
+def is_dmlab30(level: str) -> bool:
+  """Whether a level is one of DMLab-30's, trained or tested on."""
+  suite = suites()['dmlab30']
+  return level in suite.levels or level in suite.test_levels
 
 
 def _read(name: str) -> list[dict[str, str]]:

@@ -130,7 +130,7 @@ def _evaluate(arguments: argparse.Namespace) -> pathlib.Path:
     )
   name = str(frames)
   if level_name != configuration.run.level_name:
-    name += f'_{level_name}'
+    name += f'_{level_name.replace("/", "_")}'
   if arguments.greedy:
     name += '_greedy'
   return evaluation.write_results(

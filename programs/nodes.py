@@ -219,6 +219,7 @@ def run_actor(
     [int(seed) for seed in each],
     index * configuration.run.num_envs_per_actor,
     configuration.environment,
+    configuration.run.env_processes,
   )
   variable_source: acme.VariableSource = LearnerClient(learner, stop)
   if configuration.agent.extra_policy_lag:

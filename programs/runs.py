@@ -50,6 +50,13 @@ class RunConfig:
     'environments',
     config_lib.POSITIVE,
   )
+  env_processes: int = config_lib.option(
+    0,
+    'Child processes that an actor runs its environments in, at most one for '
+    'each: a crash then costs an episode; 0: in the actor.',
+    'processes',
+    config_lib.NOT_NEGATIVE,
+  )
   learner_threads: int = config_lib.option(
     0,
     'Threads of a learner step; 0: the cores that actors leave, at least 1.',
@@ -77,6 +84,11 @@ class RunConfig:
 
   def __post_init__(self) -> None:
     config_lib.check(self)
+    if self.env_processes > self.num_envs_per_actor:
+      raise ValueError(
+        f'env_processes must be at most num_envs_per_actor, '
+        f'{self.num_envs_per_actor}, got {self.env_processes}'
+      )
     environments.check_level(self.level_name)
 
 

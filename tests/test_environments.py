@@ -11,7 +11,7 @@ import environments
 def test_the_names_are_those_of_every_simulator():
   assert len(environments.LEVEL_NAMES) == len(set(environments.LEVEL_NAMES))
   # Two levels of DMLab-30 have another name when tested.
-  assert len(environments.LEVEL_NAMES) == 2 + 11 + 57 + 30 + 2
+  assert len(environments.LEVEL_NAMES) == 2 + 11 + 57 + 30 + 2 + 12
   assert environments.LEVEL_NAMES[:2] == ('catch', 'memory')
   for game in ('pong', 'space_invaders', 'ms_pacman', 'up_n_down', 'zaxxon'):
     environments.check_level(f'atari_{game}')
@@ -105,11 +105,6 @@ def test_levels_that_one_network_cannot_play_are_refused():
     ValueError, match=r'same observations and actions, got catch.*memory'
   ):
     environments.check_specs('catch,memory')
-
-
-def test_dmlab_is_missing_and_says_so():
-  with pytest.raises(environments.MissingError, match='needs DeepMind Lab'):
-    environments.make('rooms_watermaze', seed=0)
 
 
 def test_negative_seeds_are_refused():

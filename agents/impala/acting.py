@@ -218,7 +218,13 @@ class EvaluationActor(acme.Actor):
   def select_action(self, observation: Any) -> np.ndarray:
     """An action, `[]` int32, for an observation without a batch dimension."""
     inputs = networks.NetworkInput(
-      observation=tree.map_structure(lambda x: x[np.newaxis], observation),
+      # An instruction is a Python string, which NumPy would cut to a width.
+      observation=tree.map_structure(
+        lambda part: np.array(
+          [part], object if isinstance(part, str) else None
+        ),
+        observation,
+      ),
       last_action=np.array([self._last_action], np.int32),
       last_reward=np.array([self._last_reward], np.float32),
       start_of_episode=np.array([self._start]),

@@ -1,0 +1,197 @@
+"""DeepMind Lab, as the reference plays it.
+
+The simulator is on no package index: its wheel is the user's. It is driven
+through its C module, since its own dm_env adapter knows neither seeds, level
+cache nor action repeats, and asks for an observation after the end.
+"""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import deepmind_lab
+import dm_env
+import numpy as np
+from dm_env import specs
+
+import environments
+from environments import suites
+
+_FOLDER = 'contributed/dmlab30/'
+
+# Of the reference's test mode: maps and mixtures that training never shows.
+_TEST_CONFIG = {'allowHoldOutLevels': 'true', 'mixerSeed': str(0x600D5EED)}
+
+# Look left or right, look down or up, strafe, move, fire, jump, crouch.
+_NINE_ACTIONS = (
+  (0, 0, 0, 1, 0, 0, 0),  # Forward
+  (0, 0, 0, -1, 0, 0, 0),  # Backward
+  (0, 0, -1, 0, 0, 0, 0),  # Strafe left
+  (0, 0, 1, 0, 0, 0, 0),  # Strafe right
+  (-20, 0, 0, 0, 0, 0, 0),  # Look left
+  (20, 0, 0, 0, 0, 0, 0),  # Look right
+  (-20, 0, 0, 1, 0, 0, 0),  # Look left and forward
+  (20, 0, 0, 1, 0, 0, 0),  # Look right and forward
+  (0, 0, 0, 0, 1, 0, 0),  # Fire
+)
+# The larger set of later work (PopArt, https://arxiv.org/abs/1809.04474).
+_FIFTEEN_ACTIONS = (
+  (0, 0, 0, 1, 0, 0, 0),  # Forward
+  (0, 0, 0, -1, 0, 0, 0),  # Backward
+  (0, 0, -1, 0, 0, 0, 0),  # Strafe left
+  (0, 0, 1, 0, 0, 0, 0),  # Strafe right
+  (-10, 0, 0, 0, 0, 0, 0),  # Small look left
+  (10, 0, 0, 0, 0, 0, 0),  # Small look right
+  (-60, 0, 0, 0, 0, 0, 0),  # Large look left
+  (60, 0, 0, 0, 0, 0, 0),  # Large look right
+  (0, 10, 0, 0, 0, 0, 0),  # Look down
+  (0, -10, 0, 0, 0, 0, 0),  # Look up
+  (-10, 0, 0, 1, 0, 0, 0),  # Forward and small look left
+  (10, 0, 0, 1, 0, 0, 0),  # Forward and small look right
+  (-60, 0, 0, 1, 0, 0, 0),  # Forward and large look left
+  (60, 0, 0, 1, 0, 0, 0),  # Forward and large look right
+  (0, 0, 0, 0, 1, 0, 0),  # Fire
+)
+
+
+class Lab(dm_env.Environment):
+  """One level.
+
+  Observations are RGB_INTERLEAVED, `[settings.height, settings.width, 3]`
+  uint8, and INSTR, a string. The simulator shows nothing once an episode has
+  ended: the LAST observation is the one before it. It does not tell a timeout
+  from another end, so that each end is a termination, as in the reference.
+
+  Args:
+    level: any that the simulator knows; those of DMLab-30 need no folder.
+    seed: of the seeds of the episodes, drawn as the reference draws them.
+      Non-negative.
+    evaluation: whether held-out maps are played, with a fixed mixture.
+    settings: how the level is played.
+
+  Raises:
+    environments.MissingError: if the simulator cannot be started.
+    ValueError: if there is no such level.
+  """
+
+  def __init__(
+    self,
+    level: str,
+    seed: int,
+    evaluation: bool,
+    settings: environments.Settings,
+  ) -> None:
+    self._rng = np.random.RandomState(seed)
+    self._num_repeats = settings.num_action_repeats
+    actions = _FIFTEEN_ACTIONS if settings.extended_actions else _NINE_ACTIONS
+    self._actions = np.array(actions, np.intc)
+    self._shape = (settings.height, settings.width, 3)
+    self._needs_reset = True
+    config = {
+      'width': str(settings.width),
+      'height': str(settings.height),
+      'datasetPath': settings.dataset_path,
+      'logLevel': 'WARN',
+      **(_TEST_CONFIG if evaluation else {}),
+    }
+    if settings.renderer == 'hardware':
+      config['gpuDeviceIndex'] = '0'
+    cache = LevelCache(settings.level_cache) if settings.level_cache else None
+    try:
+      self._lab = deepmind_lab.Lab(
+        f'{_FOLDER}{level}' if suites.is_dmlab30(level) else level,
+        ['RGB_INTERLEAVED', 'INSTR'],
+        config=config,
+        renderer=settings.renderer,
+        level_cache=cache,
+      )
+    except RuntimeError as error:
+      if 'levelName' in str(error):
+        raise ValueError(
+          f'level_name must be a level of DeepMind Lab, got {level!r} ({error})'
+        ) from error
+      raise environments.MissingError(
+        f'{level} needs DeepMind Lab, which does not start: {error}'
+      ) from error
+
+  def reset(self) -> dm_env.TimeStep:
+    """Starts an episode with the next seed."""
+    self._lab.reset(seed=int(self._rng.randint(0, 2**31 - 1)))
+    self._needs_reset = False
+    self._observation = self._lab.observations()
+    return dm_env.restart(self._observation)
+
+  def step(self, action: int) -> dm_env.TimeStep:
+    """Repeats an action `settings.num_action_repeats` times.
+
+    Args:
+      action: 0 to 8, or to 14 with `settings.extended_actions`; ignored where
+        the last timestep was LAST.
+
+    Returns:
+      The timestep, FIRST after a LAST one. The reward is the sum over the
+      repeats.
+
+    Raises:
+      ValueError: if the action is out of range.
+    """
+    if self._needs_reset:
+      return self.reset()
+    if not 0 <= action < len(self._actions):
+      raise ValueError(
+        f'action must be 0 to {len(self._actions) - 1}, got {action!r}'
+      )
+    reward = self._lab.step(self._actions[action], num_steps=self._num_repeats)
+    if self._lab.is_running():
+      self._observation = self._lab.observations()
+      return dm_env.transition(reward, self._observation)
+    self._needs_reset = True
+    return dm_env.termination(reward, self._observation)
+
+  def observation_spec(self) -> dict[str, specs.Array]:
+    """RGB_INTERLEAVED and INSTR."""
+    return {
+      'RGB_INTERLEAVED': specs.BoundedArray(
+        self._shape, np.uint8, 0, 255, name='RGB_INTERLEAVED'
+      ),
+      'INSTR': specs.StringArray((), str, name='INSTR'),
+    }
+
+  def action_spec(self) -> specs.DiscreteArray:
+    """The reference's nine actions, or fifteen."""
+    return specs.DiscreteArray(len(self._actions), name='action')
+
+  def close(self) -> None:
+    """Ends the simulator."""
+    self._lab.close()
+
+
+class LevelCache:
+  """Compiled maps in a folder that all actors of a machine share.
+
+  Making a map can take seconds. A file appears whole or not at all.
+  """
+
+  def __init__(self, folder: str) -> None:
+    """Makes the folder if it is not there."""
+    self._folder = pathlib.Path(folder)
+    self._folder.mkdir(parents=True, exist_ok=True)
+
+  def fetch(self, key: str, pk3_path: str) -> bool:
+    """Copies a map to `pk3_path`; false where it is not in the cache."""
+    try:
+      shutil.copyfile(self._path(key), pk3_path)
+    except FileNotFoundError:
+      return False
+    return True
+
+  def write(self, key: str, pk3_path: str) -> None:
+    """Keeps the map that lies at `pk3_path`."""
+    handle, new = tempfile.mkstemp(dir=self._folder, prefix='.new-')
+    os.close(handle)
+    shutil.copyfile(pk3_path, new)
+    os.replace(new, self._path(key))
+
+  def _path(self, key: str) -> pathlib.Path:
+    return self._folder / f'{key.replace("/", "_")}.pk3'

@@ -1,0 +1,350 @@
+"""DeepMind Lab: the adapter, against a double of the simulator's C module.
+
+The simulator's wheel is on no package index. The last test runs where the real
+module is installed.
+"""
+
+import csv
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from absl.testing import absltest
+from dm_env import test_utils
+
+import environments
+from environments import suites
+
+TESTS = pathlib.Path(__file__).absolute().parent
+LEVEL = 'explore_goal_locations_small'
+
+
+def use_double(monkeypatch):
+  """Has `import deepmind_lab` find the double, until the test ends."""
+  for name, path in (
+    ('deepmind_lab', TESTS / 'doubles/deepmind_lab.py'),
+    ('environments.dmlab', TESTS.parent / 'environments/dmlab.py'),
+  ):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+  monkeypatch.setattr(environments, 'dmlab', module, raising=False)
+
+
+@pytest.fixture
+def make(monkeypatch):
+  use_double(monkeypatch)
+  made = []
+
+  def make_one(level=LEVEL, seed=1, evaluation=False, **settings):
+    made.append(
+      environments.make(
+        level, seed, evaluation, environments.Settings(**settings)
+      )
+    )
+    return made[-1]
+
+  yield make_one
+  for environment in made:
+    environment.close()
+
+
+class ConformanceTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
+  def make_object_under_test(self):
+    patch = pytest.MonkeyPatch()
+    self.addCleanup(patch.undo)
+    use_double(patch)
+    return environments.make(LEVEL, 1)
+
+  def make_action_sequence(self):
+    for action in np.random.default_rng(0).integers(9, size=80):
+      yield np.int32(action)
+
+
+def play(environment, num_steps):
+  timesteps = [environment.reset()]
+  actions = np.random.default_rng(0).integers(9, size=num_steps)
+  return timesteps + [environment.step(action) for action in actions]
+
+
+def test_a_level_is_played_as_the_reference_plays_it(make):
+  environment = make()
+  lab = environment._lab
+  assert lab.level == f'contributed/dmlab30/{LEVEL}'
+  assert lab.renderer == 'software'
+  assert lab.level_cache is None
+  assert lab.config == {
+    'width': '96',
+    'height': '72',
+    'datasetPath': '',
+    'logLevel': 'WARN',
+  }
+  environment.reset()
+  for action in range(9):
+    environment.step(action)
+  # experiment.py and environments.py of the reference.
+  assert lab.actions == [
+    ((0, 0, 0, 1, 0, 0, 0), 4),
+    ((0, 0, 0, -1, 0, 0, 0), 4),
+    ((0, 0, -1, 0, 0, 0, 0), 4),
+    ((0, 0, 1, 0, 0, 0, 0), 4),
+    ((-20, 0, 0, 0, 0, 0, 0), 4),
+    ((20, 0, 0, 0, 0, 0, 0), 4),
+    ((-20, 0, 0, 1, 0, 0, 0), 4),
+    ((20, 0, 0, 1, 0, 0, 0), 4),
+    ((0, 0, 0, 0, 1, 0, 0), 4),
+  ]
+  environment.reset()
+  expected = np.random.RandomState(1)
+  assert lab.seeds == [expected.randint(0, 2**31 - 1) for _ in range(2)]
+
+
+def test_evaluation_plays_the_held_out_maps(make):
+  lab = make(evaluation=True)._lab
+  assert lab.config['allowHoldOutLevels'] == 'true'
+  assert lab.config['mixerSeed'] == '1611489005'
+
+
+def test_settings_reach_the_simulator(make):
+  environment = make(
+    width=64,
+    height=48,
+    dataset_path='dummy',
+    renderer='hardware',
+    num_action_repeats=2,
+    extended_actions=True,
+  )
+  lab = environment._lab
+  assert (lab.config['width'], lab.config['height']) == ('64', '48')
+  assert lab.config['datasetPath'] == 'dummy'
+  assert lab.config['gpuDeviceIndex'] == '0'
+  assert lab.renderer == 'hardware'
+  assert environment.action_spec().num_values == 15
+  assert environment.reset().observation['RGB_INTERLEAVED'].shape == (48, 64, 3)
+  for action in range(15):
+    environment.step(action)
+  assert lab.actions[7] == ((60, 0, 0, 0, 0, 0, 0), 2)
+  assert len(set(lab.actions)) == 15
+  with pytest.raises(ValueError, match='action must be 0 to 14, got 15'):
+    environment.step(15)
+
+
+def test_an_episode_ends_with_its_last_picture(make):
+  environment = make()
+  # Two seconds of 60 frames, four frames a step.
+  timesteps = play(environment, 30)
+  assert [timestep.last() for timestep in timesteps] == [False] * 30 + [True]
+  last = timesteps[-1]
+  assert last.discount == 0.0
+  np.testing.assert_array_equal(
+    last.observation['RGB_INTERLEAVED'],
+    timesteps[-2].observation['RGB_INTERLEAVED'],
+  )
+  assert last.observation['INSTR'] == timesteps[-2].observation['INSTR']
+  assert environment.step(0).first()
+
+
+def test_the_same_seed_and_actions_repeat_the_same_episodes(make):
+  first, same, other = (play(make(seed=seed), 70) for seed in (1, 1, 2))
+  for a, b in zip(first, same, strict=True):
+    assert a.reward == b.reward
+    np.testing.assert_array_equal(
+      a.observation['RGB_INTERLEAVED'], b.observation['RGB_INTERLEAVED']
+    )
+  assert any(
+    not np.array_equal(
+      a.observation['RGB_INTERLEAVED'], b.observation['RGB_INTERLEAVED']
+    )
+    for a, b in zip(first, other, strict=True)
+  )
+
+
+@pytest.mark.parametrize(
+  ('level', 'asked_for'),
+  [
+    ('seekavoid_arena_01', 'seekavoid_arena_01'),
+    ('tests/empty_room_test', 'tests/empty_room_test'),
+    ('contributed/dmlab30/rooms_watermaze',) * 2,
+    (
+      'rooms_exploit_deferred_effects_test',
+      'contributed/dmlab30/rooms_exploit_deferred_effects_test',
+    ),
+  ],
+)
+def test_levels_by_name_and_by_path(make, level, asked_for):
+  environments.check_level(level)
+  assert make(level)._lab.level == asked_for
+
+
+def test_every_level_of_dmlab_30_can_be_played_by_one_network(monkeypatch):
+  use_double(monkeypatch)
+  for evaluation in (False, True):
+    spec = environments.check_specs('dmlab30', evaluation=evaluation)
+    assert spec.actions.num_values == 9
+    import deepmind_lab
+
+    made = {lab.level for lab in deepmind_lab.made[-30:]}
+    levels = suites.split('dmlab30', evaluation)
+    assert made == {f'contributed/dmlab30/{level}' for level in levels}
+
+
+def test_wrong_levels_and_simulators_are_told(make, monkeypatch):
+  with pytest.raises(ValueError, match='must be a level of DeepMind'):
+    make('tests/no_such')
+  import deepmind_lab
+
+  def fail(*arguments, **options):
+    raise RuntimeError('Failed to connect RL API')
+
+  monkeypatch.setattr(deepmind_lab, 'Lab', fail)
+  with pytest.raises(
+    environments.MissingError, match=r'does not start.*RL API'
+  ):
+    make()
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'rule'),
+  [
+    ('width', 90, 'a multiple of 4'),
+    ('height', 0, 'a multiple of 4'),
+    ('renderer', 'soft', 'one of software, hardware'),
+  ],
+)
+def test_settings_out_of_range_are_refused(field, value, rule):
+  with pytest.raises(
+    ValueError, match=f'{field} must be {rule}, got {value!r}'
+  ):
+    environments.Settings(**{field: value})
+
+
+def test_maps_are_made_once_and_shared(make, tmp_path):
+  folder = str(tmp_path / 'maps')
+  for _ in range(2):
+    make(level_cache=folder).reset()
+  maps = list(pathlib.Path(folder).iterdir())
+  assert len(maps) == 1
+  assert maps[0].stat().st_size == 32
+
+
+def test_a_map_is_whole_or_absent(make, tmp_path):
+  make()
+  from environments import dmlab
+
+  cache = dmlab.LevelCache(str(tmp_path / 'maps'))
+  source, target = tmp_path / 'source', tmp_path / 'target'
+  source.write_bytes(b'x' * 1_000_000)
+  assert not cache.fetch('a', str(target))
+  seen = set()
+  stop = threading.Event()
+
+  def write():
+    while not stop.is_set():
+      cache.write('a', str(source))
+
+  thread = threading.Thread(target=write)
+  thread.start()
+  try:
+    while len(seen) < 30:
+      if cache.fetch('a', str(target)):
+        assert target.stat().st_size == 1_000_000
+        seen.add(target.stat().st_mtime_ns)
+  finally:
+    stop.set()
+    thread.join()
+  assert [path.name for path in (tmp_path / 'maps').iterdir()] == ['a.pk3']
+
+
+def run_command(*arguments):
+  return subprocess.run(
+    [sys.executable, '-m', *arguments],
+    cwd=TESTS.parent,
+    env={**os.environ, 'PYTHONPATH': str(TESTS / 'doubles')},
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
+  )
+
+
+def test_dmlab_30_through_the_program_and_its_evaluation(tmp_path):
+  """All of the suite on the double, with the instructions and the LSTM."""
+  trained = run_command(
+    'programs.train',
+    f'--logdir={tmp_path / "run"}',
+    '--level_name=dmlab30',
+    '--num_actors=1',
+    '--num_envs_per_actor=30',
+    '--network=shallow',
+    '--unroll_length=40',
+    '--batch_size=30',
+    '--total_environment_frames=9600',
+    '--test_num_episodes=2',
+    '--evaluation_period_frames=0',
+    '--log_period_seconds=0.01',
+    f'--level_cache={tmp_path / "maps"}',
+  )
+  assert trained.returncode == 0, trained.stdout + trained.stderr
+  with open(tmp_path / 'run/metrics/levels.csv', newline='') as file:
+    trained_levels = {row['level_name'] for row in csv.DictReader(file)}
+  assert trained_levels == set(suites.split('dmlab30'))
+  with open(tmp_path / 'run/metrics/dmlab30.csv', newline='') as file:
+    score = next(csv.DictReader(file))
+  assert float(score['training_cap_100']) <= float(score['training_no_cap'])
+  folder = tmp_path / 'run/evaluations'
+  results = json.loads((folder / '9600/results.json').read_text())
+  names = [row['level_name'] for row in results['levels']]
+  assert names == [*suites.split('dmlab30', evaluation=True)]
+  assert all(row['episodes'] == 2 for row in results['levels'])
+  assert results['summary']['cap_100'] <= results['summary']['no_cap']
+  evaluated = run_command(
+    'programs.evaluate',
+    f'--logdir={tmp_path / "run"}',
+    '--level_name=contributed/dmlab30/rooms_watermaze',
+    '--test_num_episodes=3',
+  )
+  assert evaluated.returncode == 0, evaluated.stderr
+  path = folder / '9600_contributed_dmlab30_rooms_watermaze/results.json'
+  assert json.loads(path.read_text())['summary']['episodes'] == 3
+
+
+def test_without_the_simulator_it_says_so():
+  code = """if True:
+    import environments
+    try:
+      environments.make('rooms_watermaze', seed=0)
+    except environments.MissingError as error:
+      print(error)
+  """
+  if importlib.util.find_spec('deepmind_lab'):
+    pytest.skip('deepmind_lab is installed')
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    text=True,
+    timeout=60,
+    check=True,
+  )
+  assert 'needs DeepMind Lab' in done.stdout
+  assert 'requirements.txt' in done.stdout
+
+
+@pytest.mark.skipif(
+  not importlib.util.find_spec('deepmind_lab'),
+  reason='deepmind_lab is not installed: its wheel is on no package index',
+)
+def test_the_real_simulator_plays():
+  environment = environments.make(LEVEL, 1)
+  timestep = environment.reset()
+  for action in range(9):
+    assert timestep.observation['RGB_INTERLEAVED'].shape == (72, 96, 3)
+    assert isinstance(timestep.observation['INSTR'], str)
+    timestep = environment.step(action)
+  environment.close()

@@ -1,0 +1,288 @@
+"""Environments in processes of their own, with real deaths."""
+
+import functools
+import os
+import pathlib
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import dm_env
+import numpy as np
+import processes as looks
+import pytest
+from dm_env import specs
+
+import environments
+from environments import batch, catch, processes
+
+
+class BrokenError(Exception):
+  """Cannot be pickled whole: its constructor wants two arguments."""
+
+  def __init__(self, what, where):
+    super().__init__(f'{what} at {where}')
+
+
+class Broken(dm_env.Environment):
+  """Does as it is told, at the third step of its second episode."""
+
+  def __init__(self, where, error=None, folder=None):
+    self._where, self._error, self._folder = where, error, folder
+    self._episode = self._step = 0
+    if where == 'constructor':
+      self._break()
+
+  def _break(self):
+    if self._error is None:
+      os.kill(os.getpid(), signal.SIGKILL)
+    raise self._error
+
+  def reset(self):
+    self._episode, self._step = self._episode + 1, 0
+    if self._where == 'reset':
+      self._break()
+    return dm_env.restart(self._observe())
+
+  def step(self, action):
+    self._step += 1
+    if self._where == 'step' and self._episode == 2 and self._step == 3:
+      self._break()
+    if self._step == 4:
+      return dm_env.termination(1.0, self._observe())
+    return dm_env.transition(1.0, self._observe())
+
+  def _observe(self):
+    return np.array([self._episode, self._step], np.int32)
+
+  def observation_spec(self):
+    return specs.Array((2,), np.int32)
+
+  def action_spec(self):
+    return specs.DiscreteArray(2, np.int32)
+
+  def close(self):
+    if self._folder:
+      pathlib.Path(self._folder, f'{os.getpid()}').touch()
+
+
+@pytest.fixture
+def make():
+  made = []
+
+  def make_batch(factories, num_processes):
+    made.append(
+      processes.ProcessBatch(factories, [0] * len(factories), num_processes)
+    )
+    return made[-1]
+
+  yield make_batch
+  for one in made:
+    one.close()
+
+
+def copy(timestep):
+  return batch.BatchTimeStep(*(np.array(part) for part in timestep))
+
+
+def assert_equal(left, right):
+  for name, a, b in zip(left._fields, left, right, strict=True):
+    np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+def catches(num):
+  return [functools.partial(catch.Catch, seed) for seed in range(num)]
+
+
+@pytest.mark.parametrize('num_processes', [1, 2, 5])
+def test_it_shows_what_the_same_environments_show_here(make, num_processes):
+  here = batch.EnvironmentBatch([factory() for factory in catches(5)])
+  there = make(catches(5), num_processes)
+  assert there.num_environments == 5
+  assert there.observation_spec == here.observation_spec
+  assert there.action_spec == here.action_spec
+  assert_equal(here.reset(), there.reset())
+  for actions in np.random.default_rng(0).integers(3, size=(60, 5)):
+    assert_equal(here.step(actions), there.step(actions))
+  assert_equal(here.reset(), there.reset())
+  assert there.num_restarts == 0
+
+
+def test_strings_come_through_whole(make):
+  factories = [functools.partial(Instructed, name) for name in ('é', 'b' * 500)]
+  there = make(factories, 2)
+  for _ in range(4):
+    shown = there.step(np.zeros(2, int)).observation['INSTR']
+  assert shown.tolist() == ['é 1', f'{"b" * 500} 1']
+  assert shown.dtype == object
+
+
+class Instructed(Broken):
+  """Has an instruction beside what `Broken` shows."""
+
+  def __init__(self, name):
+    super().__init__('nowhere')
+    self._name = name
+
+  def observation_spec(self):
+    return {
+      'RGB': specs.Array((2,), np.int32),
+      'INSTR': specs.StringArray((), str),
+    }
+
+  def _observe(self):
+    numbers = super()._observe()
+    return {'RGB': numbers, 'INSTR': f'{self._name} {self._episode}'}
+
+
+def test_a_killed_process_costs_its_episode_and_nothing_else(make):
+  """Twenty times, one of three processes, in the middle of an episode."""
+  there = make(catches(6), 3)
+  here = batch.EnvironmentBatch([factory() for factory in catches(6)])
+  assert_equal(here.reset(), there.reset())
+  rng = np.random.default_rng(0)
+  others = [0, 1, 4, 5]
+  for death in range(1, 21):
+    # Nine steps an episode, and one of the reset.
+    for _ in range(10 + 3):
+      actions = rng.integers(3, size=6)
+      expected, found = here.step(actions), copy(there.step(actions))
+      for name, a, b in zip(found._fields, expected, found, strict=True):
+        np.testing.assert_array_equal(a[others], b[others], err_msg=name)
+    os.kill(there._children[1].pid, signal.SIGKILL)
+    here.step(actions)
+    was_due = there._needs_reset[2:4].copy()
+    before, after = found, copy(there.step(actions))
+    assert there.num_restarts == death
+    for index, due in zip((2, 3), was_due, strict=True):
+      assert after.start_of_episode[index] == due
+      assert after.discount[index] == (0.0 if due else 1.0)
+      assert after.reward[index] == 0.0
+      assert np.isnan(after.episode_return[index])
+      if not due:
+        np.testing.assert_array_equal(
+          after.observation[index], before.observation[index]
+        )
+    following = there.step(actions)
+    here.step(actions)
+    assert (following.start_of_episode[2:4] == ~was_due).all()
+
+
+def test_a_death_between_episodes_starts_the_next_one(make):
+  there = make([functools.partial(Broken, 'nowhere')] * 2, 2)
+  there.reset()
+  for _ in range(4):
+    there.step(np.zeros(2, int))
+  os.kill(there._children[0].pid, signal.SIGKILL)
+  shown = there.step(np.zeros(2, int))
+  assert shown.start_of_episode.tolist() == [True, True]
+  # The new process's first episode, the other's second.
+  assert shown.observation.tolist() == [[1, 0], [2, 0]]
+
+
+@pytest.mark.parametrize('where', ['constructor', 'reset'])
+def test_what_keeps_dying_ends_it_with_the_reason(make, where):
+  with pytest.raises(
+    RuntimeError,
+    match=r'0 to 0 died 5 times in a row.*the last was ended by SIGKILL',
+  ):
+    make([functools.partial(Broken, where)], 1).reset()
+
+
+@pytest.mark.parametrize('where', ['constructor', 'reset', 'step'])
+@pytest.mark.parametrize(
+  ('error', 'raised'),
+  [
+    (ValueError('of mine'), ValueError),
+    (environments.MissingError('no ROM'), environments.MissingError),
+  ],
+)
+def test_an_exception_comes_back_whole(make, where, error, raised):
+  def play():
+    there = make([functools.partial(Broken, where, error)] * 2, 2)
+    there.reset()
+    for _ in range(20):
+      there.step(np.zeros(2, int))
+
+  with pytest.raises(raised, match=str(error)) as caught:
+    play()
+  text = str(caught.value.__cause__)
+  assert 'in _break' in text
+  assert 'test_processes.py' in text
+
+
+def test_an_exception_that_cannot_travel_is_told(make):
+  error = BrokenError('a wheel', 'home')
+  with pytest.raises(TypeError):
+    pickle.loads(pickle.dumps(error))
+  with pytest.raises(RuntimeError, match='BrokenError: a wheel at home'):
+    make([RaiseBrokenError()], 1)
+
+
+class RaiseBrokenError:
+  def __call__(self):
+    raise BrokenError('a wheel', 'home')
+
+
+def test_close_closes_the_environments(make, tmp_path):
+  factory = functools.partial(Broken, 'nowhere', folder=str(tmp_path))
+  there = make([factory] * 3, 2)
+  pids = [child.pid for child in there._children]
+  there.reset()
+  there.close()
+  assert not any(looks.is_alive(pid) for pid in pids)
+  assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+    map(str, pids)
+  )
+
+
+def test_children_end_with_a_killed_parent():
+  code = """if True:
+    import os, signal, environments
+    made = environments.make_batch('catch', [1, 2, 3], num_processes=3)
+    print(*(child.pid for child in made._children), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+  """
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    text=True,
+    timeout=60,
+    check=False,
+  )
+  pids = [int(word) for word in done.stdout.split()]
+  assert len(pids) == 3, done.stderr
+  looks.wait_until(lambda: not any(map(looks.is_alive, pids)), 20)
+
+
+def test_different_specs_are_refused(make):
+  with pytest.raises(ValueError, match='specs must be equal'):
+    make([functools.partial(Broken, 'nowhere'), *catches(1)], 2)
+  with pytest.raises(ValueError, match='num_processes must be from 1 to 2'):
+    make(catches(2), 3)
+
+
+def test_nothing_waits_for_ever(make):
+  """A process that is killed while it steps is noticed at once."""
+  there = make([Slow], 1)
+  there.reset()
+  pid = there._children[0].pid
+  threading.Timer(1, os.kill, (pid, signal.SIGKILL)).start()
+  start = time.monotonic()
+  shown = there.step(np.zeros(1, int))
+  assert time.monotonic() - start < 20
+  assert shown.discount.tolist() == [1.0]
+
+
+class Slow(Broken):
+  """Takes a minute for a step."""
+
+  def __init__(self):
+    super().__init__('nowhere')
+
+  def step(self, action):
+    time.sleep(60)
+    return super().step(action)
