@@ -91,7 +91,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
   # steps as the paper's recipe; an epsilon (among those the paper tried for
   # DeepMind Lab, Table D.1) so small that each weight moves by about the
   # learning rate; little entropy, since a step's advantage in Pong is small;
-  # and centred frames, without which most of the first layer dies.
+  # half as many environments, which halves the policy lag; and centred frames,
+  # without which most of the first layer dies.
   'atari_pong_2core': {
     **_ATARI,
     'network': 'shallow_atari',
