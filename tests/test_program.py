@@ -111,7 +111,7 @@ def test_actors_share_the_levels_out_among_them(tmp_path, monkeypatch):
   class Asked(Exception):
     pass
 
-  def make_batch(level_name, seeds, first, settings):
+  def make_batch(level_name, seeds, first, settings, num_processes):
     raise Asked(level_name, len(seeds), first)
 
   monkeypatch.setattr(environments, 'make_batch', make_batch)
