@@ -99,6 +99,13 @@ def test_names_say_what_things_are():
 
 
 def test_tests_lie_flat():
-  folders = {p.parent for p in (ROOT / 'tests').rglob('*.py')}
-  assert folders == {ROOT / 'tests'}
-  assert not (ROOT / 'tests/__init__.py').exists()
+  # A package under tests/ could shadow one of the product's. doubles/ is none:
+  # it goes on the path of a process that is to find the stand-in of a module.
+  assert {p.parent for p in (ROOT / 'tests').rglob('test_*.py')} == {
+    ROOT / 'tests'
+  }
+  assert {p.parent for p in (ROOT / 'tests').rglob('*.py')} == {
+    ROOT / 'tests',
+    ROOT / 'tests/doubles',
+  }
+  assert not list((ROOT / 'tests').rglob('__init__.py'))
