@@ -12,6 +12,7 @@ from agents.impala import config as config_lib
     ('batch_size', -3, 'greater than 0'),
     ('discounting', 1.5, 'from 0 to 1'),
     ('entropy_cost', -1.0, 'at least 0'),
+    ('reward_scale', 0.0, 'greater than 0'),
     ('reward_clipping', 'none', 'one of abs_one, soft_asymmetric'),
     (
       'network',

@@ -413,3 +413,21 @@ def test_rewards_are_clipped_by_the_formulas_of_the_reference():
     np.where(rewards < 0, 0.3 * squeezed, squeezed) * 5,
     rtol=1e-6,
   )
+
+
+def test_rewards_are_scaled_before_they_are_clipped():
+  def loss(reward, **given):
+    return losses.impala_loss(
+      config_lib.ImpalaConfig(**given),
+      target_logits=tf.zeros((1, 1, 3)),
+      behaviour_logits=tf.zeros((1, 1, 3)),
+      values=tf.constant([[0.5]]),
+      bootstrap_value=tf.constant([5.0]),
+      actions=tf.constant([[1]]),
+      rewards=tf.constant([[reward]]),
+      discounts=tf.constant([[0.0]]),
+      executed=tf.constant([[True]]),
+    ).total.numpy()
+
+  assert loss(40.0, reward_scale=0.01) == pytest.approx(loss(0.4))
+  assert loss(400.0, reward_scale=0.01) == pytest.approx(loss(1.0))

@@ -107,6 +107,11 @@ class ImpalaConfig:
   entropy_cost: float = option(
     0.00025, 'Weight of the entropy bonus.', rule=NOT_NEGATIVE
   )
+  reward_scale: float = option(
+    1.0,
+    'What the learner multiplies rewards by, before it clips them.',
+    rule=POSITIVE,
+  )
   reward_clipping: str = option(
     'abs_one',
     'What the learner does to rewards; returns are reported unclipped.',

@@ -190,7 +190,7 @@ def impala_loss(
     config if corrected else dataclasses.replace(config, **_UNCORRECTED),
     log_rhos=tf.where(executed, log_rhos if corrected else 0.0, -float('inf')),
     discounts=discounts * config.discounting,
-    rewards=clip_rewards(rewards, config.reward_clipping),
+    rewards=clip_rewards(config.reward_scale * rewards, config.reward_clipping),
     values=values,
     bootstrap_value=bootstrap_value,
   )
