@@ -64,16 +64,17 @@ _EMBEDDED = {
   'test_num_episodes': 100,
 }
 
-# Ours, made for doom_basic on two cores. Small, fresh batches, and RMSProp's
-# epsilon so small that each weight moves by about the learning rate.
+# Ours, made for doom_basic on two cores. Small, fresh batches; centred frames;
+# RMSProp's epsilon so small that each weight moves by about the learning rate.
 _DOOM = {
   'network': 'shallow',
+  'center_frames': True,
   'total_environment_frames': 4_000_000,
   'batch_size': 8,
   'unroll_length': 20,
   'queue_capacity': 8,
   'discounting': 0.99,
-  'entropy_cost': 0.003,
+  'entropy_cost': 0.01,
   'learning_rate': 0.0005,
   'epsilon': 0.00001,
   'max_gradient_norm': 40.0,
@@ -108,6 +109,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     'test_num_episodes': 20,
   },
   'doom': _DOOM,
+  # Its rewards, -1 a tic and about 100 for the kill, would be cut off at 1: a
+  # hundredth is Sample Factory's scale for them.
+  'doom_basic': {
+    **_DOOM,
+    'total_environment_frames': 2_000_000,
+    'reward_scale': 0.01,
+  },
   # One network for 57 games: section 5.3.2, the deep feed-forward network, all
   # 18 actions and 200M frames a game. Ours: an environment for each game.
   'atari_multi_task': {
