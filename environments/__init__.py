@@ -210,6 +210,13 @@ def action_repeats(level_name: str, settings: Settings) -> int:
   return settings.num_action_repeats
 
 
+def frames_per_second(level_name: str) -> float:
+  """Raw frames that people see in a second of one level."""
+  if level_name in _EMBEDDED:
+    return 4.0  # As slow as one can follow.
+  return 35.0 if level_name in suites.DOOM_SCENARIOS else 60.0
+
+
 def make(
   level_name: str,
   seed: int,
@@ -226,7 +233,8 @@ def make(
     settings: how the level is played.
 
   Returns:
-    The environment.
+    The environment. Besides what `dm_env` asks for it has `render()`: `[H, W,
+    3]` uint8, RGB, the last timestep for people to look at.
 
   Raises:
     ValueError: if the level is unknown or the seed negative.

@@ -132,6 +132,10 @@ class Atari(dm_env.Environment):
     """The actions that the game uses, or all 18."""
     return specs.DiscreteArray(len(self._raw_actions), name='action')
 
+  def render(self) -> np.ndarray:
+    """`[210, 160, 3]` uint8, RGB: the screen as people see it."""
+    return self._ale.getScreenRGB()
+
   def _start_game(self) -> None:
     self._ale.reset_game()
     if self._max_noops:

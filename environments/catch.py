@@ -76,6 +76,10 @@ class Catch(dm_env.Environment):
     """Three actions: left, stay, right."""
     return specs.DiscreteArray(3, name='action')
 
+  def render(self) -> np.ndarray:
+    """`[10, 5, 3]` uint8: the board for people, white on black."""
+    return np.repeat(255 * self._board()[..., np.newaxis], 3, axis=-1)
+
   def _board(self) -> np.ndarray:
     board = np.zeros((NUM_ROWS, NUM_COLUMNS), np.uint8)
     board[self._ball_row, self._ball_column] = 1

@@ -162,6 +162,10 @@ class Lab(dm_env.Environment):
     """The reference's nine actions, or fifteen."""
     return specs.DiscreteArray(len(self._actions), name='action')
 
+  def render(self) -> np.ndarray:
+    """`[settings.height, settings.width, 3]` uint8, RGB: what is observed."""
+    return self._observation['RGB_INTERLEAVED']
+
   def close(self) -> None:
     """Ends the simulator."""
     self._lab.close()

@@ -67,6 +67,20 @@ class Memory(dm_env.Environment):
     """Which cue it was."""
     return specs.DiscreteArray(2, np.int32, 'action')
 
+  def render(self) -> np.ndarray:
+    """`[2, 10, 3]` uint8 for people.
+
+    Above, left: red for cue -1, green for +1; right: white where the answer is
+    due. Below: the time that is left.
+    """
+    cue, is_answer, left = self._observe()
+    picture = np.zeros((2, NUM_STEPS, 3), np.uint8)
+    picture[0, : NUM_STEPS // 2, 0] = 255 * (cue < 0)
+    picture[0, : NUM_STEPS // 2, 1] = 255 * (cue > 0)
+    picture[0, NUM_STEPS // 2 :] = 255 * is_answer
+    picture[1, : round(NUM_STEPS * left)] = 128
+    return picture
+
   def _observe(self) -> np.ndarray:
     cue = 2.0 * self._cue - 1.0 if self._step == 0 else 0.0
     is_answer = self._step == NUM_STEPS - 1

@@ -144,6 +144,10 @@ class Doom(dm_env.Environment):
     """Nothing, or one button of the scenario."""
     return specs.DiscreteArray(len(self._actions), name='action')
 
+  def render(self) -> np.ndarray:
+    """`[72, 128, 3]` uint8, RGB: what is observed."""
+    return self._picture
+
   def close(self) -> None:
     """Ends the engine and removes what it wrote."""
     with contextlib.suppress(*_CRASHES):
