@@ -10,6 +10,18 @@ from absl import logging
 _KEEP = 3  # The newest, and two to fall back on should it be damaged.
 
 
+def newest_first(directory: pathlib.Path) -> list[str]:
+  """Paths of the checkpoints; found by number where nothing names them."""
+  state = tf.train.get_checkpoint_state(str(directory))
+  if state:
+    return list(reversed(state.all_model_checkpoint_paths))
+  numbered = {
+    int(path.stem.rpartition('-')[2]): path.with_suffix('')
+    for path in directory.glob('ckpt-*.index')
+  }
+  return [str(numbered[number]) for number in sorted(numbered, reverse=True)]
+
+
 class Checkpoints:
   """The newest few checkpoints of one run.
 
@@ -17,23 +29,34 @@ class Checkpoints:
   newest, so that a crash at any time leaves the checkpoint before.
   """
 
-  def __init__(self, directory: pathlib.Path, state: Mapping[str, Any]) -> None:
+  def __init__(
+    self, directory: pathlib.Path, state: Mapping[str, Any], keep: int = _KEEP
+  ) -> None:
     """Looks at what is there; neither reads nor writes a checkpoint.
 
     Args:
       directory: Of the checkpoints.
       state: Name -> TensorFlow trackable, as `Learner.state`; may be a part of
         what was saved when it is only to be restored.
+      keep: How many stay when another is saved.
     """
     self._directory = directory
     self._checkpoint = tf.train.Checkpoint(**state)
     self._manager = tf.train.CheckpointManager(
-      self._checkpoint, str(directory), max_to_keep=_KEEP
+      self._checkpoint, str(directory), max_to_keep=keep
     )
 
-  def save(self) -> str:
-    """Writes a checkpoint; returns its path."""
-    return self._manager.save()
+  def save(self, number: int | None = None) -> str:
+    """Writes a checkpoint.
+
+    Args:
+      number: In its name; by default how many were written, which is known
+        where one was restored.
+
+    Returns:
+      Its path.
+    """
+    return self._manager.save(number)
 
   def restore(self) -> str | None:
     """Reads the newest checkpoint that is not damaged.
@@ -44,7 +67,7 @@ class Checkpoints:
     Raises:
       ValueError: A checkpoint is not of this network, or all are damaged.
     """
-    paths = self._newest_first()
+    paths = newest_first(self._directory)
     for path in paths:
       try:
         status = self._checkpoint.restore(path)
@@ -60,13 +83,3 @@ class Checkpoints:
     if paths:
       raise ValueError(f'all of {paths} are damaged')
     return None
-
-  def _newest_first(self) -> list[str]:
-    """Paths of the checkpoints; found by number where nothing names them."""
-    if self._manager.checkpoints:
-      return list(reversed(self._manager.checkpoints))
-    numbered = {
-      int(path.stem.rpartition('-')[2]): path.with_suffix('')
-      for path in self._directory.glob('ckpt-*.index')
-    }
-    return [str(numbered[number]) for number in sorted(numbered, reverse=True)]
