@@ -1,35 +1,63 @@
-"""Evaluates a run's newest checkpoint: `./impala evaluate --logdir=DIR`."""
+"""Evaluates a run's checkpoints: `./impala evaluate --logdir=DIR`."""
 
 import argparse
+import dataclasses
+import os
 import pathlib
+import shutil
 import sys
-import threading
-from typing import Any
+import tempfile
+from collections.abc import Sequence
 
 import rich.console
 import rich.progress
-import tensorflow as tf
+from absl import flags as absl_flags
 
 import environments
-from agents.impala import metrics
 from environments import suites
-from programs import checkpoints, evaluation, flags, nodes, runs
+from programs import (
+  checkpoints,
+  evaluation,
+  examinations,
+  flags,
+  impala,
+  results,
+  runs,
+)
+from programs.launching import local
 
 _DESCRIPTION = """\
-Plays whole episodes with the newest checkpoint of a run and writes
-DIR/evaluations/<frames>/results.json and results.csv; the folder's name says
-more where levels or the choice of actions are not the run's own. It needs
-nothing but the run directory.
+Plays whole episodes with a checkpoint of a run and writes results.json, .csv
+and .md into DIR/evaluations/<frames>; the folder's name says more where levels,
+seed or choice of actions are not the run's own. It needs nothing but the run
+directory, and the run may be going on.
 
   ./impala evaluate --logdir=runs/pong --test_num_episodes=20
-  ./impala evaluate --logdir=runs/pong --greedy"""
+  ./impala evaluate --logdir=runs/pong --checkpoint=best --video=3
+  ./impala evaluate --logdir=runs/lab --level_name=dmlab30
+  ./impala evaluate --logdir=runs/pong --watch"""
+
+_FROM_RUN = ('level_name', 'test_num_episodes', 'seed')
 
 
-def main() -> int:
-  """Runs the command; returns its exit status."""
-  arguments = _make_parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command.
+
+  Args:
+    argv: Its flags; by default those of this process.
+
+  Returns:
+    Its exit status: 0 when all was evaluated, 1 when a node failed, 2 when
+    nothing was started, 130 or 143 after a signal.
+  """
+  arguments = _make_parser().parse_args(argv)
+  console = rich.console.Console(highlight=False)
   try:
-    results = _evaluate(arguments)
+    directory = runs.RunDirectory(
+      pathlib.Path(arguments.logdir).expanduser().absolute()
+    )
+    configuration, examination = _resolve(arguments, directory)
+    _check(configuration, examination)
   except (
     runs.RunError,
     environments.MissingError,
@@ -38,116 +66,80 @@ def main() -> int:
   ) as error:
     print(f'./impala evaluate: {error}', file=sys.stderr)
     return 2
-  except KeyboardInterrupt:
-    return 130
-  console = rich.console.Console(highlight=False)
-  console.print(evaluation.table(results))
-  console.print(str(results), soft_wrap=True)
-  return 0
+  # A folder of its own, so that several evaluations can run at once.
+  directory.evaluations.mkdir(parents=True, exist_ok=True)
+  folder = tempfile.mkdtemp(prefix='.running-', dir=directory.evaluations)
+  status = _run(configuration, examination, pathlib.Path(folder), console)
+  if status != 1:  # Otherwise its logs tell why.
+    shutil.rmtree(folder, ignore_errors=True)
+  return status
 
 
 def _make_parser() -> argparse.ArgumentParser:
   parser = flags.make_parser('evaluate', _DESCRIPTION)
   parser.add_argument(
-    '--logdir', required=True, metavar='DIR', help='the run directory'
+    '--logdir', required=True, metavar='DIR', help='The run directory.'
   )
-  parser.add_argument(
-    '--level_name',
-    metavar='STR',
-    help="levels with the trained one's observations and actions; a suite "
-    'means its test levels [default: the trained ones]',
-  )
-  parser.add_argument(
-    '--test_num_episodes',
-    type=int,
-    metavar='INT',
-    help="[episodes; greater than 0; default: the run's]",
-  )
-  parser.add_argument(
-    '--seed',
-    type=int,
-    metavar='INT',
-    help="of the environment and of sampling [at least 0; default: the run's]",
-  )
-  parser.add_argument(
-    '--greedy',
-    action='store_true',
-    help='take the most likely action; otherwise actions are sampled, as the '
-    'reference does',
-  )
+  for field in dataclasses.fields(examinations.Examination):
+    if field.name in _FROM_RUN:
+      facts = [field.metadata['unit'], "default: the run's"]
+      text = ' '.join(
+        [
+          field.metadata['help'],
+          f'[{"; ".join(fact for fact in facts if fact)}]',
+        ]
+      )
+      flags.add_field(parser, field, help=text)
+    else:
+      flags.add_field(parser, field)
   return parser
 
 
-def _evaluate(arguments: argparse.Namespace) -> pathlib.Path:
-  """Plays and writes; returns the path of `results.json`.
+def _resolve(
+  arguments: argparse.Namespace, directory: runs.RunDirectory
+) -> tuple[runs.Configuration, examinations.Examination]:
+  """The run's configuration, and what is to be evaluated.
 
   Raises:
-    runs.RunError: There is no such run, or nothing was saved yet.
-    ValueError: A flag is wrong, or the checkpoint is of another network.
-    environments.MissingError: The simulator is not there.
+    runs.RunError: There is no such run.
+    ValueError: A flag is wrong.
   """
-  tf.config.set_visible_devices([], 'GPU')  # Learners need it, players do not.
-  directory = runs.RunDirectory(pathlib.Path(arguments.logdir).absolute())
-  stored = directory.read_config()
-  given: dict[str, Any] = {
-    name: getattr(arguments, name)
-    for name in ('test_num_episodes', 'seed')
-    if getattr(arguments, name) is not None
-  }
   configuration = flags.resolve(
-    {**given, 'logdir': str(directory.path)}, stored
+    {'logdir': str(directory.path)}, directory.read_config()
   )
-  level_name = arguments.level_name or configuration.run.level_name
-  levels = suites.split(level_name, evaluation=True)
-  _check_specs(configuration, level_name)
-  seed, episodes = configuration.agent.seed, configuration.run.test_num_episodes
-  tf.random.set_seed(seed)
-  network, _ = nodes.make_model(configuration)
-  counts = metrics.Counts()
-  saved = checkpoints.Checkpoints(
-    directory.checkpoints, {'network': network, 'counts': counts}
+  given = vars(arguments).copy()
+  del given['logdir']
+  examination = examinations.Examination(
+    **{
+      'level_name': configuration.run.level_name,
+      'test_num_episodes': configuration.run.test_num_episodes,
+      'seed': configuration.agent.seed,
+      **given,
+    }
   )
-  if saved.restore() is None:
-    raise runs.RunError(f'{directory.checkpoints} holds no checkpoint yet')
-  frames = int(counts.frames.numpy())
-  with rich.progress.Progress(
-    console=rich.console.Console(stderr=True), transient=True
-  ) as progress:
-    task = progress.add_task(
-      f'{levels[0]} at frame {frames:,}', total=episodes * len(levels)
+  if not examination.num_evaluators:
+    turns = evaluation.deal(
+      examination.level_name, examination.test_num_episodes
     )
-    results = evaluation.play(
-      configuration,
-      level_name,
-      network,
-      num_episodes=episodes,
-      seed=seed,
-      greedy=arguments.greedy,
-      stop=threading.Event(),
-      on_episode=lambda level: progress.update(
-        task, advance=1, description=f'{level} at frame {frames:,}'
-      ),
+    examination = dataclasses.replace(
+      examination,
+      num_evaluators=min(len(os.sched_getaffinity(0)), len(turns)),
     )
-  name = str(frames)
-  if level_name != configuration.run.level_name:
-    name += f'_{level_name.replace("/", "_")}'
-  if arguments.greedy:
-    name += '_greedy'
-  return evaluation.write_results(
-    directory.evaluations / name,
-    results,
-    trained_frames=frames,
-    seed=seed,
-    greedy=arguments.greedy,
-  )
+  return configuration, examination
 
 
-def _check_specs(configuration: runs.Configuration, level_name: str) -> None:
-  """Whether the trained network can play the levels.
+def _check(
+  configuration: runs.Configuration, examination: examinations.Examination
+) -> None:
+  """Whether there is something to play, and the trained network can play it.
 
   Raises:
-    ValueError: There are none such, or their observations or actions differ.
+    runs.RunError: Nothing was saved yet.
+    ValueError: There are no such levels, or their observations or actions are
+      not those of the trained ones.
+    environments.MissingError: A simulator is not there.
   """
+  directory, level_name = configuration.directory, examination.level_name
   environments.check_level(level_name)
   settings = configuration.environment
   wanted = environments.check_specs(level_name, settings, evaluation=True)
@@ -157,6 +149,62 @@ def _check_specs(configuration: runs.Configuration, level_name: str) -> None:
       'level_name must have the observations and actions of '
       f'{configuration.run.level_name}, got {level_name!r}'
     )
+  folder = directory.checkpoints
+  if examination.checkpoint == 'best':
+    folder = directory.best_checkpoint
+  if not examination.watch and not checkpoints.newest_first(folder):
+    raise runs.RunError(f'{folder} holds no checkpoint yet')
+
+
+def _run(
+  configuration: runs.Configuration,
+  examination: examinations.Examination,
+  folder: pathlib.Path,
+  console: rich.console.Console,
+) -> int:
+  """Launches the program, shows progress and results; returns the status."""
+  program = impala.make_evaluation_program(
+    configuration, examination, str(folder)
+  )
+  absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
+  levels = suites.split(examination.level_name, evaluation=True)
+  what = levels[0] if len(levels) == 1 else f'{len(levels)} levels'
+  num_shown = 0
+  with rich.progress.Progress(
+    *rich.progress.Progress.get_default_columns()[:-1],
+    rich.progress.MofNCompleteColumn(),
+    rich.progress.TimeRemainingColumn(),
+    console=rich.console.Console(stderr=True),
+    transient=True,
+  ) as shown:
+    task = shown.add_task('starting', total=None)
+
+    def update() -> None:
+      nonlocal num_shown
+      progress = examinations.read_progress(folder)
+      if progress is None:
+        return
+      shown.update(
+        task,
+        completed=progress.num_played,
+        total=progress.num_episodes,
+        description=f'{what} at frame {progress.frames:,}',
+      )
+      for path in progress.results[num_shown:]:
+        console.print(results.table(pathlib.Path(path)))
+        console.print(path, soft_wrap=True)
+        num_shown += 1
+
+    outcome = local.launch(
+      program,
+      impala.make_evaluation_resources(),
+      folder,
+      lambda supervisor: update(),
+    )
+    update()
+  if outcome.kind != 'finished':
+    console.print(outcome.describe(), markup=False, soft_wrap=True)
+  return outcome.exit_status
 
 
 if __name__ == '__main__':

@@ -1,72 +1,100 @@
-"""Evaluation: whole episodes with fixed variables, and their results."""
+"""Evaluation: whole episodes with fixed variables, dealt out in turns."""
 
-import csv
-import dataclasses
-import json
-import math
+import contextlib
 import pathlib
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import acme
 import dm_env
 import numpy as np
-import rich.table
+import tensorflow as tf
+from acme.tf import variable_utils
 from acme.utils import loggers, observers
 
 import environments
-from agents.impala import acting, networks
+from agents.impala import acting, metrics, policies
 from environments import suites
-from programs import runs
+from programs import nodes, results, runs, videos
 
 # Keeps evaluation's seeds apart from those of the actors.
 _SEED_STREAM = 1_000_003
 
+# Few, so that several evaluators share a level; not one, since to start a
+# simulator takes seconds. Results do not depend on who plays a turn, but on
+# this number.
+_EPISODES_PER_TURN = 5
 
-@dataclasses.dataclass(frozen=True)
-class LevelResult:
-  """What the episodes of one level came to.
+
+class Turn(NamedTuple):
+  """Episodes of one level that one environment plays.
 
   Attributes:
-    level_name: Which level.
-    returns: Undiscounted, unclipped return of each episode.
-    steps: Agent steps of each episode.
-    frames: Frames played in all of them.
+    level: Index among the levels of the evaluation.
+    level_name: Its name.
+    first: Index of its first episode among those of the level.
+    num_episodes: How many.
   """
 
+  level: int
   level_name: str
-  returns: Sequence[float]
-  steps: Sequence[int]
-  frames: int
-
-  def summary(self) -> dict[str, Any]:
-    """One row: mean, standard error, min and max of the returns.
-
-    `human_normalised` is 0 for a random agent's mean and 100 for a human's, and
-    None where these are not known; so is the standard error of one episode.
-    """
-    count = len(self.returns)
-    error = None
-    if count > 1:
-      error = float(np.std(self.returns, ddof=1) / math.sqrt(count))
-    return {
-      'level_name': self.level_name,
-      'episodes': count,
-      'mean_return': float(np.mean(self.returns)),
-      'standard_error': error,
-      'min_return': float(np.min(self.returns)),
-      'max_return': float(np.max(self.returns)),
-      'human_normalised': suites.normalised_score(
-        self.level_name, float(np.mean(self.returns))
-      ),
-      'mean_steps': float(np.mean(self.steps)),
-      'frames': self.frames,
-    }
+  first: int
+  num_episodes: int
 
 
-class Stopped(Exception):
-  """The program stops before the episodes are over."""
+class Episode(NamedTuple):
+  """One episode.
+
+  Attributes:
+    episode_return: Neither discounted nor clipped.
+    steps: Agent steps.
+  """
+
+  episode_return: float
+  steps: int
+
+
+def deal(level_name: str, num_episodes: int) -> list[Turn]:
+  """Turns that make exactly so many episodes of each level.
+
+  Args:
+    level_name: A suite means its test levels.
+    num_episodes: Of each level.
+
+  Returns:
+    The turns, level by level.
+  """
+  return [
+    Turn(level, name, first, min(_EPISODES_PER_TURN, num_episodes - first))
+    for level, name in enumerate(suites.split(level_name, evaluation=True))
+    for first in range(0, num_episodes, _EPISODES_PER_TURN)
+  ]
+
+
+def collect(
+  configuration: runs.Configuration,
+  played: Mapping[Turn, Sequence[Episode]],
+) -> list[results.LevelResult]:
+  """The results of an evaluation, by level, episodes in their order.
+
+  Args:
+    configuration: Of the run.
+    played: The episodes of each turn, turns in any order.
+  """
+  levels: dict[str, list[Episode]] = {}
+  for turn in sorted(played):
+    levels.setdefault(turn.level_name, []).extend(played[turn])
+  return [
+    results.LevelResult(
+      name,
+      [episode.episode_return for episode in episodes],
+      [episode.steps for episode in episodes],
+      sum(episode.steps for episode in episodes)
+      * environments.action_repeats(name, configuration.environment),
+    )
+    for name, episodes in levels.items()
+  ]
 
 
 class _StopObserver(observers.EnvLoopObserver):
@@ -86,174 +114,118 @@ class _StopObserver(observers.EnvLoopObserver):
     timestep: dm_env.TimeStep,
     action: np.ndarray,
   ) -> None:
-    """Raises `Stopped` when the program stops."""
+    """Raises `nodes.Stopped` when the program stops."""
     if self._stop.is_set():
-      raise Stopped
+      raise nodes.Stopped
 
   def get_metrics(self) -> dict[str, Any]:
     """None."""
     return {}
 
 
-def play(
-  configuration: runs.Configuration,
-  level_name: str,
-  network: networks.ImpalaNetwork,
-  *,
-  num_episodes: int,
-  seed: int,
-  greedy: bool,
-  stop: threading.Event,
-  on_episode: Callable[[str], None] = lambda level: None,
-) -> list[LevelResult]:
-  """Plays whole evaluation episodes of each level that a name means.
+class Player:
+  """Fetches variables and plays turns with them."""
 
-  Args:
-    configuration: Of the run.
-    level_name: May be another than the trained one, of the same actions. A
-      suite means its test levels.
-    network: Its variables are used as they are.
-    num_episodes: How many of each level.
-    seed: Of the environments.
-    greedy: Takes the most likely action instead of sampling, as the reference
-      does.
-    stop: Ends the evaluation.
-    on_episode: Told the level after each episode.
+  def __init__(
+    self,
+    configuration: runs.Configuration,
+    variable_source: acme.VariableSource,
+    stop: threading.Event,
+  ) -> None:
+    """Fetches no variables yet.
 
-  Returns:
-    A result for each level.
+    Args:
+      configuration: Of the run.
+      variable_source: The learner, or a node that serves a checkpoint.
+      stop: Ends episodes.
+    """
+    self._configuration = configuration
+    self._stop = stop
+    self._network, _ = nodes.make_model(configuration)
+    self._policy = policies.Policy(self._network)
+    self._counts = metrics.Counts()
+    step = tf.Variable(0, dtype=tf.int64, trainable=False)
+    self._variables = variable_utils.VariableClient(
+      variable_source,
+      {
+        'policy': [*self._network.variables, step],
+        'counts': self._counts.variables,
+      },
+    )
+    self._newest_counts = metrics.Counts()
+    self._newest = variable_utils.VariableClient(
+      variable_source, {'counts': self._newest_counts.variables}
+    )
 
-  Raises:
-    Stopped: `stop` was set before the last episode ended.
-  """
-  settings = configuration.environment
-  actor = acting.EvaluationActor(network, greedy)
-  results = []
-  for level in suites.split(level_name, evaluation=True):
+  @property
+  def state(self) -> dict[str, Any]:
+    """What is played, for a checkpoint: a part of `Learner.state`."""
+    return {'network': self._network, 'counts': self._counts}
+
+  def newest_frames(self) -> int:
+    """Asks how far the source is; the variables stay as they are."""
+    self._newest.update_and_wait()
+    return int(self._newest_counts.frames.numpy())
+
+  def update(self) -> int:
+    """Fetches the newest variables; returns the frames they learned from."""
+    self._variables.update_and_wait()
+    return int(self._counts.frames.numpy())
+
+  def play(
+    self,
+    turn: Turn,
+    seed: int,
+    greedy: bool = False,
+    video_folder: pathlib.Path = pathlib.Path(),
+    num_videos: int = 0,
+  ) -> Iterator[Episode]:
+    """Plays a turn.
+
+    Args:
+      turn: Which episodes.
+      seed: Of the evaluation; with the same variables it repeats the episodes.
+      greedy: Takes the most likely action instead of sampling, as the reference
+        does.
+      video_folder: Where videos go, `<level>_<episode>.mp4`.
+      num_videos: So many of the level's first episodes are filmed.
+
+    Yields:
+      Each episode as it ends.
+
+    Raises:
+      nodes.Stopped: The program stops.
+    """
+    settings, level = self._configuration.environment, turn.level_name
+    seeds = np.random.SeedSequence((_SEED_STREAM, seed, turn.level, turn.first))
+    environment_seed, action_seed = seeds.generate_state(2).tolist()
+    actor = acting.EvaluationActor(
+      self._network,
+      self._policy,
+      None if greedy else np.random.default_rng(action_seed),
+    )
     environment = environments.make(
-      level, seed + _SEED_STREAM, evaluation=True, settings=settings
+      level, environment_seed, evaluation=True, settings=settings
     )
-    loop = acme.EnvironmentLoop(
-      environment,
-      actor,
-      logger=loggers.NoOpLogger(),
-      should_update=False,
-      observers=[_StopObserver(stop)],
-    )
-    returns, steps = [], []
-    try:
-      for _ in range(num_episodes):
-        result = loop.run_episode()
-        returns.append(float(result['episode_return']))
-        steps.append(int(result['episode_length']))
-        on_episode(level)
-    finally:
-      environment.close()
     repeats = environments.action_repeats(level, settings)
-    results.append(LevelResult(level, returns, steps, sum(steps) * repeats))
-  return results
-
-
-def write_results(
-  directory: pathlib.Path,
-  results: Sequence[LevelResult],
-  **facts: Any,
-) -> pathlib.Path:
-  """Writes `results.json` and `results.csv`; returns the path of the former.
-
-  Args:
-    directory: Made if it is not there.
-    results: One for each level.
-    **facts: What else `results.json` says: frames trained, seed, greedy.
-  """
-  directory.mkdir(parents=True, exist_ok=True)
-  rows = [result.summary() for result in results]
-  with open(directory / 'results.csv', 'w', encoding='utf-8') as file:
-    writer = csv.DictWriter(file, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-  levels = [
-    {**row, 'returns': list(result.returns), 'steps': list(result.steps)}
-    for row, result in zip(rows, results, strict=True)
-  ]
-  path = directory / 'results.json'
-  runs.write_json(
-    path,
-    {
-      **facts,
-      'evaluated': runs.now(),
-      'summary': summarise(results),
-      'levels': levels,
-    },
-  )
-  return path
-
-
-def summarise(results: Sequence[LevelResult]) -> dict[str, Any]:
-  """All levels in one row; a suite's scores too, if there is one for each.
-
-  The scores are the mean over levels of `human_normalised`, the same with each
-  level cut off at 100, and the median.
-  """
-  rows = [result.summary() for result in results]
-  errors = [row['standard_error'] for row in rows]
-  error = None
-  if None not in errors:
-    error = float(np.sqrt(np.sum(np.square(errors))) / len(errors))
-  summary = {
-    'episodes': sum(row['episodes'] for row in rows),
-    'mean_return': float(np.mean([row['mean_return'] for row in rows])),
-    'standard_error': error,
-    'min_return': min(row['min_return'] for row in rows),
-    'max_return': max(row['max_return'] for row in rows),
-    'mean_steps': float(np.mean([row['mean_steps'] for row in rows])),
-  }
-  scores = {
-    row['level_name']: row['human_normalised']
-    for row in rows
-    if row['human_normalised'] is not None
-  }
-  if len(scores) == len(rows):
-    summary |= {
-      'no_cap': suites.capped_mean(scores, math.inf),
-      'cap_100': suites.capped_mean(scores, 100.0),
-      'median': float(np.median(list(scores.values()))),
-    }
-  return summary
-
-
-def table(results_file: pathlib.Path) -> rich.table.Table:
-  """A `results.json` for people."""
-  content = json.loads(results_file.read_text(encoding='utf-8'))
-  choice = 'most likely' if content['greedy'] else 'sampled'
-  shown = rich.table.Table(
-    title=f'evaluation at frame {content["trained_frames"]:,}, {choice} '
-    'actions',
-    title_justify='left',
-  )
-  shown.add_column('level', no_wrap=True)
-  for heading in ('episodes', 'mean return', 'standard error', 'min', 'max'):
-    shown.add_column(heading, justify='right')
-  summary = content['summary']
-  if 'median' in summary:
-    shown.add_column('human %', justify='right')
-  shown.add_column('frames', justify='right')
-  for row in content['levels']:
-    cells = [
-      row['level_name'],
-      f'{row["episodes"]:,}',
-      f'{row["mean_return"]:.2f}',
-      '?' if row['standard_error'] is None else f'{row["standard_error"]:.2f}',
-      f'{row["min_return"]:.2f}',
-      f'{row["max_return"]:.2f}',
-    ]
-    if 'median' in summary:
-      cells.append(f'{row["human_normalised"]:.1f}')
-    shown.add_row(*cells, f'{row["frames"]:,}')
-  if 'median' in summary and len(content['levels']) > 1:
-    shown.caption = (
-      f'human-normalised: mean {summary["no_cap"]:.1f}, mean capped at 100 '
-      f'{summary["cap_100"]:.1f}, median {summary["median"]:.1f}'
-    )
-    shown.caption_justify = 'left'
-  return shown
+    pictures_per_second = environments.frames_per_second(level) / repeats
+    with contextlib.closing(environment):
+      for index in range(turn.first, turn.first + turn.num_episodes):
+        with contextlib.ExitStack() as stack:
+          watching: list[observers.EnvLoopObserver] = [
+            _StopObserver(self._stop)
+          ]
+          if index < num_videos:
+            name = f'{level.replace("/", "_")}_{index + 1}.mp4'
+            camera = videos.Camera(video_folder / name, pictures_per_second)
+            watching.append(stack.enter_context(camera))
+          result = acme.EnvironmentLoop(
+            environment,
+            actor,
+            logger=loggers.NoOpLogger(),
+            should_update=False,
+            observers=watching,
+          ).run_episode()
+        yield Episode(
+          float(result['episode_return']), int(result['episode_length'])
+        )

@@ -1,16 +1,24 @@
 """The evaluator node: plays with fresh variables while others learn."""
 
+import json
 import math
+import pathlib
 import threading
-import time
+from collections.abc import Mapping
+from typing import Any
 
 import courier
 import launchpad as lp
-import tensorflow as tf
 from absl import logging
-from acme.tf import variable_utils
 
-from programs import evaluation, metric_files, nodes, runs
+from programs import (
+  checkpoints,
+  evaluation,
+  metric_files,
+  nodes,
+  results,
+  runs,
+)
 
 _POLL_SECONDS = 1.0  # How often it asks how far learning is.
 
@@ -25,24 +33,27 @@ def run_evaluator(
     learner: Serves variables.
   """
   stop = lp.stop_event()
-  client = nodes.LearnerClient(learner, stop)
+  client = nodes.NodeClient(learner, stop)
   period = configuration.run.evaluation_period_frames
   total = configuration.agent.total_environment_frames
-  evaluate = _Evaluator(configuration, client, stop)
+  evaluator = _Evaluator(configuration, client, stop)
   due = None
   try:
     while not stop.wait(_POLL_SECONDS):
-      frames = int(client.get_variables(['frames'])[0][0])
+      frames = evaluator.player.newest_frames()
       if due is None:
         due = _next_multiple(frames, period, total)
       if frames < min(due, total):
         continue
-      frames = evaluate()
+      frames = evaluator.evaluate()
+      client.call('evaluated', frames)
       if frames >= total:
         return
       due = _next_multiple(frames, period, total)
-  except evaluation.Stopped:
+  except nodes.Stopped:
     logging.info('Stopped')
+  finally:
+    evaluator.metrics.close()
 
 
 def _next_multiple(frames: int, period: int, total: int) -> int:
@@ -51,54 +62,67 @@ def _next_multiple(frames: int, period: int, total: int) -> int:
 
 
 class _Evaluator:
-  """Fetches variables, plays, writes results, tells the learner."""
+  """Plays, writes results, keeps the best variables."""
 
   def __init__(
     self,
     configuration: runs.Configuration,
-    client: nodes.LearnerClient,
+    client: nodes.NodeClient,
     stop: threading.Event,
   ) -> None:
     self._configuration = configuration
-    self._client = client
-    self._stop = stop
-    self._network, _ = nodes.make_model(configuration)
-    self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    self._frames = tf.Variable(0, dtype=tf.int64, trainable=False)
-    self._variables = variable_utils.VariableClient(
-      client,
-      {
-        'policy': [*self._network.variables, self._step],
-        'frames': [self._frames],
-      },
+    self.player = evaluation.Player(configuration, client, stop)
+    self._best = _BestCheckpoint(
+      configuration.directory.best_checkpoint, self.player.state
     )
-    self._logger = metric_files.make_logger(
-      configuration.directory, 'evaluator'
-    )
+    self.metrics = metric_files.EvaluationMetrics(configuration.directory)
 
-  def __call__(self) -> int:
+  def evaluate(self) -> int:
     """Evaluates the newest variables; returns the frames they learned from."""
-    self._variables.update_and_wait()
-    frames, config = int(self._frames.numpy()), self._configuration
-    results = evaluation.play(
-      config,
-      config.run.level_name,
-      self._network,
-      num_episodes=config.run.test_num_episodes,
-      seed=config.agent.seed,
-      greedy=False,
-      stop=self._stop,
+    frames, config = self.player.update(), self._configuration
+    run, seed = config.run, config.agent.seed
+    turns = evaluation.deal(run.level_name, run.test_num_episodes)
+    levels = evaluation.collect(
+      config, {turn: [*self.player.play(turn, seed)] for turn in turns}
     )
-    evaluation.write_results(
+    results.write_results(
       config.directory.evaluations / str(frames),
-      results,
+      levels,
       trained_frames=frames,
-      seed=config.agent.seed,
+      seed=seed,
       greedy=False,
     )
-    row = evaluation.summarise(results)
-    if row['standard_error'] is None:
-      row['standard_error'] = math.nan
-    self._logger.write({'time': time.time(), 'frames': frames, **row})
-    self._client.evaluated(frames)
+    summary = results.summarise(levels)
+    self._best.offer(frames, summary, num_levels=len(levels))
+    self.metrics.add(frames, levels, summary)
     return frames
+
+
+class _BestCheckpoint:
+  """What scored best of all evaluations, those of earlier starts too."""
+
+  def __init__(self, folder: pathlib.Path, state: Mapping[str, Any]) -> None:
+    self._file = folder / 'best.json'
+    self._checkpoints = checkpoints.Checkpoints(folder, state, keep=1)
+    self._score = -math.inf
+    if self._file.exists():
+      self._score = json.loads(self._file.read_text(encoding='utf-8'))['score']
+
+  def offer(
+    self, frames: int, summary: Mapping[str, Any], num_levels: int
+  ) -> None:
+    """Keeps the present variables if none were better.
+
+    Levels are compared by their capped mean where they have human scores, so
+    that none of them outweighs the others; a single one by its mean return.
+    """
+    name = 'mean_return'
+    if num_levels > 1 and 'cap_100' in summary:
+      name = 'cap_100'
+    if summary[name] < self._score:
+      return
+    self._score = summary[name]
+    self._checkpoints.save(frames)
+    runs.write_json(
+      self._file, {'frames': frames, 'score_name': name, 'score': self._score}
+    )

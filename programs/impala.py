@@ -3,6 +3,12 @@
 actor x N --unrolls--> queue --batches--> learner
     ^                                      |  |
     +-------------- variables -------------+  +--> evaluator
+
+To evaluate a checkpoint is a program of its own:
+
+examiner --variables, turns--> evaluator x N
+    ^                               |
+    +---------- episodes -----------+
 """
 
 import functools
@@ -11,9 +17,20 @@ import os
 import launchpad as lp
 from launchpad.nodes.python import local_multi_processing
 
-from programs import evaluator, nodes, runs
+from programs import evaluator, examinations, nodes, runs
 
 QUEUE, LEARNER, ACTOR, EVALUATOR = 'queue', 'learner', 'actor', 'evaluator'
+EXAMINER = 'examiner'
+
+# Calls between nodes come on ever other threads: with an arena for each of them
+# malloc keeps pieces of past messages, and memory creeps.
+_COMMON = {'MALLOC_ARENA_MAX': '1', 'TF_NUM_INTEROP_THREADS': '1'}
+# For all but learners.
+_SINGLE = {
+  **_COMMON,
+  'CUDA_VISIBLE_DEVICES': '',
+  'TF_NUM_INTRAOP_THREADS': '1',
+}
 
 # After so long without an answer a caller of the learner looks whether the
 # program stops, and asks again.
@@ -49,6 +66,43 @@ def make_program(configuration: runs.Configuration) -> lp.Program:
   return program
 
 
+def make_evaluation_program(
+  configuration: runs.Configuration,
+  examination: examinations.Examination,
+  folder: str,
+) -> lp.Program:
+  """Wires the evaluation of a run's checkpoints.
+
+  Args:
+    configuration: Of the run.
+    examination: What is evaluated.
+    folder: Where the examiner tells how far it is; see `examinations`.
+
+  Returns:
+    A plain Launchpad program.
+  """
+  program = lp.Program('impala_evaluation')
+  with program.group(EXAMINER):
+    examiner = program.add_node(
+      lp.CourierNode(
+        examinations.ExaminerNode, configuration, examination, folder
+      )
+    )
+  examiner.set_client_kwargs(call_timeout=_CALL_TIMEOUT_SECONDS)
+  with program.group(EVALUATOR):
+    for index in range(examination.num_evaluators):
+      program.add_node(
+        lp.PyNode(
+          examinations.run_evaluator,
+          configuration,
+          examination,
+          index,
+          examiner,
+        )
+      )
+  return program
+
+
 def make_resources(
   configuration: runs.Configuration,
 ) -> dict[str, local_multi_processing.PythonProcess]:
@@ -64,19 +118,21 @@ def make_resources(
   learner_threads = configuration.run.learner_threads or max(
     1, cores - configuration.run.num_actors
   )
-  # Calls between nodes come on ever other threads: with an arena for each of
-  # them malloc keeps pieces of past messages, and memory creeps.
-  common = {'MALLOC_ARENA_MAX': '1', 'TF_NUM_INTEROP_THREADS': '1'}
-  single = {
-    **common,
-    'CUDA_VISIBLE_DEVICES': '',
-    'TF_NUM_INTRAOP_THREADS': '1',
-  }
   return {
-    QUEUE: local_multi_processing.PythonProcess(env=single),
+    QUEUE: local_multi_processing.PythonProcess(env=_SINGLE),
     LEARNER: local_multi_processing.PythonProcess(
-      env={**common, 'TF_NUM_INTRAOP_THREADS': str(learner_threads)}
+      env={**_COMMON, 'TF_NUM_INTRAOP_THREADS': str(learner_threads)}
     ),
-    ACTOR: local_multi_processing.PythonProcess(env=single),
-    EVALUATOR: local_multi_processing.PythonProcess(env=single),
+    ACTOR: local_multi_processing.PythonProcess(env=_SINGLE),
+    EVALUATOR: local_multi_processing.PythonProcess(env=_SINGLE),
+  }
+
+
+def make_evaluation_resources() -> dict[
+  str, local_multi_processing.PythonProcess
+]:
+  """The same for `make_evaluation_program`."""
+  return {
+    group: local_multi_processing.PythonProcess(env=_SINGLE)
+    for group in (EXAMINER, EVALUATOR)
   }

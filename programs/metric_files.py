@@ -2,10 +2,11 @@
 
 import collections
 import csv
+import math
 import pathlib
 import time
-from collections.abc import Mapping
-from typing import TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +15,7 @@ from acme.utils.loggers import tf_summary
 
 from agents.impala import metrics
 from environments import suites
-from programs import runs
+from programs import results, runs
 
 
 def make_logger(directory: runs.RunDirectory, name: str) -> loggers.Logger:
@@ -160,6 +161,58 @@ class LevelMetrics:
     self._unscored.clear()
 
   def _summarise(self, label: str, row: Mapping[str, float]) -> None:
-    with self._summaries.as_default():
-      for name, value in row.items():
-        tf.summary.scalar(f'{label}/{name}', value, step=self._frames)
+    _write_scalars(self._summaries, self._frames, label, row)
+
+
+class EvaluationMetrics:
+  """Evaluations by frames: `metrics/evaluator.csv`, and TensorBoard.
+
+  For TensorBoard each level has `<level>/evaluation_return` and, where it has
+  human scores, `<level>/evaluation_human_normalised`.
+  """
+
+  def __init__(self, directory: runs.RunDirectory) -> None:
+    """Appends to what the run directory has."""
+    self._logger = make_logger(directory, 'evaluator')
+    self._summaries = tf.summary.create_file_writer(
+      str(directory.tensorboard / 'evaluations')
+    )
+
+  def add(
+    self,
+    frames: int,
+    levels: Sequence[results.LevelResult],
+    summary: Mapping[str, Any],
+  ) -> None:
+    """Takes one evaluation.
+
+    Args:
+      frames: Learned so far.
+      levels: Its results.
+      summary: Of them; see `results.summarise`.
+    """
+    known = {k: math.nan if v is None else v for k, v in summary.items()}
+    self._logger.write({'time': time.time(), 'frames': frames, **known})
+    for level in levels:
+      row = level.summary()
+      scalars = {'evaluation_return': row['mean_return']}
+      if row['human_normalised'] is not None:
+        scalars['evaluation_human_normalised'] = row['human_normalised']
+      _write_scalars(self._summaries, frames, level.level_name, scalars)
+    self._summaries.flush()
+
+  def close(self) -> None:
+    """Closes the files."""
+    self._logger.close()
+    self._summaries.close()
+
+
+def _write_scalars(
+  writer: tf.summary.SummaryWriter,
+  frames: int,
+  label: str,
+  row: Mapping[str, float],
+) -> None:
+  with writer.as_default():
+    for name, value in row.items():
+      tf.summary.scalar(f'{label}/{name}', value, step=frames)

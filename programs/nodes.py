@@ -7,7 +7,7 @@ node can be started in a thread, in a process or on another machine.
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import acme
@@ -21,7 +21,7 @@ from absl import logging
 import environments
 from agents.impala import acting, batches, lag, learning, metrics, networks
 from agents.impala import unrolls as unrolls_lib
-from programs import checkpoints, evaluation, metric_files, runs
+from programs import checkpoints, metric_files, runs
 
 _NO_ANSWER = ('DEADLINE_EXCEEDED', 'UNAVAILABLE')  # The learner may come up.
 
@@ -153,44 +153,45 @@ class LearnerNode:
         saved = time.monotonic()
 
 
-class LearnerClient(acme.VariableSource):
-  """Calls the learner; waits for it to come up, but not after a stop."""
+class Stopped(Exception):
+  """The program stops."""
 
-  def __init__(self, learner: courier.Client, stop: threading.Event) -> None:
+
+class NodeClient(acme.VariableSource):
+  """Calls a node that serves variables; waits for it, but not after a stop."""
+
+  def __init__(self, client: courier.Client, stop: threading.Event) -> None:
     """Wraps a client whose calls time out.
 
     Args:
-      learner: Of the learner node.
+      client: Of the node.
       stop: Ends the waiting.
     """
-    self._learner = learner
+    self._client = client
     self._stop = stop
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
     """See `learning.Learner.get_variables`.
 
     Raises:
-      evaluation.Stopped: The program stops.
+      Stopped: The program stops.
     """
-    return self._call(lambda: self._learner.get_variables(names))
+    return self.call('get_variables', names)
 
-  def evaluated(self, frames: int) -> None:
-    """See `LearnerNode.evaluated`.
+  def call(self, method: str, *arguments: Any) -> Any:
+    """Calls until there is an answer: a call may arrive more than once.
 
     Raises:
-      evaluation.Stopped: The program stops.
+      Stopped: The program stops.
     """
-    self._call(lambda: self._learner.evaluated(frames))
-
-  def _call(self, method: Callable[[], Any]) -> Any:
     while not self._stop.is_set():
       try:
-        return method()
+        return getattr(self._client, method)(*arguments)
       except Exception as error:  # Courier's own type, which nothing exports.
         code = getattr(error, 'code', None)
         if getattr(code, 'name', '') not in _NO_ANSWER:
           raise
-    raise evaluation.Stopped
+    raise Stopped
 
 
 def run_actor(
@@ -221,7 +222,7 @@ def run_actor(
     configuration.environment,
     configuration.run.env_processes,
   )
-  variable_source: acme.VariableSource = LearnerClient(learner, stop)
+  variable_source: acme.VariableSource = NodeClient(learner, stop)
   if configuration.agent.extra_policy_lag:
     variable_source = lag.LaggedVariables(
       variable_source, configuration.agent.extra_policy_lag
@@ -237,7 +238,7 @@ def run_actor(
       ),
     )
     acting.run_environments(actor, batch, stop)
-  except evaluation.Stopped:
+  except Stopped:
     logging.info('Stopped')
   finally:
     batch.close()

@@ -190,8 +190,13 @@ class RunDirectory:
     return self.path / 'checkpoints'
 
   @property
+  def best_checkpoint(self) -> pathlib.Path:
+    """The variables that scored best, and `best.json` saying how well."""
+    return self.checkpoints / 'best'
+
+  @property
   def evaluations(self) -> pathlib.Path:
-    """`<frames>/results.json` and `.csv` of each evaluation."""
+    """`<frames>/results.json`, `.csv` and `.md` of each evaluation."""
     return self.path / 'evaluations'
 
   @contextlib.contextmanager
@@ -272,10 +277,18 @@ class RunDirectory:
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-  """Writes a file that is either the old one or the new one, never half."""
+  """Writes JSON as `write_text` does."""
+  write_text(path, json.dumps(content, indent=2) + '\n')
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes a file that is either the old one or the new one, never half.
+
+  Makes its folder if it is not there.
+  """
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+  temporary.write_text(text, encoding='utf-8')
   os.replace(temporary, path)
 
 

@@ -16,7 +16,7 @@ from absl import flags as absl_flags
 
 import environments
 from agents.impala import torsos
-from programs import evaluation, flags, impala, provenance, runs
+from programs import flags, impala, provenance, results, runs
 from programs.inspection import status
 from programs.launching import local
 
@@ -268,9 +268,9 @@ def _show_end(
   """Says where everything is, and how the last evaluation went."""
   directory = configuration.directory
   frames = directory.read_meta().get('finished_frames')
-  results = directory.evaluations / str(frames) / 'results.json'
-  if results.exists():
-    console.print(evaluation.table(results))
+  path = directory.evaluations / str(frames) / 'results.json'
+  if path.exists():
+    console.print(results.table(path))
   for meaning, path in (
     ('checkpoints', directory.checkpoints),
     ('evaluations', directory.evaluations),

@@ -13,7 +13,7 @@ import reverb
 from absl import app
 from absl.testing import absltest
 
-from agents.impala import unrolls
+from agents.impala import metrics, unrolls
 from programs import flags, impala, runs
 
 NUM_STEPS = 3
@@ -36,6 +36,13 @@ def make_configuration(directory):
   )
 
 
+def told_frames(counts):
+  told = metrics.Counts()
+  for variable, value in zip(told.variables, counts, strict=True):
+    variable.assign(value)
+  return int(told.frames.numpy())
+
+
 def step_by_hand(program):
   """Launches under test_mt; returns what the learner served, and the queue."""
   (queue_node,) = program.groups[impala.QUEUE]
@@ -45,14 +52,14 @@ def step_by_hand(program):
   test_case = absltest.TestCase()
   lp.launch(program, 'test_mt', test_case=test_case)
   learner = handle.dereference()
-  served = [learner.get_variables(['policy', 'frames'])]
+  served = [learner.get_variables(['policy', 'counts'])]
   for _ in range(NUM_STEPS):
     learner.step()
-    served.append(learner.get_variables(['policy', 'frames']))
+    served.append(learner.get_variables(['policy', 'counts']))
   client = reverb.Client(queue_node.reverb_address.resolve())
   table = client.server_info(timeout=10)[unrolls.QUEUE]
   return {
-    'frames': [int(frames) for _, (frames,) in served],
+    'frames': [told_frames(counts) for _, counts in served],
     'learner_steps': [int(policy[-1]) for policy, _ in served],
     'is_changed': [
       [not np.array_equal(old, new) for old, new in zip(*pair, strict=True)]

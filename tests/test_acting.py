@@ -234,8 +234,6 @@ def test_actions_are_sampled_from_the_logits():
   step = policies.Policy(network)(inputs, state)
   share = np.bincount(step.action, minlength=A) / 20_000
   np.testing.assert_allclose(share, tf.nn.softmax(step.logits[0]), atol=0.02)
-  greedy = policies.Policy(network, greedy=True)(inputs, state)
-  np.testing.assert_array_equal(greedy.action, np.argmax(greedy.logits, -1))
 
 
 def test_passes_leave_nothing_behind():
@@ -327,7 +325,7 @@ def test_an_evaluation_actor_passes_on_what_an_actor_passes_on():
   config = config_lib.ImpalaConfig(network='mlp', lstm=True)
   spec = environments.spec('catch')
   network = networks.make_network(config, spec.observations, 3)
-  player = acting.EvaluationActor(network, greedy=True)
+  player = acting.EvaluationActor(network, policies.Policy(network), None)
   environment = environments.make('catch', 3, evaluation=True)
   timestep = environment.reset()
   player.observe_first(timestep)

@@ -1,112 +1,152 @@
-import csv
-import io
-import json
+"""Turns and who plays them."""
+
 import threading
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
-import rich.console
 
 import environments
-from agents.impala import networks
+from agents.impala import learning, metrics
 from environments import suites
-from programs import evaluation, flags
+from programs import evaluation, flags, nodes
 
 
-def result(level, returns, steps=None):
-  steps = steps or [10] * len(returns)
-  return evaluation.LevelResult(level, returns, steps, 4 * sum(steps))
+class Source:
+  """Serves the variables of a network that has learned nothing."""
+
+  def __init__(self, configuration):
+    self.network, _ = nodes.make_model(configuration)
+    self.counts = metrics.Counts()
+    self.counts.frames.assign(77)
+
+  def get_variables(self, names):
+    served = learning.served_variables(self.network, self.counts)
+    return [served[name] for name in names]
 
 
-def show(path):
-  output = io.StringIO()
-  rich.console.Console(file=output, width=120).print(evaluation.table(path))
-  return output.getvalue()
-
-
-def test_a_level_without_a_human_score(tmp_path):
-  path = evaluation.write_results(
-    tmp_path, [result('catch', [1.0, -1.0, 1.0])], trained_frames=5, greedy=True
-  )
-  content = json.loads(path.read_text())
-  (level,) = content['levels']
-  assert level['mean_return'] == pytest.approx(1 / 3)
-  assert level['standard_error'] == pytest.approx(2 / 3)
-  assert level['human_normalised'] is None
-  assert level['returns'] == [1.0, -1.0, 1.0]
-  assert 'median' not in content['summary']
-  assert 'human' not in show(path)
-  with open(tmp_path / 'results.csv', encoding='utf-8') as file:
-    (row,) = csv.DictReader(file)
-  assert (row['episodes'], row['human_normalised']) == ('3', '')
-
-
-def test_levels_with_human_scores(tmp_path):
-  results = [
-    result('atari_pong', [14.6, 14.6]),
-    result('atari_breakout', [1.7 + 5 * 28.8]),
-    result('atari_boxing', [0.1]),
-  ]
-  path = evaluation.write_results(
-    tmp_path, results, trained_frames=5, greedy=False
-  )
-  content = json.loads(path.read_text())
-  scores = [level['human_normalised'] for level in content['levels']]
-  np.testing.assert_allclose(scores, [100, 500, 0], atol=1e-6)
-  summary = content['summary']
-  assert summary['episodes'] == 4
-  assert summary['no_cap'] == pytest.approx(200)
-  assert summary['cap_100'] == pytest.approx(200 / 3)
-  assert summary['median'] == pytest.approx(100)
-  shown = show(path)
-  assert '500.0' in shown
-  assert 'mean 200.0, mean capped at 100 66.7, median 100.0' in ' '.join(
-    shown.split()
-  )
-
-
-def test_one_row_for_all_levels():
-  row = evaluation.summarise(
-    [result('catch', [1.0, 0.0], [9, 9]), result('memory', [-1.0], [10])]
-  )
-  assert row['episodes'] == 3
-  assert row['mean_return'] == pytest.approx(-0.25)  # Levels weigh the same.
-  assert (row['min_return'], row['max_return']) == (-1.0, 1.0)
-  assert row['standard_error'] is None  # One episode has none.
-
-
-def test_results_are_json_that_everybody_reads(tmp_path):
-  path = evaluation.write_results(
-    tmp_path, [result('catch', [1.0])], trained_frames=5, greedy=False
-  )
-
-  def refuse(text):
-    raise AssertionError(text)
-
-  content = json.loads(path.read_text(), parse_constant=refuse)
-  assert content['levels'][0]['standard_error'] is None
-  assert '?' in show(path)
-
-
-def test_every_level_of_a_suite_is_played(monkeypatch):
-  """Of its test levels; here two embedded ones stand in for a suite's."""
-  suite = suites.Suite('two', ('memory',), ('catch',), {}, {})
-  monkeypatch.setattr(suites, 'suites', lambda: {'two': suite})
+def make_player(source=None):
   configuration = flags.resolve({'level_name': 'catch'})
-  spec = environments.spec('catch')
-  network = networks.make_network(configuration.agent, spec.observations, 3)
-  told = []
-  results = evaluation.play(
-    configuration,
-    'two',
-    network,
-    num_episodes=3,
-    seed=1,
-    greedy=False,
-    stop=threading.Event(),
-    on_episode=told.append,
-  )
-  assert [each.level_name for each in results] == ['catch']
-  assert len(results[0].returns) == 3
-  assert results[0].frames == 27
-  assert told == ['catch'] * 3
+  source = source or Source(configuration)
+  player = evaluation.Player(configuration, source, threading.Event())
+  assert player.newest_frames() == player.update() == 77
+  return player
+
+
+def test_turns_make_exactly_so_many_episodes_of_each_level():
+  for num_episodes in (1, 4, 5, 6, 12):
+    turns = evaluation.deal('catch,memory', num_episodes)
+    for level, name in enumerate(('catch', 'memory')):
+      played = [
+        turn.first + number
+        for turn in turns
+        if (turn.level, turn.level_name) == (level, name)
+        for number in range(turn.num_episodes)
+      ]
+      assert played == list(range(num_episodes))
+    assert all(0 < turn.num_episodes <= 5 for turn in turns)
+
+
+def test_a_suite_means_its_test_levels():
+  names = [turn.level_name for turn in evaluation.deal('dmlab30', 1)]
+  assert tuple(names) == suites.suites()['dmlab30'].test_levels
+
+
+def test_turns_do_not_depend_on_who_plays_them_when():
+  turns = evaluation.deal('catch', 20)
+  source = Source(flags.resolve({'level_name': 'catch'}))
+  first, second = make_player(source), make_player(source)
+  forwards = {turn: [*first.play(turn, seed=3)] for turn in turns}
+  backwards = {turn: [*second.play(turn, seed=3)] for turn in reversed(turns)}
+  assert forwards == backwards
+  played = [tuple(episodes) for episodes in forwards.values()]
+  assert len(set(played)) > 1  # Each turn has a seed of its own.
+  again = [tuple(first.play(turn, seed=4)) for turn in turns]
+  assert again != played
+
+
+def test_actions_are_sampled_or_the_most_likely():
+  """What is most likely at first is the same action everywhere."""
+  player = make_player()
+  (turn,) = evaluation.deal('catch', 5)
+  greedy = [*player.play(turn, seed=3, greedy=True)]
+  assert greedy == [*player.play(turn, seed=3, greedy=True)]
+  sampled = {tuple(player.play(turn, seed)) for seed in range(5)}
+  assert len(sampled) > 1
+
+
+def test_episodes_are_collected_in_their_order():
+  configuration = flags.resolve({'level_name': 'atari_pong'})
+  levels = 'atari_pong,atari_breakout'
+  turns = evaluation.deal(levels, 7)
+  played = {
+    turn: [
+      evaluation.Episode(100.0 * turn.level + turn.first + number, 2)
+      for number in range(turn.num_episodes)
+    ]
+    for turn in reversed(turns)
+  }
+  pong, breakout = evaluation.collect(configuration, played)
+  assert (pong.level_name, breakout.level_name) == tuple(levels.split(','))
+  assert pong.returns == [float(number) for number in range(7)]
+  assert breakout.returns == [100.0 + number for number in range(7)]
+  assert breakout.steps == [2] * 7
+  assert breakout.frames == 7 * 2 * 4
+
+
+def test_a_stop_leaves_the_episode():
+  configuration = flags.resolve({'level_name': 'catch'})
+  stop = threading.Event()
+  player = evaluation.Player(configuration, Source(configuration), stop)
+  episodes = player.play(evaluation.Turn(0, 'catch', 0, 3), seed=1)
+  next(episodes)
+  stop.set()
+  with pytest.raises(nodes.Stopped):
+    next(episodes)
+
+
+@pytest.mark.parametrize(
+  ('level_name', 'height', 'width'),
+  [
+    ('catch', 10, 5),
+    ('memory', 2, 10),
+    ('atari_pong', 210, 160),
+    ('doom_basic', 72, 128),
+  ],
+)
+def test_every_environment_shows_itself_to_people(level_name, height, width):
+  environment = environments.make(level_name, seed=3, evaluation=True)
+  try:
+    environment.reset()
+    pictures = [environment.render()]
+    for _ in range(30):
+      environment.step(1)
+      pictures.append(environment.render())
+  finally:
+    environment.close()
+  for picture in pictures:
+    assert (picture.shape, picture.dtype) == ((height, width, 3), np.uint8)
+  assert any(not np.array_equal(pictures[0], other) for other in pictures)
+
+
+def test_the_first_episodes_are_filmed(tmp_path):
+  player = make_player()
+  (turn,) = evaluation.deal('catch', 3)
+  list(player.play(turn, 1, video_folder=tmp_path / 'videos', num_videos=2))
+  videos = sorted((tmp_path / 'videos').iterdir())
+  assert [path.name for path in videos] == ['catch_1.mp4', 'catch_2.mp4']
+  for path in videos:
+    count, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
+    assert count == 10
+    assert seconds == pytest.approx(2.5, abs=0.1)
+
+
+def test_the_film_of_a_broken_episode_is_thrown_away(tmp_path):
+  configuration = flags.resolve({'level_name': 'catch'})
+  stop = threading.Event()
+  stop.set()
+  player = evaluation.Player(configuration, Source(configuration), stop)
+  turn = evaluation.Turn(0, 'catch', 0, 1)
+  with pytest.raises(nodes.Stopped):
+    list(player.play(turn, 1, video_folder=tmp_path, num_videos=1))
+  assert not list(tmp_path.iterdir())

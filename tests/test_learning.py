@@ -278,16 +278,23 @@ def test_gradients_are_clipped_by_their_global_norm():
   assert 0 < moved <= 0.01 * 1e-6 * 1.01
 
 
+def told_frames(counts):
+  told = metrics.Counts()
+  for variable, value in zip(told.variables, counts, strict=True):
+    variable.assign(value)
+  return int(told.frames.numpy())
+
+
 def test_served_variables_are_a_copy_between_two_steps():
   learner = make_learner([make_batch(0)])
-  (policy, frames) = learner.get_variables(['policy', 'frames'])
+  policy, counts = learner.get_variables(['policy', 'counts'])
   kept = [np.copy(part) for part in policy]
   learner.step()
   for part, copy in zip(policy, kept, strict=True):
     np.testing.assert_array_equal(part, copy)
-  assert (int(policy[-1]), int(frames[0])) == (0, 0)
-  newer, frames = learner.get_variables(['policy', 'frames'])
-  assert (int(newer[-1]), int(frames[0])) == (1, 60)
+  assert (int(policy[-1]), told_frames(counts)) == (0, 0)
+  newer, counts = learner.get_variables(['policy', 'counts'])
+  assert (int(newer[-1]), told_frames(counts)) == (1, 60)
   for variable, part in zip(
     learner.state['network'].variables, newer, strict=False
   ):
@@ -361,13 +368,12 @@ def test_catch_is_learned():
     stop.set()
     thread.join(10)
     server.stop()
-  (result,) = evaluation.play(
-    configuration,
-    'catch',
-    ours,
-    num_episodes=100,
-    seed=1,
-    greedy=False,
-    stop=threading.Event(),
-  )
-  assert np.mean(result.returns) >= 0.9
+  player = evaluation.Player(configuration, learner, threading.Event())
+  assert player.update() == learner.frames
+  returns = [
+    episode.episode_return
+    for turn in evaluation.deal('catch', 100)
+    for episode in player.play(turn, seed=1)
+  ]
+  assert len(returns) == 100
+  assert np.mean(returns) >= 0.9

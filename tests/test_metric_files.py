@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from agents.impala import metrics
 from environments import suites
-from programs import flags, metric_files
+from programs import flags, metric_files, results, runs
 
 
 def make(tmp_path, **given):
@@ -31,10 +31,10 @@ def rows(tmp_path, name):
     return list(csv.DictReader(file))
 
 
-def summaries(tmp_path):
+def summaries(tmp_path, folder='levels'):
   """Tag -> {step: value}, of all event files together."""
   found = {}
-  for file in (tmp_path / 'tensorboard/levels').glob('events*'):
+  for file in (tmp_path / 'tensorboard' / folder).glob('events*'):
     events = event_accumulator.EventAccumulator(
       str(file), {event_accumulator.TENSORS: 0}
     )
@@ -142,3 +142,30 @@ def test_a_suite_is_scored_when_every_level_has_a_new_game(tmp_path):
     {30: 100, 31: 0}, abs=1e-3
   )
   assert set(tags['dmlab30/training_no_cap']) == {30, 31}
+
+
+def test_evaluations_by_level_and_together(tmp_path):
+  evaluations = metric_files.EvaluationMetrics(runs.RunDirectory(tmp_path))
+  for frames, returns in ((100, [-20.7]), (200, [14.6, 14.6])):
+    levels = [
+      results.LevelResult('atari_pong', returns, [5] * len(returns), 20),
+      results.LevelResult('atari_breakout', [1.7] * len(returns), [5], 20),
+    ]
+    evaluations.add(frames, levels, results.summarise(levels))
+  evaluations.close()
+  first, second = rows(tmp_path, 'evaluator.csv')
+  assert (first['frames'], second['frames']) == ('100', '200')
+  assert (first['median_low'], first['standard_error']) == ('nan', 'nan')
+  for name in ('median', 'median_low', 'median_high', 'no_cap', 'iqm'):
+    assert float(second[name]) == pytest.approx(50)
+  tags = summaries(tmp_path, 'evaluations')
+  assert tags == {
+    'atari_pong/evaluation_return': pytest.approx({100: -20.7, 200: 14.6}),
+    'atari_pong/evaluation_human_normalised': pytest.approx(
+      {100: 0, 200: 100}, abs=1e-4
+    ),
+    'atari_breakout/evaluation_return': pytest.approx({100: 1.7, 200: 1.7}),
+    'atari_breakout/evaluation_human_normalised': pytest.approx(
+      {100: 0, 200: 0}, abs=1e-4
+    ),
+  }

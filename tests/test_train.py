@@ -22,7 +22,7 @@ import processes
 import pytest
 
 from agents.impala import metrics
-from programs import checkpoints, evaluate, runs, train
+from programs import checkpoints, runs, train
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 TOTAL = 40_000
@@ -335,6 +335,16 @@ def test_the_last_evaluation(directory, finished):
   assert str(directory / 'evaluations') in finished.output
 
 
+def test_the_best_checkpoint_is_kept_apart(directory, finished):
+  folder = directory / 'checkpoints/best'
+  score = json.loads((folder / 'best.json').read_text())
+  assert (score['frames'], score['score_name']) == (TOTAL, 'mean_return')
+  (results,) = directory.glob('evaluations/*/results.json')
+  summary = json.loads(results.read_text())['summary']
+  assert score['score'] == summary['mean_return']
+  assert (folder / f'ckpt-{TOTAL}.index').exists()
+
+
 def snapshot(directory):
   """Every file with its time of change."""
   return {
@@ -442,81 +452,6 @@ def test_a_bad_flag_of_the_real_command(tmp_path):
   sentence = 'unroll_length must be greater than 0, got 0'
   assert command.stderr == f'./impala train: {sentence}\n'
   assert list(tmp_path.iterdir()) == []
-
-
-def test_evaluate_from_the_directory_alone(copy):
-  command = subprocess.run(
-    [sys.executable, '-m', 'programs.evaluate', f'--logdir={copy}']
-    + ['--test_num_episodes=2', '--seed=9'],
-    capture_output=True,
-    text=True,
-    check=False,
-    env=environment(),
-    cwd=copy.parent,
-    timeout=START_SECONDS,
-  )
-  assert command.returncode == 0, command.stderr
-  path = copy / 'evaluations' / str(TOTAL) / 'results.json'
-  assert str(path) in command.stdout
-  assert 'catch' in command.stdout and 'sampled' in command.stdout
-  content = json.loads(path.read_text())
-  assert (content['seed'], content['greedy']) == (9, False)
-  assert content['trained_frames'] == TOTAL
-  assert content['levels'][0]['episodes'] == 2
-
-
-@pytest.mark.parametrize('flags', [[], ['--greedy']], ids=['sampled', 'greedy'])
-def test_evaluate_repeats_itself(copy, flags):
-  returns = [evaluate_returns(copy, flags) for _ in range(2)]
-  assert returns[0] == returns[1]
-
-
-def test_evaluate_takes_the_most_likely_actions(copy):
-  """Which after so little learning are far from all that is sampled."""
-  sampled, greedy = (evaluate_returns(copy, f) for f in ([], ['--greedy']))
-  assert sampled != greedy
-
-
-def evaluate_returns(directory, flags):
-  status, output = run_main(
-    evaluate, f'--logdir={directory}', '--test_num_episodes=40', *flags
-  )
-  assert status == 0, output
-  assert ('most likely' if flags else 'sampled') in output
-  name = f'{TOTAL}_greedy' if flags else str(TOTAL)
-  path = directory / 'evaluations' / name / 'results.json'
-  content = json.loads(path.read_text())
-  assert content['greedy'] == bool(flags)
-  return content['levels'][0]['returns']
-
-
-@pytest.mark.parametrize(
-  ('flags', 'words'),
-  [
-    (['--test_num_episodes=0'], ('test_num_episodes', 'greater than 0', '0')),
-    (['--seed=-1'], ('seed', 'at least 0', '-1')),
-    (['--level_name=foo'], ('level_name', "'foo'")),
-    (['--logdir=nowhere'], ('nowhere is no run directory', 'config.json')),
-    (['--test_num_episodes=x'], ('test_num_episodes', 'int', "'x'")),
-  ],
-  ids=str,
-)
-def test_evaluate_refuses(copy, tmp_path, monkeypatch, flags, words):
-  monkeypatch.chdir(tmp_path)
-  before = snapshot(copy)
-  status, output = run_main(evaluate, f'--logdir={copy}', *flags)
-  assert status == 2
-  sentence = output.splitlines()[-1]
-  assert all(word in sentence for word in words), sentence
-  assert snapshot(copy) == before
-  assert list(tmp_path.iterdir()) == []
-
-
-def test_evaluate_without_a_checkpoint(copy, tmp_path):
-  shutil.copy(copy / 'config.json', tmp_path)
-  status, output = run_main(evaluate, f'--logdir={tmp_path}')
-  assert status == 2
-  assert f'{tmp_path}/checkpoints holds no checkpoint yet' in output
 
 
 @pytest.fixture(scope='module')

@@ -198,16 +198,22 @@ class EvaluationActor(acme.Actor):
   """Plays one environment for `acme.EnvironmentLoop`; learns nothing."""
 
   def __init__(
-    self, network: networks.ImpalaNetwork, greedy: bool = False
+    self,
+    network: networks.ImpalaNetwork,
+    policy: policies.Policy,
+    rng: np.random.Generator | None,
   ) -> None:
     """Plays with the network's variables as they are.
 
     Args:
       network: Whose variables somebody else keeps fresh.
-      greedy: Takes the most likely action instead of sampling one.
+      policy: The network's, kept from one actor to the next.
+      rng: Samples actions, so that episodes can be repeated; None takes the
+        most likely ones.
     """
     self._network = network
-    self._policy = policies.Policy(network, greedy)
+    self._policy = policy
+    self._rng = rng
 
   def observe_first(self, timestep: dm_env.TimeStep) -> None:
     """Starts an episode."""
@@ -231,7 +237,11 @@ class EvaluationActor(acme.Actor):
     )
     step = self._policy(inputs, self._core_state)
     self._core_state = step.core_state
-    return step.action.numpy()[0]
+    logits = step.logits.numpy()[0]
+    if self._rng:
+      # The largest logit under Gumbel noise is a sample of the softmax.
+      logits = logits + self._rng.gumbel(size=logits.shape)
+    return np.array(np.argmax(logits), np.int32)
 
   def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:
     """Remembers what the network sees of the step before."""

@@ -65,7 +65,7 @@ class Learner(acme.Learner):
 
     Args:
       names: Of 'policy' (the network's variables, then the learner step they
-        are of) and 'frames' (one int64).
+        are of) and 'counts' (those of `metrics.Counts`).
 
     Returns:
       A list of arrays for each name.
@@ -105,11 +105,7 @@ class Learner(acme.Learner):
 
     Called by `step`; call it after restoring `state`.
     """
-    step = self._counts.learner_steps
-    self._served = {
-      'policy': [np.array(v) for v in (*self._network.variables, step)],
-      'frames': [np.array(self._counts.frames)],
-    }
+    self._served = served_variables(self._network, self._counts)
 
   @tf.function(autograph=False)
   def _update(
@@ -173,6 +169,17 @@ class Learner(acme.Learner):
     counts.learner_steps.assign_add(1)
     counts.episodes.assign_add(tf.size(games.episode_return, tf.int64))
     return figures, games
+
+
+def served_variables(
+  network: networks.ImpalaNetwork, counts: metrics.Counts
+) -> dict[str, list[np.ndarray]]:
+  """A copy of what actors and evaluators fetch; see `get_variables`."""
+  policy = (*network.variables, counts.learner_steps)
+  return {
+    'policy': [np.array(variable) for variable in policy],
+    'counts': [np.array(count) for count in counts.variables],
+  }
 
 
 def _ended_games(batch: unrolls_lib.Unroll, num_fresh: int) -> metrics.Games:

@@ -32,17 +32,9 @@ class Policy:
   2.5 GB a day of an actor's calls; of a dataset's it keeps nothing.
   """
 
-  def __init__(
-    self, network: networks.ImpalaNetwork, greedy: bool = False
-  ) -> None:
-    """Wraps a network.
-
-    Args:
-      network: Whose variables are used as they are at each call.
-      greedy: Takes the most likely action instead of sampling one.
-    """
+  def __init__(self, network: networks.ImpalaNetwork) -> None:
+    """Wraps a network whose variables are used as they are at each call."""
     self._network = network
-    self._greedy = greedy
     self._given: list[tf.Variable] = []  # The leaves of what a pass is given.
     self._passes: Iterator[PolicyStep] = iter(())
 
@@ -81,8 +73,5 @@ class Policy:
       structure, [variable.read_value() for variable in self._given]
     )
     output, core_state = self._network.step(inputs, core_state)
-    if self._greedy:
-      action = tf.argmax(output.logits, -1, tf.int32)
-    else:
-      action = tf.squeeze(tf.random.categorical(output.logits, 1, tf.int32), -1)
+    action = tf.squeeze(tf.random.categorical(output.logits, 1, tf.int32), -1)
     return PolicyStep(action, output.logits, core_state)

@@ -1,0 +1,86 @@
+"""Videos of episodes."""
+
+import pathlib
+import types
+from typing import Any
+
+import dm_env
+import imageio_ffmpeg
+import numpy as np
+from acme.utils import observers
+
+_HEIGHT = 420  # About, of a video in pixels: small pictures are enlarged.
+
+
+class Camera(observers.EnvLoopObserver):
+  """Films one episode of an environment that has `render()`.
+
+  A context manager: the video is there, whole, when it is left, and is not
+  where it is left by an exception.
+  """
+
+  def __init__(self, path: pathlib.Path, pictures_per_second: float) -> None:
+    """Writes nothing yet.
+
+    Args:
+      path: Of the video, `*.mp4`; its folder is made.
+      pictures_per_second: So that it plays as fast as people see the game.
+    """
+    self._path = path
+    self._unfinished = path.with_name(f'.{path.name}')
+    self._rate = pictures_per_second
+    self._writer: Any = None
+    self._enlarged = 1
+
+  def __enter__(self) -> 'Camera':
+    return self
+
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: types.TracebackType | None,
+  ) -> None:
+    if self._writer:
+      self._writer.close()
+      if error:
+        self._unfinished.unlink(missing_ok=True)
+      else:
+        self._unfinished.replace(self._path)
+
+  def observe_first(
+    self, env: dm_env.Environment, timestep: dm_env.TimeStep
+  ) -> None:
+    """Begins the video."""
+    height, width, _ = env.render().shape
+    # H.264 wants even sides.
+    self._enlarged = max(1, _HEIGHT // height // 2) * 2
+    self._path.parent.mkdir(parents=True, exist_ok=True)
+    self._writer = imageio_ffmpeg.write_frames(
+      str(self._unfinished),
+      (width * self._enlarged, height * self._enlarged),
+      fps=self._rate,
+      macro_block_size=1,
+      output_params=['-f', 'mp4'],
+    )
+    self._writer.send(None)
+    self._film(env)
+
+  def observe(
+    self,
+    env: dm_env.Environment,
+    timestep: dm_env.TimeStep,
+    action: np.ndarray,
+  ) -> None:
+    """Adds a picture."""
+    self._film(env)
+
+  def get_metrics(self) -> dict[str, Any]:
+    """None."""
+    return {}
+
+  def _film(self, env: dm_env.Environment) -> None:
+    picture = env.render()
+    for axis in (0, 1):
+      picture = np.repeat(picture, self._enlarged, axis)
+    self._writer.send(np.ascontiguousarray(picture))

@@ -1,0 +1,234 @@
+"""The command `evaluate`, as a user starts it.
+
+The run directories are made here: a network that has learned nothing, saved.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import imageio_ffmpeg
+import processes
+import pytest
+
+from agents.impala import metrics
+from programs import checkpoints, evaluate, flags, nodes
+
+ROOT = pathlib.Path(__file__).absolute().parent.parent
+START_SECONDS = 150  # Quiet machines need 10.
+GAMES = ('atari_pong', 'atari_breakout', 'atari_video_pinball')
+
+
+def make_run(directory, **given):
+  """A run directory without a checkpoint, and what saves one into it."""
+  configuration = flags.resolve({**given, 'logdir': str(directory)})
+  configuration.directory.write_config(configuration)
+  network, _ = nodes.make_model(configuration)
+  counts = metrics.Counts()
+  state = {'network': network, 'counts': counts}
+
+  def save(frames, folder=configuration.directory.checkpoints):
+    counts.frames.assign(frames)
+    checkpoints.Checkpoints(folder, state).save(frames)
+
+  return configuration, save
+
+
+@contextlib.contextmanager
+def started(directory, *arguments):
+  """`evaluate` as a process; yields it and where its output is."""
+  log = directory.with_name(f'{directory.name}.{time.monotonic_ns()}.out')
+  command = [sys.executable, '-m', 'programs.evaluate', f'--logdir={directory}']
+  with (
+    open(log, 'wb') as file,
+    subprocess.Popen(
+      [*command, *arguments],
+      stdout=file,
+      stderr=subprocess.STDOUT,
+      stdin=subprocess.DEVNULL,
+      cwd=directory.parent,
+      env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    ) as process,
+  ):
+    try:
+      yield process, log
+    finally:
+      process.kill()
+
+
+def run_main(*arguments):
+  """`evaluate` in this process; returns its status and what it said."""
+  output = io.StringIO()
+  with (
+    contextlib.redirect_stdout(output),
+    contextlib.redirect_stderr(output),
+  ):
+    try:
+      status = evaluate.main(arguments)
+    except SystemExit as end:
+      status = end.code
+  return status, output.getvalue()
+
+
+def read_returns(directory, name):
+  path = directory / 'evaluations' / name / 'results.json'
+  return json.loads(path.read_text())['levels'][0]['returns']
+
+
+def test_three_games_from_the_directory_alone(tmp_path):
+  directory = tmp_path / 'run'
+  _, save = make_run(
+    directory,
+    level_name='atari_pong',
+    full_action_set=True,
+    max_episode_frames=200,
+  )
+  save(1234)
+  with started(
+    directory,
+    f'--level_name={",".join(GAMES)}',
+    '--test_num_episodes=7',
+    '--num_evaluators=2',
+    '--video=1',
+  ) as (process, log):
+    status = process.wait(START_SECONDS)
+  output = log.read_text()
+  assert status == 0, output
+  (folder,) = (directory / 'evaluations').iterdir()  # No temporary one.
+  assert folder.name == f'1234_{",".join(GAMES)}'
+  assert str(folder / 'results.json') in output
+  content = json.loads((folder / 'results.json').read_text())
+  facts = ('trained_frames', 'seed', 'greedy')
+  assert [content[name] for name in facts] == [1234, 1, False]
+  assert [level['level_name'] for level in content['levels']] == [*GAMES]
+  for level in content['levels']:
+    assert level['episodes'] == len(level['returns']) == 7
+    assert max(level['steps']) <= 50
+    assert level['frames'] == 4 * sum(level['steps'])
+    assert level['human_normalised_capped'] <= 100
+  assert {'no_cap', 'cap_100', 'median', 'iqm'} <= set(content['summary'])
+  with open(folder / 'results.csv', encoding='utf-8') as file:
+    assert [row['level_name'] for row in csv.DictReader(file)] == [*GAMES]
+  page = (folder / 'results.md').read_text()
+  assert all(f'| {game} | 7 |' in page for game in GAMES)
+  assert 'median' in page and 'Video Pinball' in page
+  videos = sorted((folder / 'videos').iterdir())
+  assert [v.name for v in videos] == sorted(f'{game}_1.mp4' for game in GAMES)
+  for video, game in zip(videos, sorted(GAMES), strict=True):
+    level = content['levels'][GAMES.index(game)]
+    count, _ = imageio_ffmpeg.count_frames_and_secs(str(video))
+    assert count == level['steps'][0] + 1
+  assert not processes.naming(directory)
+
+
+def test_episodes_do_not_depend_on_the_number_of_evaluators(tmp_path):
+  configuration, save = make_run(tmp_path, level_name='catch')
+  save(500)
+  save(500, configuration.directory.best_checkpoint)
+  returns = []
+  for arguments in (
+    ['--num_evaluators=1'],
+    ['--num_evaluators=3', '--checkpoint=best'],
+  ):
+    status, output = run_main(
+      f'--logdir={tmp_path}', '--test_num_episodes=23', *arguments
+    )
+    assert status == 0, output
+    assert 'sampled' in output
+    returns.append(read_returns(tmp_path, '500'))
+  assert returns[0] == returns[1]
+  assert len(returns[0]) == 23
+
+
+def test_watch_evaluates_what_comes_until_the_run_is_over(tmp_path):
+  directory = tmp_path / 'run'
+  configuration, save = make_run(
+    directory, level_name='catch', total_environment_frames=900
+  )
+
+  def wait_for(frames):
+    path = directory / 'evaluations' / f'{frames}_seed5_greedy/results.json'
+    processes.wait_until(path.exists, START_SECONDS)
+    return path
+
+  with started(
+    directory, '--watch', '--greedy', '--seed=5', '--test_num_episodes=3'
+  ) as (process, log):
+    save(300)
+    content = json.loads(wait_for(300).read_text())
+    assert (content['seed'], content['greedy']) == (5, True)
+    save(900)
+    wait_for(900)
+    assert process.poll() is None, log.read_text()
+    configuration.directory.update_meta(finished_frames=900)
+    assert process.wait(30) == 0
+  output = log.read_text()
+  assert 'frame 300, most likely' in output
+  assert 'frame 900, most likely' in output
+  assert not processes.naming(directory)
+
+
+def test_interrupted_it_leaves_nothing(tmp_path):
+  directory = tmp_path / 'run'
+  make_run(directory, level_name='catch')
+  logs = 'evaluations/.running-*/logs/evaluator_*.log'
+  with started(directory, '--watch', '--num_evaluators=1') as (process, log):
+    processes.wait_until(lambda: [*directory.glob(logs)], START_SECONDS)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130, log.read_text()
+  assert not list((directory / 'evaluations').iterdir())
+  assert not processes.naming(directory)
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path):
+  configuration, save = make_run(tmp_path, level_name='catch')
+  save(500)
+  for path in configuration.directory.checkpoints.glob('*.data*'):
+    path.write_bytes(b'')
+  status, output = run_main(f'--logdir={tmp_path}', '--num_evaluators=1')
+  assert status == 1
+  assert 'examiner/0 failed' in output and 'are damaged' in output
+  (kept,) = (tmp_path / 'evaluations').iterdir()
+  assert 'are damaged' in (kept / 'logs/examiner_0.log').read_text()
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'words'),
+  [
+    (['--test_num_episodes=0'], ('test_num_episodes', 'greater than 0', '0')),
+    (['--seed=-1'], ('seed', 'at least 0', '-1')),
+    (['--video=-1'], ('video', 'at least 0', '-1')),
+    (['--checkpoint=last'], ('checkpoint', 'newest, best', "'last'")),
+    (['--checkpoint=best'], ('checkpoints/best holds no checkpoint yet',)),
+    (['--level_name=foo'], ('level_name', "'foo'")),
+    (['--level_name=memory'], ('level_name', 'actions of catch', "'memory'")),
+    (['--logdir=nowhere'], ('nowhere is no run directory', 'config.json')),
+    (['--test_num_episodes=x'], ('test_num_episodes', 'int', "'x'")),
+  ],
+  ids=str,
+)
+def test_what_is_refused(tmp_path, monkeypatch, arguments, words):
+  directory = tmp_path / 'run'
+  _, save = make_run(directory, level_name='catch')
+  save(500)
+  before = sorted(tmp_path.rglob('*'))
+  monkeypatch.chdir(tmp_path)
+  status, output = run_main(f'--logdir={directory}', *arguments)
+  assert status == 2
+  sentence = output.splitlines()[-1]
+  assert all(word in sentence for word in words), sentence
+  assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_without_a_checkpoint(tmp_path):
+  make_run(tmp_path, level_name='catch')
+  status, output = run_main(f'--logdir={tmp_path}')
+  assert status == 2
+  assert f'{tmp_path}/checkpoints holds no checkpoint yet' in output

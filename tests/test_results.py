@@ -1,0 +1,167 @@
+"""Statistics and files of evaluations."""
+
+import csv
+import io
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import rich.console
+import scipy.stats
+
+from environments import suites
+from programs import results
+
+PAPER = pathlib.Path(__file__).with_name('impala_paper_atari57.csv')
+# Of Table 4 of arXiv 1802.01561v3: median over the 57 games.
+MEDIANS = {
+  'impala_shallow': 93.2,
+  'impala_deep': 191.8,
+  'impala_deep_multitask': 59.7,
+}
+
+
+def result(level, returns, steps=None):
+  steps = steps or [10] * len(returns)
+  return results.LevelResult(level, returns, steps, 4 * sum(steps))
+
+
+def write(directory, *levels):
+  return results.write_results(
+    directory, levels, trained_frames=5, seed=3, greedy=False
+  )
+
+
+def show(path):
+  output = io.StringIO()
+  rich.console.Console(file=output, width=120).print(results.table(path))
+  return ' '.join(output.getvalue().split())
+
+
+def test_a_level_without_a_human_score(tmp_path):
+  path = write(tmp_path, result('catch', [1.0, -1.0, 1.0]))
+  content = json.loads(path.read_text())
+  (level,) = content['levels']
+  assert level['mean_return'] == pytest.approx(1 / 3)
+  assert level['standard_error'] == pytest.approx(2 / 3)
+  assert (level['mean_return_low'], level['mean_return_high']) == (-1, 1)
+  assert level['human_normalised'] is None
+  assert level['human_normalised_capped'] is None
+  assert level['returns'] == [1.0, -1.0, 1.0]
+  assert 'median' not in content['summary']
+  assert 'human' not in show(path)
+  with open(tmp_path / 'results.csv', encoding='utf-8') as file:
+    (row,) = csv.DictReader(file)
+  assert (row['episodes'], row['human_normalised']) == ('3', '')
+  page = (tmp_path / 'results.md').read_text()
+  assert '| catch | 3 | 0.33 +- 0.67 | -1.00 to 1.00 | -1.00 | 1.00 |' in page
+  assert 'human' not in page.lower()
+
+
+def test_levels_with_human_scores(tmp_path):
+  path = write(
+    tmp_path,
+    result('atari_pong', [14.6, 14.6]),
+    result('atari_breakout', [1.7 + 5 * 28.8] * 2),
+    result('atari_boxing', [0.1, 0.1]),
+    result('atari_freeway', [14.8, 14.8]),
+  )
+  content = json.loads(path.read_text())
+  for name, wanted in (
+    ('human_normalised', [100, 500, 0, 50]),
+    ('human_normalised_capped', [100, 100, 0, 50]),
+  ):
+    np.testing.assert_allclose(
+      [level[name] for level in content['levels']], wanted, atol=1e-6
+    )
+  summary = content['summary']
+  assert summary['episodes'] == 8
+  for name, wanted in (
+    ('no_cap', 650 / 4),
+    ('cap_100', 250 / 4),
+    ('median', 75),
+    ('iqm', 75),  # The middle half of four.
+  ):
+    assert summary[name] == pytest.approx(wanted)
+    # Episodes that are all alike leave nothing open.
+    assert summary[f'{name}_low'] == pytest.approx(wanted)
+    assert summary[f'{name}_high'] == pytest.approx(wanted)
+  shown = show(path)
+  assert '500.0' in shown
+  assert 'mean 162.5 (162.5 to 162.5), mean capped at 100 62.5' in shown
+  page = (tmp_path / 'results.md').read_text()
+  assert '| interquartile mean | 75.0 | 75.0 to 75.0 |' in page
+  assert 'Pinball' not in page
+
+
+def test_video_pinball_is_remarked_on(tmp_path):
+  write(
+    tmp_path,
+    result('atari_pong', [1.0, 2.0]),
+    result('atari_video_pinball', [1.0, 2.0]),
+  )
+  page = (tmp_path / 'results.md').read_text()
+  assert 'In Video Pinball the random and the human score lie so close' in page
+
+
+def test_one_row_for_all_levels():
+  row = results.summarise(
+    [result('catch', [1.0, 0.0], [9, 9]), result('memory', [-1.0], [10])]
+  )
+  assert row['episodes'] == 3
+  assert row['mean_return'] == pytest.approx(-0.25)  # Levels weigh the same.
+  assert (row['min_return'], row['max_return']) == (-1.0, 1.0)
+  # One episode has neither.
+  assert row['standard_error'] is None
+  assert row['mean_return_low'] is row['mean_return_high'] is None
+
+
+def test_results_are_json_that_everybody_reads(tmp_path):
+  path = write(tmp_path, result('catch', [1.0]))
+
+  def refuse(text):
+    raise AssertionError(text)
+
+  content = json.loads(path.read_text(), parse_constant=refuse)
+  assert content['levels'][0]['standard_error'] is None
+  assert content['levels'][0]['mean_return_low'] is None
+  assert '1.00 +- ? │ ? │' in show(path)
+
+
+def test_the_interval_of_a_level_is_the_percentile_bootstraps():
+  returns = np.random.default_rng(3).normal(10, 4, 50)
+  row = result('catch', returns.tolist()).summary()
+  wanted = scipy.stats.bootstrap(
+    (returns,), np.mean, n_resamples=20_000, method='percentile', random_state=1
+  ).confidence_interval
+  assert row['mean_return_low'] == pytest.approx(wanted.low, abs=0.15)
+  assert row['mean_return_high'] == pytest.approx(wanted.high, abs=0.15)
+
+
+def test_levels_are_drawn_each_by_itself():
+  """The error of a mean over independent levels falls with their number."""
+  returns = np.random.default_rng(3).normal(10, 4, 50).tolist()
+  one = results.summarise([result('catch', returns)])
+  many = results.summarise([result('catch', returns)] * 25)
+
+  def width(row):
+    return row['mean_return_high'] - row['mean_return_low']
+
+  assert width(many) == pytest.approx(width(one) / 5, rel=0.1)
+
+
+def test_the_medians_of_the_paper():
+  with open(PAPER, newline='', encoding='utf-8') as file:
+    games = list(csv.DictReader(file))
+  assert len(games) == 57
+  for agent, median in MEDIANS.items():
+    summary = results.summarise(
+      [
+        result(f'{suites.ATARI_PREFIX}{game["game"]}', [float(game[agent])])
+        for game in games
+      ]
+    )
+    assert round(summary['median'], 1) == median
+    # What Video Pinball does to the mean; the paper's are 466, 958 and 177.
+    assert summary['no_cap'] > 2 * summary['cap_100']
