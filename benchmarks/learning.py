@@ -29,6 +29,7 @@ line, the JSON's summary. Progress goes to the standard error.
   python -m benchmarks.learning catch
   python -m benchmarks.learning memory --seeds=3
   python -m benchmarks.learning policy_lag --seeds=5
+  python -m benchmarks.learning doom_basic
   python -m benchmarks.learning pong
 
 Further flags go to every run of train, such as --total_environment_frames."""
@@ -73,6 +74,12 @@ EXPERIMENTS = {
       'none': ('--correction=none',),
     },
     5,
+  ),
+  'doom_basic': Experiment(
+    "Is ViZDoom's first scenario learned? The best return is about 95.",
+    ('--level_name=doom_basic',),
+    {'doom_basic': ()},
+    3,
   ),
   'pong': Experiment(
     'Is Pong solved on two cores? The best return is 21.',
