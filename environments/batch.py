@@ -26,6 +26,8 @@ class BatchTimeStep(NamedTuple):
       that ended at this observation; NaN where none ended.
     episode_steps: `[N]` int32, agent steps of the game that ended at this
       observation; 0 where none ended.
+    environment_restarts: `[N]` int32, how often the environment has been
+      started again after a crash, since the batch was made.
   """
 
   observation: Any
@@ -34,6 +36,7 @@ class BatchTimeStep(NamedTuple):
   start_of_episode: np.ndarray
   episode_return: np.ndarray
   episode_steps: np.ndarray
+  environment_restarts: np.ndarray
 
 
 class EnvironmentBatch:
@@ -46,6 +49,9 @@ class EnvironmentBatch:
   An environment may have a property `game_over`, false at a LAST timestep
   after which the same game goes on (a lost life): return and steps of the game
   then keep adding up. Without that property every episode is a game.
+
+  An environment that starts itself again after a crash, at a reset, counts
+  that in a property `num_restarts`.
 
   Args:
     environments: at least one, all of the same specs, with one discrete action
@@ -79,11 +85,13 @@ class EnvironmentBatch:
       start_of_episode=np.zeros(num, np.bool_),
       episode_return=np.full(num, np.nan, np.float32),
       episode_steps=np.zeros(num, np.int32),
+      environment_restarts=np.zeros(num, np.int32),
     )
     self._needs_reset = [True] * num
     self._game_goes_on = [False] * num
     self._returns = [0.0] * num
     self._steps = [0] * num
+    self._restarts = [0] * num
 
   @property
   def num_environments(self) -> int:
@@ -167,10 +175,19 @@ class EnvironmentBatch:
     self._timestep.discount[index] = 0.0
     self._timestep.start_of_episode[index] = True
     self._needs_reset[index] = False
+    self._count_restarts(index)
     if not self._game_goes_on[index]:
       self._returns[index] = 0.0
       self._steps[index] = 0
     self._game_goes_on[index] = False
+
+  def _count_restarts(self, index: int) -> None:
+    restarts = getattr(self._environments[index], 'num_restarts', 0)
+    # Added: where a process died before, its restarts stand there already.
+    self._timestep.environment_restarts[index] += (
+      restarts - self._restarts[index]
+    )
+    self._restarts[index] = restarts
 
   def _step_one(self, index: int, action: np.integer) -> None:
     environment = self._environments[index]

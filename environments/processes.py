@@ -69,7 +69,8 @@ class ProcessBatch:
 
   An environment whose process died ends its episode with a truncation: the
   observation stays, the reward is 0, and the game is counted nowhere. Another
-  process is started, and the next step resets it.
+  process is started, and the next step resets it. Each environment of a process
+  that was started again counts as one that was.
 
   Args:
     factories: make one environment each; picklable.
@@ -97,7 +98,7 @@ class ProcessBatch:
         f'got {num_processes}'
       )
     self._levels = np.array(levels, np.int32)
-    self._num_restarts = 0
+    self._restarts = np.zeros(num, np.int32)
     self._needs_reset = np.ones(num, np.bool_)
     self._memory = os.memfd_create('impala_environments')
     edges = np.linspace(0, num, num_processes + 1).astype(int).tolist()
@@ -115,11 +116,6 @@ class ProcessBatch:
   def num_environments(self) -> int:
     """N, the number of environments."""
     return len(self._levels)
-
-  @property
-  def num_restarts(self) -> int:
-    """Processes that were started in place of one that had died."""
-    return self._num_restarts
 
   @property
   def levels(self) -> np.ndarray:
@@ -194,6 +190,8 @@ class ProcessBatch:
     size = sum(_size(array) for array in arrays)
     os.ftruncate(self._memory, size)
     self._timestep = _timestep(self._specs[0], arrays, self._memory)
+    self._timestep.environment_restarts[:] = self._restarts
+    self._restarts = self._timestep.environment_restarts
     self._forget_ends()
 
   def _make(self, child: '_Child') -> Any:
@@ -217,7 +215,7 @@ class ProcessBatch:
           f'{child.share.stop - 1} died {_MAX_DEATHS} times in a row within '
           f'{_FEW_STEPS} agent steps; the last {death}'
         )
-      self._num_restarts += 1
+      self._restarts[child.share] += 1
       _LOGGER.warning(
         'The process of environments %d to %d %s; starting another',
         child.share.start,
@@ -370,7 +368,7 @@ def _layout(
     for spec in tree.flatten(observation_spec)
   ]
   float32, int32 = np.dtype(np.float32), np.dtype(np.int32)
-  others = (float32, float32, np.dtype(np.bool_), float32, int32)
+  others = (float32, float32, np.dtype(np.bool_), float32, int32, int32)
   return leaves + [((num,), dtype) for dtype in others]
 
 
@@ -398,8 +396,8 @@ def _timestep(
       whole: np.ndarray = np.ndarray(shape, dtype, mapped, offset)
       views.append(whole[share])
     offset += _size((shape, dtype))
-  observation = tree.unflatten_as(observation_spec, views[:-5])
-  return batch.BatchTimeStep(observation, *views[-5:])
+  observation = tree.unflatten_as(observation_spec, views[:-6])
+  return batch.BatchTimeStep(observation, *views[-6:])
 
 
 def _serve(pipe: connection.Connection, memory: int) -> None:

@@ -37,6 +37,7 @@ class Tape(dm_env.Environment):
     self._number, self._lengths = number, lengths
     self._clock, self._episode, self._left = 0, -1, 0
     self.actions = []
+    self.num_restarts = 0
 
   def observation_spec(self):
     return OBSERVATION
@@ -50,6 +51,7 @@ class Tape(dm_env.Environment):
 
   def reset(self):
     self._episode += 1
+    self.num_restarts += self._number == 1  # At every reset.
     self._left = self._lengths[self._episode % len(self._lengths)]
     return dm_env.restart(self._observe())
 
@@ -188,6 +190,13 @@ def test_event_tape(rig):
     np.testing.assert_array_equal(
       rows['action'][executed[:, n], n], tape.actions
     )
+
+
+def test_each_restart_is_in_one_unroll(rig):
+  _, _, batches = play(rig, 6)
+  # Environment 1 is reset in rows 0, 3, 6, ...; unrolls end with rows 4, 8, ...
+  restarts = [b.environment_restarts.numpy().tolist() for b in batches]
+  assert restarts == [[0, n] for n in (2, 1, 2, 1, 1, 2)]
 
 
 def test_unrolls_overlap_by_one_row_and_carry_what_the_network_saw(rig):

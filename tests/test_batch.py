@@ -124,6 +124,39 @@ def test_event_tape_of_terminations_truncations_and_lost_lives():
   assert with_lives.actions == [0, 2, 0, 2]
 
 
+class CrashingEnvironment(EpisodicEnvironment):
+  """One that was started again twice before, and is at every second reset."""
+
+  num_restarts = 2
+  _num_resets = 0
+
+  def reset(self):
+    self._num_resets += 1
+    self.num_restarts += self._num_resets % 2 == 0
+    return super().reset()
+
+
+def test_restarts_add_up():
+  tape = [FIRST, last(0.0, 1.0)] * 4
+  crashing, whole = CrashingEnvironment(tape), EpisodicEnvironment(tape)
+  shown = run_tape(batch.EnvironmentBatch([crashing, whole]), 7)
+  restarts = shown.environment_restarts
+  assert restarts.dtype == np.int32
+  assert restarts[:, 0].tolist() == [2, 2, 3, 3, 3, 3, 4, 4]
+  assert not restarts[:, 1].any()
+
+
+def test_restarts_are_added_to_what_stands_where_they_are_written():
+  tape = [FIRST, last(0.0, 1.0)] * 4
+  environment_batch = batch.EnvironmentBatch([CrashingEnvironment(tape)])
+  elsewhere = batch.EnvironmentBatch([EpisodicEnvironment(tape)]).reset()
+  elsewhere.environment_restarts[:] = 10
+  environment_batch.write_to(elsewhere)
+  for expected in (12, 12, 13):
+    environment_batch.step(np.zeros(1, int))
+    assert elsewhere.environment_restarts.tolist() == [expected]
+
+
 def test_a_reset_amid_a_game_forgets_it_and_one_after_a_lost_life_does_not():
   interrupted = ScriptedEnvironment([FIRST, mid(1.0), FIRST, last(2.0, 0.0)])
   alive = ScriptedEnvironment(

@@ -148,6 +148,7 @@ def test_the_gradient_of_a_word_that_is_there_twice_is_counted_twice():
     behaviour_logits=np.zeros((T, N, 3), np.float32),
     episode_return=np.full((T, N), np.nan, np.float32),
     episode_steps=np.zeros((T, N), np.int32),
+    environment_restarts=np.zeros(N, np.int32),
     level=np.zeros(N, np.int32),
     learner_step=np.zeros(N, np.int64),
     core_state=network.initial_state(N),

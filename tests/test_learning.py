@@ -64,6 +64,7 @@ def make_batch(seed, config=CONFIG):
     behaviour_logits=rng.normal(size=(t, b, a)).astype(np.float32),
     episode_return=returns,
     episode_steps=steps,
+    environment_restarts=np.arange(b, dtype=np.int32),
     level=np.arange(4, 4 + b, dtype=np.int32),
     learner_step=np.minimum(np.arange(b), 1),
     core_state=tuple(
@@ -100,7 +101,7 @@ def everything(learner):
     np.array(v)
     for name in ('network', 'optimizer', 'counts')
     for v in state[name].variables
-  ]
+  ] + [np.array(state['environment_restarts'])]
 
 
 @pytest.mark.parametrize(('optimizer', 'slots'), [('rmsprop', 0), ('adam', 1)])
@@ -125,9 +126,9 @@ def test_a_restored_learner_continues_bit_for_bit(tmp_path, optimizer, slots):
   for expected, continued in zip(final, everything(again), strict=True):
     np.testing.assert_array_equal(expected, continued)
   # The network, twice since the optimiser knows it, two slots each, Adam's
-  # count of its steps, and four counts; all of them moved.
+  # count of its steps, and five counts; all of them moved.
   network = learner.state['network'].variables
-  assert len(final) == 4 * len(network) + 4 + slots
+  assert len(final) == 4 * len(network) + 5 + slots
   assert all(
     (a != b).any() for a, b in zip(middle, final, strict=True) if b.any()
   )
@@ -168,13 +169,17 @@ def test_replayed_unrolls_are_learned_from_and_not_counted():
   assert frames == 2 * 5 * REPEATS
   assert games.episode_return.tolist() == [7.5]
   assert rows.rows[0]['policy_lag_max'] == 0
+  assert rows.rows[0]['environment_restarts'] == 0 + 1  # Of 0, 1, 2 and 3.
 
   # The loss is that of all four: without the last two it is another.
   first = dataclasses.replace(config, batch_size=2, replay_proportion=0.0)
   half = tf.nest.map_structure(
     lambda part: part[:, :2],
-    batch._replace(level=(), learner_step=(), core_state=()),
+    batch._replace(
+      environment_restarts=(), level=(), learner_step=(), core_state=()
+    ),
   )._replace(
+    environment_restarts=batch.environment_restarts[:2],
     level=batch.level[:2],
     learner_step=batch.learner_step[:2],
     core_state=tf.nest.map_structure(lambda part: part[:2], batch.core_state),
@@ -202,6 +207,21 @@ def test_games_are_told_with_their_level():
   assert level.tolist() == [4, 6]  # Of columns 0 and 2.
   assert episode_return.tolist() == [7.5, -3.0]
   assert episode_steps.tolist() == [30, 12]
+
+
+def test_restarts_add_up_over_learner_steps_and_stops(tmp_path):
+  rows = Rows()
+  batches = [make_batch(seed) for seed in range(3)]
+  learner = make_learner(batches[:2], logger=rows)
+  learner.step()
+  learner.step()
+  learner.close()
+  checkpoints.Checkpoints(tmp_path, learner.state).save()
+  again = make_learner(batches[2:], logger=rows, period=0)
+  assert checkpoints.Checkpoints(tmp_path, again.state).restore()
+  again.step()
+  told = [row['environment_restarts'] for row in rows.rows]
+  assert told == [2 * (0 + 1 + 2), 3 * (0 + 1 + 2)]
 
 
 def test_the_learning_rate_follows_the_frames():

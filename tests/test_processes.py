@@ -108,7 +108,7 @@ def test_it_shows_what_the_same_environments_show_here(make, num_processes):
   for actions in np.random.default_rng(0).integers(3, size=(60, 5)):
     assert_equal(here.step(actions), there.step(actions))
   assert_equal(here.reset(), there.reset())
-  assert there.num_restarts == 0
+  assert not there.reset().environment_restarts.any()
 
 
 def test_strings_come_through_whole(make):
@@ -156,7 +156,7 @@ def test_a_killed_process_costs_its_episode_and_nothing_else(make):
     here.step(actions)
     was_due = there._needs_reset[2:4].copy()
     before, after = found, copy(there.step(actions))
-    assert there.num_restarts == death
+    assert after.environment_restarts.tolist() == [0, 0, death, death, 0, 0]
     for index, due in zip((2, 3), was_due, strict=True):
       assert after.start_of_episode[index] == due
       assert after.discount[index] == (0.0 if due else 1.0)
@@ -169,6 +169,50 @@ def test_a_killed_process_costs_its_episode_and_nothing_else(make):
     following = there.step(actions)
     here.step(actions)
     assert (following.start_of_episode[2:4] == ~was_due).all()
+
+
+class Restarted(Broken):
+  """Starts itself again at every reset but the first."""
+
+  num_restarts = 0
+
+  def __init__(self):
+    super().__init__('nowhere')
+
+  def reset(self):
+    self.num_restarts += self._episode > 0
+    return super().reset()
+
+
+def test_restarts_by_themselves_and_of_processes_add_up(make):
+  there = make([Restarted] * 3, 2)  # One, and two together.
+  there.reset()
+
+  def step():
+    return there.step(np.zeros(3, int)).environment_restarts.tolist()
+
+  # Four steps an episode, and one of the reset.
+  assert [step() for _ in range(5)] == [[0, 0, 0]] * 4 + [[1, 1, 1]]
+  os.kill(there._children[1].pid, signal.SIGKILL)
+  assert step() == [1, 2, 2]
+  # The new process's first reset is none of its own restarts.
+  assert [step() for _ in range(4)] == [[1, 2, 2]] * 3 + [[2, 2, 2]]
+  assert [step() for _ in range(2)] == [[2, 2, 2], [2, 3, 3]]
+
+
+class DiesOnce(Broken):
+  """Its first process dies while it is made."""
+
+  def __init__(self, folder):
+    mark = pathlib.Path(folder, 'mark')
+    is_first = not mark.exists()
+    mark.touch()
+    super().__init__('constructor' if is_first else 'nowhere')
+
+
+def test_a_death_before_there_are_rows_is_counted(make, tmp_path):
+  there = make([functools.partial(DiesOnce, tmp_path)], 1)
+  assert there.reset().environment_restarts.tolist() == [1]
 
 
 def test_a_death_between_episodes_starts_the_next_one(make):

@@ -20,6 +20,7 @@ ROW = {
   'policy_lag_min': 1,
   'policy_lag_mean': 2.25,
   'policy_lag_max': 7,
+  'environment_restarts': 0,
 }
 EVALUATION = {
   'time': 1001.0,
@@ -33,7 +34,7 @@ START = {'time': 990.0, 'frames': 400_000}
 
 def append(path, *rows):
   """Appends rows as the loggers do, the header first."""
-  path.parent.mkdir(exist_ok=True)
+  path.parent.mkdir(exist_ok=True, parents=True)
   with open(path, 'a', encoding='utf-8') as file:
     writer = csv.DictWriter(file, sorted(rows[0]))
     if not file.tell():
@@ -74,6 +75,16 @@ class TestMetricsTail:
     assert got[0] == {'a': 1.0, 'bb': 2.0}
     assert got[1]['a'] == 3.5 and math.isnan(got[1]['bb'])
     assert len(got) == 2
+
+  def test_a_file_that_begins_anew(self, path):
+    """As one does whose columns are others than those of before."""
+    append(path, *[{'a': number} for number in range(100)])
+    tail = status.MetricsTail(path)
+    path.unlink()
+    append(path, {'a': 7, 'b': 8})
+    assert tail.read() == [{'a': 7.0, 'b': 8.0}]
+    append(path, {'a': 9, 'b': 10})
+    assert tail.read() == [{'a': 9.0, 'b': 10.0}]
 
   def test_a_row_that_was_cut_short_is_passed_over(self, path):
     """As a full disk or a crash leaves it, and a later start goes on."""
@@ -233,6 +244,17 @@ def test_an_evaluation_of_one_episode(tmp_path, is_terminal):
   single = {**EVALUATION, 'episodes': 1, 'standard_error': math.nan}
   text = shown(tmp_path, is_terminal, [ROW], [single])
   assert '0.50 +- ? over 1 episodes' in text
+
+
+@pytest.mark.parametrize('is_terminal', [True, False])
+def test_crashes_are_told_where_there_are_any(tmp_path, is_terminal):
+  assert 'started again' not in shown(tmp_path / 'none', is_terminal, [ROW])
+  crashed = {**ROW, 'environment_restarts': 1234}
+  text = shown(tmp_path / 'some', is_terminal, [crashed])
+  if is_terminal:
+    assert '1,234 environments started again' in text
+  else:
+    assert 'environments started again 1,234 evaluation' in text
 
 
 @pytest.mark.parametrize('is_terminal', [True, False])

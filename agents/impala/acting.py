@@ -41,6 +41,10 @@ class BatchTimeStep(Protocol):
   def episode_steps(self) -> np.ndarray:
     """`[N]` int32, agent steps of the game that ended here, or 0."""
 
+  @property
+  def environment_restarts(self) -> np.ndarray:
+    """`[N]` int32, starts after a crash since the first; never falls."""
+
 
 class EnvironmentBatch(Protocol):
   """N environments that restart by themselves."""
@@ -86,6 +90,7 @@ class Actor(acme.Actor):
     self._length = signature.action.shape[0]
     self._unrolls = unrolls_lib.empty_unrolls(len(levels), signature)
     self._unrolls.level[:] = levels
+    self._restarts_sent = np.zeros(len(levels), np.int32)
     self._row = 0
     self.update(wait=True)
 
@@ -170,6 +175,9 @@ class Actor(acme.Actor):
   def _finish_unroll(self, timestep: BatchTimeStep) -> None:
     """Sends the unrolls; the last row becomes the first of the next ones."""
     inputs = self._unrolls.inputs
+    restarts = timestep.environment_restarts
+    self._unrolls.environment_restarts[:] = restarts - self._restarts_sent
+    self._restarts_sent[:] = restarts
     self._writer.write(
       tree.map_structure(lambda column, i=i: column[i], self._unrolls)
       for i in range(len(inputs.last_reward))

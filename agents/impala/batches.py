@@ -65,9 +65,13 @@ def _time_major(batch: unrolls.Unroll) -> unrolls.Unroll:
     return tf.transpose(tensor, [1, 0, *range(2, tensor.shape.rank)])
 
   swapped = tf.nest.map_structure(
-    swap, batch._replace(level=(), learner_step=(), core_state=())
+    swap,
+    batch._replace(
+      environment_restarts=(), level=(), learner_step=(), core_state=()
+    ),
   )
   return swapped._replace(
+    environment_restarts=batch.environment_restarts,
     level=batch.level,
     learner_step=batch.learner_step,
     core_state=batch.core_state,

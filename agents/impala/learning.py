@@ -42,17 +42,19 @@ class Learner(acme.Learner):
       config, network.trainable_variables
     )
     self._counts = metrics.Counts()
+    self._environment_restarts = tf.Variable(0, dtype=tf.int64, trainable=False)
     self._metrics = learner_metrics
     self._served: Mapping[str, Sequence[np.ndarray]] = {}
     self.serve()
 
   @property
   def state(self) -> dict[str, Any]:
-    """What a checkpoint holds: network, optimiser and counts."""
+    """What a checkpoint holds: network, optimiser and all that is counted."""
     return {
       'network': self._network,
       'optimizer': self._optimizer,
       'counts': self._counts,
+      'environment_restarts': self._environment_restarts,
     }
 
   @property
@@ -161,6 +163,9 @@ class Learner(acme.Learner):
       'policy_lag_min': tf.reduce_min(policy_lag),
       'policy_lag_mean': tf.reduce_mean(tf.cast(policy_lag, tf.float32)),
       'policy_lag_max': tf.reduce_max(policy_lag),
+      'environment_restarts': self._environment_restarts.assign_add(
+        tf.reduce_sum(tf.cast(batch.environment_restarts[:num_fresh], tf.int64))
+      ),
     }
     repeats = self._num_action_repeats
     games = _ended_games(batch, num_fresh)

@@ -106,7 +106,11 @@ class LearnerMetrics:
 
   def _write(self, counts: Counts) -> None:
     elapsed = time.monotonic() - self._row_started
-    reduce = {'policy_lag_min': min, 'policy_lag_max': max}
+    reduce = {
+      'policy_lag_min': min,
+      'policy_lag_max': max,
+      'environment_restarts': max,  # So far: the last is the most.
+    }
     self._logger.write(
       {
         'time': time.time(),

@@ -42,6 +42,8 @@ class Unroll(NamedTuple):
     episode_return: `[T]` float32, the real return of the game that ended with
       o_t; NaN where none did.
     episode_steps: `[T]` int32, agent steps of that game; 0 where none ended.
+    environment_restarts: `[]` int32, how often the environment was started
+      again after a crash since the unroll before; `[B]` in a batch.
     level: `[]` int32, index of the level played; `[B]` in a batch.
     learner_step: `[]` int64, of the variables that acted; `[B]` in a batch.
     core_state: `[...]` entering row 0; `[B, ...]` in a batch.
@@ -54,6 +56,7 @@ class Unroll(NamedTuple):
   behaviour_logits: Any
   episode_return: Any
   episode_steps: Any
+  environment_restarts: Any
   level: Any
   learner_step: Any
   core_state: networks.CoreState
@@ -104,6 +107,7 @@ def make_signature(
     behaviour_logits=tf.TensorSpec((length, num_actions), 'float32'),
     episode_return=rows(length, scalar['float32']),
     episode_steps=rows(length, scalar['int32']),
+    environment_restarts=scalar['int32'],
     level=scalar['int32'],
     learner_step=tf.TensorSpec((), 'int64'),
     core_state=tree.map_structure(

@@ -34,6 +34,8 @@ class MetricsTail:
     """The rows added since the last call, whole ones only."""
     if not self._path.exists():
       return []
+    if self._path.stat().st_size < self._offset:
+      self._offset = 0  # Another file, as one of other columns begins anew.
     with open(self._path, newline='', encoding='utf-8') as file:
       header = file.readline()
       if not header.endswith('\n'):
@@ -176,6 +178,8 @@ class Status:
     table.add_row(
       'learner', f'busy {1 - waiting:.0%}, waiting for unrolls {waiting:.0%}'
     )
+    if restarts := row['environment_restarts']:
+      table.add_row('crashes', f'{restarts:,.0f} environments started again')
     table.add_row('evaluation', self._evaluation_text())
     return table
 
@@ -201,6 +205,8 @@ class Status:
 
   def _line(self) -> str:
     row = self._row
+    restarts = row['environment_restarts']
+    crashes = f'environments started again {restarts:,.0f} ' if restarts else ''
     return (
       f'{datetime.datetime.now():%H:%M:%S} '
       f'frames {row["frames"]:,.0f} ({row["frames"] / self._total:.0%}) '
@@ -208,7 +214,7 @@ class Status:
       f'return {_figure(row["episode_return"], 2)} lag {_lag(row)} '
       f'queue {_figure(row["queue_size"])}/{self._queue_capacity} '
       f'learner busy {1 - row["learner_wait_share"]:.0%} '
-      f'left {_duration(self._seconds_left())} '
+      f'left {_duration(self._seconds_left())} {crashes}'
       f'evaluation {self._evaluation_text()}'
     )
 
