@@ -19,6 +19,7 @@ import sys
 import time
 
 import processes
+import psutil
 import pytest
 
 from agents.impala import metrics
@@ -502,3 +503,52 @@ def test_a_killed_launcher_leaves_no_process(directory, restarted):
   processes.wait_until(lambda: not processes.naming(directory), 5)
   with runs.RunDirectory(directory).locked():
     pass
+
+
+def environment_processes(actor):
+  """Process ids of an actor's environments, the longest running first."""
+  found = []
+  for child in psutil.Process(actor).children():
+    with contextlib.suppress(psutil.Error):
+      if 'processes.main()' in ' '.join(child.cmdline()):
+        found.append((child.create_time(), child.pid))
+  return [pid for _, pid in sorted(found)]
+
+
+def test_a_run_outlives_its_environments(tmp_path):
+  """Twenty times a process is killed, and two environments with each."""
+  directory, total, killed = tmp_path / 'run', 15_000, []
+  with started(
+    directory,
+    f'--total_environment_frames={total}',
+    '--batch_size=2',
+    '--unroll_length=10',
+    '--queue_capacity=4',
+    '--num_actors=1',
+    '--num_envs_per_actor=6',
+    '--env_processes=3',
+    '--log_period_seconds=0.1',
+    '--evaluation_period_frames=0',
+    '--test_num_episodes=3',
+  ) as (process, log):
+    actor = wait_for_nodes(directory, process)['actor/0']
+    while len(killed) < 20:
+      wait_for_learning(directory, process, len(read_rows(directory)))
+      pids = environment_processes(actor)
+      # Unless another still starts.
+      if len(pids) == 3:
+        os.kill(pids[0], signal.SIGKILL)
+        killed.append(pids[0])
+    chapter = end(directory, process, log, START_SECONDS)
+  assert chapter.status == 0, chapter.output
+  assert len(set(killed)) == 20
+  actor_log = (directory / 'logs/actor_0.log').read_text()
+  assert actor_log.count('was ended by SIGKILL; starting another') == 20
+  restarts = [row['environment_restarts'] for row in chapter.rows]
+  assert restarts == sorted(restarts) and restarts[-1] == 40
+  assert 'environments started again 40' in chapter.output
+  last = chapter.rows[-1]
+  assert last['frames'] == chapter.saved_frames == total
+  # Rows of last observations are of games, or of episodes that were cut.
+  cut = last['frames'] - last['executed_frames'] - last['episodes']
+  assert 0 < cut <= 40
