@@ -19,7 +19,15 @@ import tensorflow as tf
 from absl import logging
 
 import environments
-from agents.impala import acting, batches, lag, learning, metrics, networks
+from agents.impala import (
+  acting,
+  batches,
+  lag,
+  learning,
+  metrics,
+  networks,
+  policies,
+)
 from agents.impala import unrolls as unrolls_lib
 from programs import checkpoints, metric_files, runs
 
@@ -215,6 +223,13 @@ def run_actor(
   )
   tf.random.set_seed(int(sampling))
   network, signature = make_model(configuration)
+  policy = (
+    policies.UniformPolicy(
+      signature.behaviour_logits.shape[-1], seed=int(sampling)
+    )
+    if configuration.run.benchmark_mode
+    else policies.Policy(network)
+  )
   batch = environments.make_batch(
     configuration.run.level_name,
     [int(seed) for seed in each],
@@ -230,6 +245,7 @@ def run_actor(
   try:
     actor = acting.Actor(
       network,
+      policy,
       signature,
       batch.levels,
       variable_source,

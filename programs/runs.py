@@ -57,6 +57,11 @@ class RunConfig:
     'processes',
     config_lib.NOT_NEGATIVE,
   )
+  benchmark_mode: bool = config_lib.option(
+    False,
+    'Actors take random actions without a forward pass: measures environments '
+    'and pipeline alone.',
+  )
   learner_threads: int = config_lib.option(
     0,
     'Threads of a learner step; 0: the cores that actors leave, at least 1.',

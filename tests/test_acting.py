@@ -116,13 +116,14 @@ def rig():
   made.close()
 
 
-def play(rig, num_unrolls):
+def play(rig, num_unrolls, policy=None):
   """Drives the actor over the tapes; returns its unrolls in the order sent."""
   tapes = [Tape(0, [3, 5, 1]), Tape(1, [2])]
   source = Source(networks.make_network(CONFIG, OBSERVATION, A))
   environment = batch.EnvironmentBatch(tapes, levels=[7, 3])
   actor = acting.Actor(
     rig.network,
+    policy or policies.Policy(rig.network),
     rig.signature,
     environment.levels,
     source,
@@ -243,6 +244,33 @@ def test_actions_are_sampled_from_the_logits():
   step = policies.Policy(network)(inputs, state)
   share = np.bincount(step.action, minlength=A) / 20_000
   np.testing.assert_allclose(share, tf.nn.softmax(step.logits[0]), atol=0.02)
+
+
+def test_a_uniform_policy_takes_each_action_as_often():
+  policy = policies.UniformPolicy(A, seed=1)
+  inputs = networks.NetworkInput((), (), (), np.zeros(30_000, bool))
+  step = policy(inputs, ())
+  assert (step.action.shape, step.action.dtype) == ((30_000,), np.int32)
+  share = np.bincount(step.action, minlength=A) / 30_000
+  np.testing.assert_allclose(share, [1 / A] * A, atol=0.02)
+  again = policies.UniformPolicy(A, seed=1)(inputs, ())
+  np.testing.assert_array_equal(step.action, again.action)
+  assert (step.action != policy(inputs, ()).action).any()
+
+
+def test_a_uniform_policy_acts_without_a_forward_pass(rig, monkeypatch):
+  monkeypatch.setattr(rig.network, 'step', None)
+  tapes, _, batches = play(rig, 5, policies.UniformPolicy(A, seed=1))
+  for number, b in enumerate(batches):
+    assert b.behaviour_logits.shape == (T, N, A)
+    assert not np.any(b.behaviour_logits)
+    assert not any(np.any(part) for part in b.core_state)
+    np.testing.assert_array_equal(b.learner_step, number + 1)
+  executed = np.concatenate([b.executed for b in batches])
+  action = np.concatenate([b.action for b in batches])
+  for n, tape in enumerate(tapes):
+    assert action[executed[:, n], n].tolist() == tape.actions
+  assert set(action.ravel()) == set(range(A))
 
 
 def test_passes_leave_nothing_behind():

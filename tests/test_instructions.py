@@ -9,7 +9,7 @@ import reverb
 import tensorflow as tf
 from dm_env import specs
 
-from agents.impala import acting, learning, metrics, networks
+from agents.impala import acting, learning, metrics, networks, policies
 from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
@@ -95,8 +95,10 @@ def test_instructions_reach_the_learner_and_are_learned_from(server):
     metrics.LearnerMetrics(rows, 0.0, lambda: 0, lambda *told: None),
   )
   environment = batch.EnvironmentBatch([Instructed('a'), Instructed('b')])
+  acting_network = networks.make_network(CONFIG, SPEC, 3)
   actor = acting.Actor(
-    networks.make_network(CONFIG, SPEC, 3),
+    acting_network,
+    policies.Policy(acting_network),
     signature,
     environment.levels,
     learner,

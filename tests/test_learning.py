@@ -9,7 +9,7 @@ import reverb
 import tensorflow as tf
 
 import environments
-from agents.impala import acting, learning, metrics, networks
+from agents.impala import acting, learning, metrics, networks, policies
 from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
@@ -368,6 +368,7 @@ def test_catch_is_learned():
   batch = environments.make_batch('catch', list(range(32)))
   actor = acting.Actor(
     theirs,
+    policies.Policy(theirs),
     signature,
     batch.levels,
     learner,

@@ -9,6 +9,7 @@ import threading
 
 import launch_impala
 import launchpad as lp
+import numpy as np
 import processes
 import pytest
 from launchpad.launch import serialization
@@ -16,6 +17,7 @@ from launchpad.nodes.courier import node as courier_node
 from launchpad.nodes.reverb import node as reverb_node
 
 import environments
+from agents.impala import acting, networks, policies
 from programs import evaluator, flags, impala, nodes
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
@@ -121,6 +123,35 @@ def test_actors_share_the_levels_out_among_them(tmp_path, monkeypatch):
     with pytest.raises(Asked) as asked:
       nodes.run_actor(configuration, index, learner=None, queue=None)
     assert asked.value.args == ('catch', 5, 5 * index)
+
+
+@pytest.mark.parametrize(
+  ('benchmark_mode', 'expected'),
+  [(False, policies.Policy), (True, policies.UniformPolicy)],
+)
+def test_actors_act_at_random_in_benchmark_mode_alone(
+  tmp_path, monkeypatch, benchmark_mode, expected
+):
+  class Made(Exception):
+    pass
+
+  def make_actor(network, policy, *_):
+    raise Made(policy)
+
+  monkeypatch.setattr(acting, 'Actor', make_actor)
+  monkeypatch.setattr(lp, 'stop_event', threading.Event)
+  configuration = make_configuration(tmp_path, benchmark_mode=benchmark_mode)
+  chosen = []
+  for index in (0, 1):
+    with pytest.raises(Made) as made:
+      nodes.run_actor(configuration, index, learner=None, queue=None)
+    chosen += made.value.args
+  assert [type(policy) for policy in chosen] == [expected, expected]
+  if benchmark_mode:  # Each actor has its own actions, of catch's three.
+    inputs = networks.NetworkInput((), (), (), np.zeros(100, bool))
+    one, other = (policy(inputs, ()) for policy in chosen)
+    assert one.logits.shape == (100, 3)
+    assert (one.action != other.action).any()
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ class Actor(acme.Actor):
   def __init__(
     self,
     network: networks.ImpalaNetwork,
+    policy: policies.Policy | policies.UniformPolicy,
     signature: unrolls_lib.Unroll,
     levels: np.ndarray,
     variable_source: acme.VariableSource,
@@ -75,12 +76,13 @@ class Actor(acme.Actor):
 
     Args:
       network: The actor's own copy.
+      policy: Chooses the actions.
       signature: Of one unroll.
       levels: `[N]` int32, index of the level that each environment plays.
       variable_source: The learner.
       writer: Takes finished unrolls.
     """
-    self._policy = policies.Policy(network)
+    self._policy = policy
     self._core_state = network.initial_state(len(levels))
     self._writer = writer
     self._learner_step = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -102,7 +104,7 @@ class Actor(acme.Actor):
     self._enter_unroll()
 
   def select_action(self, observation: Any) -> np.ndarray:
-    """Samples `[N]` actions.
+    """Chooses `[N]` actions.
 
     Args:
       observation: Nest of `[N, ...]`; the one last observed.
@@ -117,7 +119,7 @@ class Actor(acme.Actor):
     step = self._policy(inputs, self._core_state)
     self._core_state = step.core_state
     self._unrolls.behaviour_logits[:, self._row] = step.logits
-    return step.action.numpy()
+    return np.asarray(step.action)
 
   def observe(self, action: np.ndarray, next_timestep: BatchTimeStep) -> None:
     """Stores what came of the actions; sends unrolls that are complete.

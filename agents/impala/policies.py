@@ -1,8 +1,12 @@
-"""From what the network says to actions: one forward pass for a batch."""
+"""From what the network says to actions: one forward pass for a batch.
+
+Or, where only environments and pipeline are measured, none.
+"""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tree
 
@@ -10,7 +14,7 @@ from agents.impala import networks
 
 
 class PolicyStep(NamedTuple):
-  """What one forward pass gives for `[N]` environments.
+  """What a policy gives for `[N]` environments.
 
   Attributes:
     action: `[N]` int32.
@@ -18,9 +22,42 @@ class PolicyStep(NamedTuple):
     core_state: Leaving the step.
   """
 
-  action: tf.Tensor
-  logits: tf.Tensor
+  action: Any
+  logits: Any
   core_state: networks.CoreState
+
+
+class UniformPolicy:
+  """Random actions, each as likely as the others, without a forward pass."""
+
+  def __init__(self, num_actions: int, seed: int) -> None:
+    """Seeds the choice.
+
+    Args:
+      num_actions: A.
+      seed: The same seed repeats the same actions.
+    """
+    self._num_actions = num_actions
+    self._rng = np.random.default_rng(seed)
+
+  def __call__(
+    self, inputs: networks.NetworkInput, core_state: networks.CoreState
+  ) -> PolicyStep:
+    """One step for a batch.
+
+    Args:
+      inputs: `[N, ...]`.
+      core_state: Leaves the step as it enters.
+
+    Returns:
+      The actions, and the logits that they are of: zeros.
+    """
+    num = len(inputs.start_of_episode)
+    return PolicyStep(
+      self._rng.integers(self._num_actions, size=num, dtype=np.int32),
+      np.zeros((num, self._num_actions), np.float32),
+      core_state,
+    )
 
 
 class Policy:
