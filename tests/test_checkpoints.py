@@ -161,43 +161,6 @@ def test_a_part_can_be_restored(tmp_path):
   assert state['counts'].numpy() == 7
 
 
-def make_state_of_now():
-  added = tf.Variable(0, dtype=tf.int64)
-  return {**make_state(), 'environment_restarts': added}
-
-
-def test_a_checkpoint_of_an_earlier_version(tmp_path):
-  """Has no count of restarts; those that follow it have one."""
-  save(tmp_path, 5)
-  state = make_state_of_now()
-  saved = checkpoints.Checkpoints(tmp_path, state)
-  assert saved.restore()
-  assert state['counts'].numpy() == 5
-  assert state['environment_restarts'].numpy() == 0
-  state['environment_restarts'].assign(3)
-  assert pathlib.Path(saved.save()).name == 'ckpt-2'
-  again = make_state_of_now()
-  assert checkpoints.Checkpoints(tmp_path, again).restore()
-  assert again['environment_restarts'].numpy() == 3
-  # And the earlier version goes on with what this one wrote.
-  assert restore(tmp_path)[1] == 5
-
-
-@pytest.mark.parametrize(('damage', 'part'), DAMAGES)
-def test_what_was_added_is_of_the_checkpoint_that_is_whole(
-  tmp_path, damage, part
-):
-  state = make_state_of_now()
-  saved = checkpoints.Checkpoints(tmp_path, state)
-  for value in (1, 2):
-    state['environment_restarts'].assign(value)
-    path = pathlib.Path(saved.save())
-  damage_checkpoint(path, damage, part)
-  again = make_state_of_now()
-  assert checkpoints.Checkpoints(tmp_path, again).restore()
-  assert again['environment_restarts'].numpy() == 1
-
-
 def test_a_directory_can_be_moved(tmp_path):
   save(tmp_path / 'old', 1, 2)
   (tmp_path / 'old').rename(tmp_path / 'new')

@@ -101,7 +101,7 @@ def everything(learner):
     np.array(v)
     for name in ('network', 'optimizer', 'counts')
     for v in state[name].variables
-  ] + [np.array(state['environment_restarts'])]
+  ]
 
 
 @pytest.mark.parametrize(('optimizer', 'slots'), [('rmsprop', 0), ('adam', 1)])

@@ -42,19 +42,17 @@ class Learner(acme.Learner):
       config, network.trainable_variables
     )
     self._counts = metrics.Counts()
-    self._environment_restarts = tf.Variable(0, dtype=tf.int64, trainable=False)
     self._metrics = learner_metrics
     self._served: Mapping[str, Sequence[np.ndarray]] = {}
     self.serve()
 
   @property
   def state(self) -> dict[str, Any]:
-    """What a checkpoint holds: network, optimiser and all that is counted."""
+    """What a checkpoint holds: network, optimiser and counts."""
     return {
       'network': self._network,
       'optimizer': self._optimizer,
       'counts': self._counts,
-      'environment_restarts': self._environment_restarts,
     }
 
   @property
@@ -163,9 +161,6 @@ class Learner(acme.Learner):
       'policy_lag_min': tf.reduce_min(policy_lag),
       'policy_lag_mean': tf.reduce_mean(tf.cast(policy_lag, tf.float32)),
       'policy_lag_max': tf.reduce_max(policy_lag),
-      'environment_restarts': self._environment_restarts.assign_add(
-        tf.reduce_sum(tf.cast(batch.environment_restarts[:num_fresh], tf.int64))
-      ),
     }
     repeats = self._num_action_repeats
     games = _ended_games(batch, num_fresh)
@@ -173,6 +168,10 @@ class Learner(acme.Learner):
     counts.executed_frames.assign_add(tf.math.count_nonzero(fresh) * repeats)
     counts.learner_steps.assign_add(1)
     counts.episodes.assign_add(tf.size(games.episode_return, tf.int64))
+    restarts = batch.environment_restarts[:num_fresh]
+    counts.environment_restarts.assign_add(
+      tf.cast(tf.reduce_sum(restarts), tf.int64)
+    )
     return figures, games
 
 

@@ -22,6 +22,7 @@ class Counts(snt.Module):
     executed_frames: The same without rows of episodes' last observations.
     learner_steps: Gradients applied.
     episodes: Games that ended in those rows.
+    environment_restarts: Environments that were started again after a crash.
   """
 
   def __init__(self) -> None:
@@ -30,6 +31,7 @@ class Counts(snt.Module):
     self.executed_frames = tf.Variable(0, dtype=tf.int64, trainable=False)
     self.learner_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
     self.episodes = tf.Variable(0, dtype=tf.int64, trainable=False)
+    self.environment_restarts = tf.Variable(0, dtype=tf.int64, trainable=False)
 
 
 class Games(NamedTuple):
@@ -106,11 +108,7 @@ class LearnerMetrics:
 
   def _write(self, counts: Counts) -> None:
     elapsed = time.monotonic() - self._row_started
-    reduce = {
-      'policy_lag_min': min,
-      'policy_lag_max': max,
-      'environment_restarts': max,  # So far: the last is the most.
-    }
+    reduce = {'policy_lag_min': min, 'policy_lag_max': max}
     self._logger.write(
       {
         'time': time.time(),
@@ -118,6 +116,7 @@ class LearnerMetrics:
         'executed_frames': int(counts.executed_frames),
         'learner_steps': int(counts.learner_steps),
         'episodes': int(counts.episodes),
+        'environment_restarts': int(counts.environment_restarts),
         'episode_return': self._mean_over_levels(0),
         'episode_steps': self._mean_over_levels(1),
         'learner_steps_per_second': len(self._figures['loss']) / elapsed,
