@@ -7,7 +7,7 @@ import pathlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import launchpad as lp
@@ -41,9 +41,13 @@ _FIXED_ON_RESUME = (
 )
 
 
-def main() -> int:
-  """Runs the command; returns its exit status."""
-  arguments = _make_parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command; returns its exit status.
+
+  Args:
+    argv: Its flags; by default, the command line's.
+  """
+  arguments = _make_parser().parse_args(argv)
   given = vars(arguments)
   console = rich.console.Console(highlight=False)
   try:
