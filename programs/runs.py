@@ -115,8 +115,8 @@ class Configuration:
     if run.num_actors * run.num_envs_per_actor < levels:
       raise ValueError(
         f'num_actors x num_envs_per_actor must be at least {levels}, an '
-        f'environment for each level of level_name, got {run.num_actors} x '
-        f'{run.num_envs_per_actor}'
+        'environment for each level of level_name (the others would never be '
+        f'played), got {run.num_actors} x {run.num_envs_per_actor}'
       )
 
   @property
