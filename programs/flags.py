@@ -6,7 +6,7 @@ resumed), preset (chosen by the level), the dataclass's default.
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import environments
@@ -38,42 +38,54 @@ def make_parser(command: str, description: str) -> argparse.ArgumentParser:
   )
 
 
-def add_configuration(parser: argparse.ArgumentParser) -> None:
-  """Adds a flag for each field of a `runs.Configuration`."""
+def add_configuration(
+  parser: argparse.ArgumentParser,
+  names: Collection[str] | None = None,
+  preset_names: Collection[str] = tuple(presets.PRESETS),
+) -> None:
+  """Adds flags for fields of a `runs.Configuration`.
+
+  Args:
+    parser: What they are added to.
+    names: Of the fields; by default, all.
+    preset_names: Whose defaults the help shows.
+  """
   for title, config_class in _GROUPS.items():
     group = parser.add_argument_group(title)
     for field in dataclasses.fields(config_class):
-      add_field(group, field)
+      if names is None or field.name in names:
+        _add_field(group, field, preset_names)
 
 
-def add_field(group: Any, field: dataclasses.Field, **overrides: Any) -> None:
+def _add_field(
+  group: Any, field: dataclasses.Field, preset_names: Collection[str]
+) -> None:
   """Adds the flag of one field; it is absent from the result if not given."""
   is_switch = isinstance(field.default, bool)
-  unit = field.metadata['unit']
   metavar = 'true|false' if is_switch else type(field.default).__name__.upper()
   options: dict[str, Any] = dict(
     type=_switch if is_switch else type(field.default),
     default=argparse.SUPPRESS,
     metavar=metavar,
-    help=f'{field.metadata["help"]} {_describe(field, unit)}'.replace(
+    help=f'{field.metadata["help"]} {_describe(field, preset_names)}'.replace(
       '%', '%%'
     ),
   )
   if is_switch:
     options |= {'nargs': '?', 'const': True}
-  group.add_argument(f'--{field.name}', **{**options, **overrides})
+  group.add_argument(f'--{field.name}', **options)
 
 
-def _describe(field: dataclasses.Field, unit: str) -> str:
+def _describe(field: dataclasses.Field, preset_names: Collection[str]) -> str:
   """'[agent steps; greater than 0; default 100; atari_expert 20]'."""
   rule = field.metadata.get('rule')
   by_value: dict[Any, list[str]] = {}
-  for name, preset in presets.PRESETS.items():
-    value = preset.get(field.name, field.default)
+  for name in preset_names:
+    value = presets.PRESETS[name].get(field.name, field.default)
     if value != field.default:
       by_value.setdefault(value, []).append(name)
   parts = [
-    unit,
+    field.metadata['unit'],
     rule.text if rule else '',
     f'default {_show(field.default)}',
     *(f'{", ".join(names)} {_show(v)}' for v, names in by_value.items()),
