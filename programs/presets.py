@@ -84,6 +84,10 @@ _DOOM = {
   'test_num_episodes': 100,
 }
 
+# The reference's experiment.py (google-deepmind/scalable_agent, 6c0c8a7), whose
+# other defaults are our dataclasses': it does not evaluate while it trains.
+_REFERENCE = {'evaluation_period_frames': 0}
+
 PRESETS: Mapping[str, Mapping[str, Any]] = {
   'catch': _EMBEDDED,
   'memory': {**_EMBEDDED, 'lstm': True},
@@ -146,6 +150,15 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     'entropy_cost': 0.0033391318945337044,
     'learning_rate': 0.00031866995608948655,
     'reward_clipping': 'soft_asymmetric',
+  },
+  'reference': _REFERENCE,
+  # Its fork with Atari and ViZDoom (alex-petrenko/scalable_agent, 0405504).
+  'reference_fork': {
+    **_REFERENCE,
+    'network': 'benchmark',
+    'batch_size': 64,
+    'unroll_length': 32,
+    'checkpoint_period_seconds': 6000.0,
   },
 }
 

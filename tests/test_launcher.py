@@ -183,7 +183,15 @@ def test_a_package_of_the_same_name_is_refused(first, tmp_path):
 def test_help_teaches_without_installing(checkout, arguments):
   result = checkout.run(*arguments)
   assert result.returncode == 0
-  for command in ('train', 'evaluate', 'roms', 'scenarios', 'doctor', 'check'):
+  for command in (
+    'train',
+    'evaluate',
+    'experiment',
+    'roms',
+    'scenarios',
+    'doctor',
+    'check',
+  ):
     assert re.search(rf'^  {command} ', result.stdout_text, re.MULTILINE)
   assert result.stdout_text.count('  ./impala ') >= 3
   assert not (checkout.folder / '.venv').exists()
