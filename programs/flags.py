@@ -54,13 +54,23 @@ def add_configuration(
     group = parser.add_argument_group(title)
     for field in dataclasses.fields(config_class):
       if names is None or field.name in names:
-        _add_field(group, field, preset_names)
+        add_field(group, field, preset_names)
 
 
-def _add_field(
-  group: Any, field: dataclasses.Field, preset_names: Collection[str]
+def add_field(
+  group: Any,
+  field: dataclasses.Field,
+  preset_names: Collection[str] = (),
+  **overrides: Any,
 ) -> None:
-  """Adds the flag of one field; it is absent from the result if not given."""
+  """Adds the flag of one field; it is absent from the result if not given.
+
+  Args:
+    group: What it is added to.
+    field: An `option` of a dataclass.
+    preset_names: Whose defaults the help shows.
+    **overrides: Of what argparse is told.
+  """
   is_switch = isinstance(field.default, bool)
   metavar = 'true|false' if is_switch else type(field.default).__name__.upper()
   options: dict[str, Any] = dict(
@@ -73,7 +83,7 @@ def _add_field(
   )
   if is_switch:
     options |= {'nargs': '?', 'const': True}
-  group.add_argument(f'--{field.name}', **options)
+  group.add_argument(f'--{field.name}', **{**options, **overrides})
 
 
 def _describe(field: dataclasses.Field, preset_names: Collection[str]) -> str:
