@@ -151,7 +151,7 @@ def _check_settings(given: Mapping[str, Any]) -> None:
     ValueError: They were not.
     runs.RunError: There is no run.
   """
-  path = pathlib.Path(given['logdir']).absolute()
+  path = pathlib.Path(given['logdir']).expanduser().absolute()
   stored = runs.RunDirectory(path).read_config().get('environment', {})
   for name, value in stored.items():
     if given.get(name, value) != value:
