@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import rich.table
-import scipy.stats
 
 from environments import suites
 from programs import runs
@@ -30,7 +29,7 @@ _SUITE_SCORES = {
   'no_cap': lambda scores: np.mean(scores, -1),
   'cap_100': lambda scores: np.mean(np.minimum(scores, 100.0), -1),
   'median': lambda scores: np.median(scores, -1),
-  'iqm': lambda scores: scipy.stats.trim_mean(scores, 0.25, axis=-1),
+  'iqm': lambda scores: np.mean(_middle_half(scores), -1),
 }
 _SCORE_NAMES = {
   'no_cap': 'mean',
@@ -154,6 +153,12 @@ def _normalised(levels: Sequence[str], means: np.ndarray) -> np.ndarray:
   zeros = np.array([suites.normalised_score(level, 0.0) for level in levels])
   ones = np.array([suites.normalised_score(level, 1.0) for level in levels])
   return zeros + means * (ones - zeros)
+
+
+def _middle_half(scores: np.ndarray) -> np.ndarray:
+  """`[..., L]` without the least and the most quarter, rounded down."""
+  left_out = scores.shape[-1] // 4
+  return np.sort(scores, -1)[..., left_out : scores.shape[-1] - left_out]
 
 
 def _interval(name: str, resampled: np.ndarray | None) -> dict[str, Any]:

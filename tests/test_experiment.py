@@ -296,13 +296,23 @@ def test_what_the_run_does_not_allow_is_refused(capsys, tmp_path, line, words):
   assert all(word in sentence for word in words), sentence
 
 
-def start(directory, line, *more):
-  """`experiment` as a user starts it; it must end well."""
+# A process for each node takes half a minute, mostly of imports; threads of one
+# process take a few seconds.
+AS_PROCESSES = ('-m', 'programs.experiment')
+AS_THREADS = (
+  '-c',
+  'import sys; from programs import experiment, train; '
+  'command, flags = experiment.translate(sys.argv[1:]); '
+  'sys.exit(train.main([*flags, "--lp_launch_type=local_mt"]))',
+)
+
+
+def start(directory, line, *more, how=AS_PROCESSES):
+  """`experiment`, as a user starts it or nearly so; it must end well."""
   done = subprocess.run(
     [
       sys.executable,
-      '-m',
-      'programs.experiment',
+      *how,
       *shlex.split(line),
       *more,
       f'--logdir={directory}',
@@ -319,23 +329,20 @@ def start(directory, line, *more):
   return done.stdout
 
 
-def assert_learns(directory, line, *changed, step_frames):
+def assert_learns(directory, line, *changed, step_frames, how=AS_THREADS):
   """Starts two learner steps of a line."""
   frames = 2 * step_frames
   total = f'--total_environment_frames={frames}'
-  output = start(directory, line, *changed, total)
-  assert output.startswith('= ./impala train --')
+  output = start(directory, line, *changed, total, how=how)
+  assert output.startswith('= ./impala train --') == (how == AS_PROCESSES)
   with open(directory / 'metrics/learner.csv', encoding='utf-8') as file:
     *_, last = csv.DictReader(file)
   assert (int(last['learner_steps']), int(last['frames'])) == (2, frames)
   meta = runs.RunDirectory(directory).read_meta()
   assert meta['finished_frames'] == frames
-  assert meta['command_line'][1:3] == ['-m', 'programs.experiment']
   groups = runs.RunDirectory(directory).read_config()
   assert groups['run']['preset'] == TRAINS[line]['preset']
   assert groups['run']['num_envs_per_actor'] == 1
-  actors = [name for name in meta['processes'] if name.startswith('actor/')]
-  assert len(actors) == groups['run']['num_actors']
   path = directory / f'evaluations/{frames}/results.json'
   results = json.loads(path.read_text(encoding='utf-8'))
   levels = suites.split(groups['run']['level_name'])
@@ -349,7 +356,15 @@ def assert_learns(directory, line, *changed, step_frames):
 
 def test_one_level_runs(tmp_path):
   small = ('--num_actors=1', '--batch_size=2')
-  assert_learns(tmp_path / 'run', ONE_LEVEL, *small, step_frames=2 * 100 * 4)
+  directory = tmp_path / 'run'
+  assert_learns(
+    directory, ONE_LEVEL, *small, step_frames=2 * 100 * 4, how=AS_PROCESSES
+  )
+  meta = runs.RunDirectory(directory).read_meta()
+  assert meta['command_line'][1:3] == [*AS_PROCESSES]
+  assert set(meta['processes']) == {
+    f'{group}/0' for group in ('queue', 'learner', 'actor', 'evaluator')
+  }
 
 
 def test_the_line_of_the_fork_with_deepmind_lab_runs(tmp_path):

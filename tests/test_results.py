@@ -165,3 +165,12 @@ def test_the_medians_of_the_paper():
     assert round(summary['median'], 1) == median
     # What Video Pinball does to the mean; the paper's are 466, 958 and 177.
     assert summary['no_cap'] > 2 * summary['cap_100']
+
+
+@pytest.mark.parametrize('num_levels', [1, 3, 4, 7, 57])
+def test_the_interquartile_mean_is_scipys(num_levels):
+  scores = np.random.default_rng(num_levels).normal(size=(5, num_levels))
+  np.testing.assert_allclose(
+    results._SUITE_SCORES['iqm'](scores),
+    scipy.stats.trim_mean(scores, 0.25, axis=-1),
+  )
