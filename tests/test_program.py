@@ -18,7 +18,7 @@ from launchpad.nodes.reverb import node as reverb_node
 
 import environments
 from agents.impala import acting, networks, policies
-from programs import evaluator, flags, impala, nodes
+from programs import evaluator, examinations, flags, impala, nodes
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 
@@ -51,6 +51,28 @@ def test_every_handle_is_a_direct_argument(tmp_path):
   for group, made in program.groups.items():
     for node in made:
       assert [type(h) for h in node.input_handles] == expected[group], group
+
+
+def test_the_program_of_an_evaluation(tmp_path):
+  configuration = make_configuration(tmp_path)
+  program = impala.make_evaluation_program(
+    configuration,
+    examinations.Examination(level_name='catch', num_evaluators=3),
+    str(tmp_path),
+  )
+  (examiner,) = program.groups['examiner']
+  assert len(program.groups['evaluator']) == 3
+  for node in program.groups['evaluator']:
+    (handle,) = node.input_handles
+    assert handle._address is examiner.courier_address
+    assert handle._kwargs['call_timeout'] > 0
+  for group, made in program.groups.items():
+    serialization.check_nodes_are_serializable(group, made)
+  resources = impala.make_evaluation_resources()
+  assert set(resources) == set(program.groups)
+  for made in resources.values():
+    assert made.env['CUDA_VISIBLE_DEVICES'] == ''
+  assert list(tmp_path.iterdir()) == []
 
 
 def test_handles_lead_to_the_learner_and_the_queue(tmp_path):
