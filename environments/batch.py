@@ -51,7 +51,9 @@ class EnvironmentBatch:
   then keep adding up. Without that property every episode is a game.
 
   An environment that starts itself again after a crash, at a reset, counts
-  that in a property `num_restarts`.
+  that in a property `num_restarts`, and has a property `has_crashed`, true at
+  the LAST timestep of an episode that a crash cut short: a game that is counted
+  nowhere.
 
   Args:
     environments: at least one, all of the same specs, with one discrete action
@@ -202,7 +204,8 @@ class EnvironmentBatch:
       return
     self._needs_reset[index] = True
     self._game_goes_on[index] = not getattr(environment, 'game_over', True)
-    if not self._game_goes_on[index]:
+    has_crashed = getattr(environment, 'has_crashed', False)
+    if not self._game_goes_on[index] and not has_crashed:
       self._timestep.episode_return[index] = self._returns[index]
       self._timestep.episode_steps[index] = self._steps[index]
 

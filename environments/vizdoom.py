@@ -69,6 +69,7 @@ class Doom(dm_env.Environment):
     self._num_restarts = 0
     self._picture = np.zeros((_HEIGHT, _WIDTH, 3), np.uint8)
     self._needs_reset = True
+    self._has_crashed = False
     try:
       self._configure(level)
       self._start()
@@ -80,6 +81,11 @@ class Doom(dm_env.Environment):
   def num_restarts(self) -> int:
     """Engines that were started in place of one that had crashed."""
     return self._num_restarts
+
+  @property
+  def has_crashed(self) -> bool:
+    """Whether the last timestep was LAST because the engine crashed."""
+    return self._has_crashed
 
   def reset(self) -> dm_env.TimeStep:
     """Starts an episode, in a new engine if the last one crashed.
@@ -96,6 +102,7 @@ class Doom(dm_env.Environment):
       self._num_restarts += 1
       self._start()
     self._needs_reset = False
+    self._has_crashed = False
     self._look()
     return dm_env.restart(self._picture)
 
@@ -126,6 +133,7 @@ class Doom(dm_env.Environment):
     except _CRASHES:
       self._is_running = False
       self._needs_reset = True
+      self._has_crashed = True
       return dm_env.truncation(0.0, self._picture)
     if not has_ended:
       return dm_env.transition(reward, self._picture)

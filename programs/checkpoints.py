@@ -67,19 +67,23 @@ class Checkpoints:
     Raises:
       ValueError: A checkpoint is not of this network, or all are damaged.
     """
-    paths = newest_first(self._directory)
-    for path in paths:
-      try:
-        status = self._checkpoint.restore(path)
-        status.assert_existing_objects_matched().expect_partial()
-        return path
-      except (AssertionError, ValueError) as error:
-        raise ValueError(
-          f'{path} must be of the same network and actions: {error}'
-        ) from error
-      # IndexError: a file is shorter than it should be.
-      except (tf.errors.OpError, IndexError) as error:
-        logging.error('Checkpoint %s is damaged: %s', path, error)
+    paths: list[str] = []
+    # Another process may save meanwhile, and remove what was listed.
+    while (listed := newest_first(self._directory)) != paths:
+      paths = listed
+      for path in paths:
+        try:
+          status = self._checkpoint.restore(path)
+          status.assert_existing_objects_matched().expect_partial()
+          return path
+        except (AssertionError, ValueError) as error:
+          raise ValueError(
+            f'{path} must be of the same network and actions, and of this '
+            f'version of the program: {error}'
+          ) from error
+        # IndexError: a file is shorter than it should be.
+        except (tf.errors.OpError, IndexError) as error:
+          logging.error('Checkpoint %s is damaged: %s', path, error)
     if paths:
       raise ValueError(f'all of {paths} are damaged')
     return None

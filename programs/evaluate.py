@@ -29,13 +29,16 @@ from programs.launching import local
 _DESCRIPTION = """\
 Plays whole episodes with a checkpoint of a run and writes results.json, .csv
 and .md into DIR/evaluations/<frames>; the folder's name says more where levels,
-seed or choice of actions are not the run's own. It needs nothing but the run
-directory, and the run may be going on.
+episodes, seed, checkpoint or actions are not the run's own. It needs nothing
+but the run directory, and the run may be going on.
 
   ./impala evaluate --logdir=runs/pong --test_num_episodes=20
   ./impala evaluate --logdir=runs/pong --checkpoint=best --video=3
   ./impala evaluate --logdir=runs/lab --level_name=dmlab30
   ./impala evaluate --logdir=runs/pong --watch"""
+
+# Of the environment, what may differ from one machine to the next.
+OF_MACHINE = ('dataset_path', 'level_cache', 'renderer')
 
 _FROM_RUN = ('level_name', 'test_num_episodes', 'seed')
 
@@ -58,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     configuration, examination = _resolve(arguments, directory)
     _check(configuration, examination)
+    folder = _make_folder(directory.evaluations)
   except (
     runs.RunError,
     environments.MissingError,
@@ -66,13 +70,26 @@ def main(argv: Sequence[str] | None = None) -> int:
   ) as error:
     print(f'./impala evaluate: {error}', file=sys.stderr)
     return 2
-  # A folder of its own, so that several evaluations can run at once.
-  directory.evaluations.mkdir(parents=True, exist_ok=True)
-  folder = tempfile.mkdtemp(prefix='.running-', dir=directory.evaluations)
   status = _run(configuration, examination, pathlib.Path(folder), console)
   if status != 1:  # Otherwise its logs tell why.
     shutil.rmtree(folder, ignore_errors=True)
   return status
+
+
+def _make_folder(evaluations: pathlib.Path) -> str:
+  """A folder of this evaluation's own, so that several can run at once.
+
+  Raises:
+    runs.RunError: It cannot be made.
+  """
+  try:
+    evaluations.mkdir(parents=True, exist_ok=True)
+    return tempfile.mkdtemp(prefix='.running-', dir=evaluations)
+  except OSError as error:
+    raise runs.RunError(
+      'logdir must be a directory that can be written to, got '
+      f'{evaluations.parent} ({error.strerror})'
+    ) from error
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -92,6 +109,7 @@ def _make_parser() -> argparse.ArgumentParser:
       flags.add_field(parser, field, help=text)
     else:
       flags.add_field(parser, field)
+  flags.add_configuration(parser, OF_MACHINE)
   return parser
 
 
@@ -104,10 +122,11 @@ def _resolve(
     runs.RunError: There is no such run.
     ValueError: A flag is wrong.
   """
-  configuration = flags.resolve(
-    {'logdir': str(directory.path)}, directory.read_config()
-  )
   given = vars(arguments).copy()
+  of_machine = {name: given.pop(name) for name in OF_MACHINE if name in given}
+  configuration = flags.resolve(
+    {**of_machine, 'logdir': str(directory.path)}, directory.read_config()
+  )
   del given['logdir']
   examination = examinations.Examination(
     **{
@@ -141,6 +160,10 @@ def _check(
   """
   directory, level_name = configuration.directory, examination.level_name
   environments.check_level(level_name)
+  folder = examination.checkpoints(directory)
+  may_come = examination.watch and not directory.is_finished()
+  if not may_come and not checkpoints.newest_first(folder):
+    raise runs.RunError(f'{folder} holds no checkpoint yet')
   settings = configuration.environment
   wanted = environments.check_specs(level_name, settings, evaluation=True)
   trained = environments.spec(configuration.run.level_name, settings)
@@ -149,11 +172,6 @@ def _check(
       'level_name must have the observations and actions of '
       f'{configuration.run.level_name}, got {level_name!r}'
     )
-  folder = directory.checkpoints
-  if examination.checkpoint == 'best':
-    folder = directory.best_checkpoint
-  if not examination.watch and not checkpoints.newest_first(folder):
-    raise runs.RunError(f'{folder} holds no checkpoint yet')
 
 
 def _run(
@@ -174,7 +192,10 @@ def _run(
     *rich.progress.Progress.get_default_columns()[:-1],
     rich.progress.MofNCompleteColumn(),
     rich.progress.TimeRemainingColumn(),
-    console=rich.console.Console(stderr=True),
+    # In a terminal one console for both: a result must not land in the bar.
+    console=(
+      console if console.is_terminal else rich.console.Console(stderr=True)
+    ),
     transient=True,
   ) as shown:
     task = shown.add_task('starting', total=None)

@@ -10,6 +10,7 @@ import acme
 import dm_env
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from acme.tf import variable_utils
 from acme.utils import loggers, observers
 
@@ -25,6 +26,10 @@ _SEED_STREAM = 1_000_003
 # simulator takes seconds. Results do not depend on who plays a turn, but on
 # this number.
 _EPISODES_PER_TURN = 5
+
+
+# A simulator that crashes so often in a row is broken.
+_NUM_TRIES = 5
 
 
 class Turn(NamedTuple):
@@ -175,7 +180,7 @@ class Player:
   def play(
     self,
     turn: Turn,
-    seed: int,
+    seeds: Sequence[int],
     greedy: bool = False,
     video_folder: pathlib.Path = pathlib.Path(),
     num_videos: int = 0,
@@ -184,7 +189,8 @@ class Player:
 
     Args:
       turn: Which episodes.
-      seed: Of the evaluation; with the same variables it repeats the episodes.
+      seeds: Of the evaluation, at least 0; with the same variables the same
+        ones repeat the episodes.
       greedy: Takes the most likely action instead of sampling, as the reference
         does.
       video_folder: Where videos go, `<level>_<episode>.mp4`.
@@ -195,10 +201,13 @@ class Player:
 
     Raises:
       nodes.Stopped: The program stops.
+      RuntimeError: The simulator crashes again and again.
     """
     settings, level = self._configuration.environment, turn.level_name
-    seeds = np.random.SeedSequence((_SEED_STREAM, seed, turn.level, turn.first))
-    environment_seed, action_seed = seeds.generate_state(2).tolist()
+    sequence = np.random.SeedSequence(
+      (_SEED_STREAM, *seeds, turn.level, turn.first)
+    )
+    environment_seed, action_seed = sequence.generate_state(2).tolist()
     actor = acting.EvaluationActor(
       self._network,
       self._policy,
@@ -211,21 +220,38 @@ class Player:
     pictures_per_second = environments.frames_per_second(level) / repeats
     with contextlib.closing(environment):
       for index in range(turn.first, turn.first + turn.num_episodes):
-        with contextlib.ExitStack() as stack:
-          watching: list[observers.EnvLoopObserver] = [
-            _StopObserver(self._stop)
-          ]
-          if index < num_videos:
-            name = f'{level.replace("/", "_")}_{index + 1}.mp4'
-            camera = videos.Camera(video_folder / name, pictures_per_second)
-            watching.append(stack.enter_context(camera))
-          result = acme.EnvironmentLoop(
-            environment,
-            actor,
-            logger=loggers.NoOpLogger(),
-            should_update=False,
-            observers=watching,
-          ).run_episode()
-        yield Episode(
+        name = f'{level.replace("/", "_")}_{index + 1}.mp4'
+        camera = (
+          videos.Camera(video_folder / name, pictures_per_second)
+          if index < num_videos
+          else None
+        )
+        yield self._play_episode(environment, actor, camera)
+
+  def _play_episode(
+    self,
+    environment: dm_env.Environment,
+    actor: acting.EvaluationActor,
+    camera: videos.Camera | None,
+  ) -> Episode:
+    """Plays one episode to its end, again where the simulator crashed."""
+    for _ in range(_NUM_TRIES):
+      with contextlib.ExitStack() as stack:
+        watching: list[observers.EnvLoopObserver] = [_StopObserver(self._stop)]
+        if camera:
+          watching.append(stack.enter_context(camera))
+        result = acme.EnvironmentLoop(
+          environment,
+          actor,
+          logger=loggers.NoOpLogger(),
+          should_update=False,
+          observers=watching,
+        ).run_episode()
+      if not getattr(environment, 'has_crashed', False):
+        return Episode(
           float(result['episode_return']), int(result['episode_length'])
         )
+      logging.warning('The simulator crashed; its episode is played again')
+    raise RuntimeError(
+      f'the simulator crashed in {_NUM_TRIES} episodes in a row'
+    )

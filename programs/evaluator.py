@@ -1,6 +1,6 @@
 """The evaluator node: plays with fresh variables while others learn."""
 
-import json
+import contextlib
 import math
 import pathlib
 import threading
@@ -9,11 +9,13 @@ from typing import Any
 
 import courier
 import launchpad as lp
+import tensorflow as tf
 from absl import logging
 
 from programs import (
   checkpoints,
   evaluation,
+  examinations,
   metric_files,
   nodes,
   results,
@@ -80,21 +82,28 @@ class _Evaluator:
   def evaluate(self) -> int:
     """Evaluates the newest variables; returns the frames they learned from."""
     frames, config = self.player.update(), self._configuration
-    run, seed = config.run, config.agent.seed
-    turns = evaluation.deal(run.level_name, run.test_num_episodes)
+    examination = examinations.Examination(
+      level_name=config.run.level_name,
+      test_num_episodes=config.run.test_num_episodes,
+      seed=config.agent.seed,
+    )
+    turns = evaluation.deal(
+      examination.level_name, examination.test_num_episodes
+    )
     levels = evaluation.collect(
-      config, {turn: [*self.player.play(turn, seed)] for turn in turns}
+      config,
+      {turn: [*self.player.play(turn, examination.seeds)] for turn in turns},
     )
     results.write_results(
-      config.directory.evaluations / str(frames),
+      examination.folder(config, frames),
       levels,
       trained_frames=frames,
-      seed=seed,
-      greedy=False,
+      seed=examination.seed,
+      greedy=examination.greedy,
     )
     summary = results.summarise(levels)
     self._best.offer(frames, summary, num_levels=len(levels))
-    self.metrics.add(frames, levels, summary)
+    self.metrics.add(frames, [level.summary() for level in levels], summary)
     return frames
 
 
@@ -102,11 +111,13 @@ class _BestCheckpoint:
   """What scored best of all evaluations, those of earlier starts too."""
 
   def __init__(self, folder: pathlib.Path, state: Mapping[str, Any]) -> None:
-    self._file = folder / 'best.json'
-    self._checkpoints = checkpoints.Checkpoints(folder, state, keep=1)
-    self._score = -math.inf
-    if self._file.exists():
-      self._score = json.loads(self._file.read_text(encoding='utf-8'))['score']
+    self._file = folder / 'best.json'  # For people.
+    self._score = tf.Variable(-math.inf, trainable=False)
+    with contextlib.suppress(ValueError):  # Damaged: others may be the best.
+      checkpoints.Checkpoints(folder, {'score': self._score}).restore()
+    self._checkpoints = checkpoints.Checkpoints(
+      folder, {**state, 'score': self._score}, keep=1
+    )
 
   def offer(
     self, frames: int, summary: Mapping[str, Any], num_levels: int
@@ -119,10 +130,11 @@ class _BestCheckpoint:
     name = 'mean_return'
     if num_levels > 1 and 'cap_100' in summary:
       name = 'cap_100'
-    if summary[name] < self._score:
+    score = summary[name]
+    if score < self._score:
       return
-    self._score = summary[name]
+    self._score.assign(score)
     self._checkpoints.save(frames)
     runs.write_json(
-      self._file, {'frames': frames, 'score_name': name, 'score': self._score}
+      self._file, {'frames': frames, 'score_name': name, 'score': score}
     )

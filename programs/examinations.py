@@ -5,7 +5,7 @@ import json
 import pathlib
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import courier
@@ -74,24 +74,42 @@ class Examination:
   def __post_init__(self) -> None:
     config_lib.check(self)
 
+  def checkpoints(self, directory: runs.RunDirectory) -> pathlib.Path:
+    """The folder of the checkpoints that are meant."""
+    is_best = self.checkpoint == 'best'
+    return directory.best_checkpoint if is_best else directory.checkpoints
+
+  @property
+  def seeds(self) -> tuple[int, ...]:
+    """What episodes are seeded with.
+
+    The best checkpoint is played with others than those that chose it, lest it
+    be judged by its luck.
+    """
+    return (self.seed, CHECKPOINTS.index(self.checkpoint))
+
   def folder(
     self, configuration: runs.Configuration, frames: int
   ) -> pathlib.Path:
     """Where results of a checkpoint at `frames` go.
 
-    The name says more where levels, seed or actions are not the run's own.
+    The name says more where the evaluation is not one as of training.
     """
-    name = str(frames)
-    if self.level_name != configuration.run.level_name:
+    parts, run = [str(frames)], configuration.run
+    if self.level_name != run.level_name:
       levels = self.level_name.replace('/', '_')
       if len(levels) > 100:
         levels = f'{levels[:90]}_{zlib.crc32(levels.encode()):08x}'
-      name += f'_{levels}'
+      parts.append(levels)
+    if self.test_num_episodes != run.test_num_episodes:
+      parts.append(f'{self.test_num_episodes}episodes')
     if self.seed != configuration.agent.seed:
-      name += f'_seed{self.seed}'
+      parts.append(f'seed{self.seed}')
+    if self.checkpoint == 'best':
+      parts.append('best')
     if self.greedy:
-      name += '_greedy'
-    return configuration.directory.evaluations / name
+      parts.append('greedy')
+    return configuration.directory.evaluations / '_'.join(parts)
 
 
 class Progress(NamedTuple):
@@ -147,6 +165,7 @@ class ExaminerNode:
     self._stop = lp.stop_event()
     self._network, _ = nodes.make_model(configuration)
     self._counts = metrics.Counts()
+    self._served: Mapping[str, Sequence[np.ndarray]] = {}
     self._results: list[str] = []
     self._changed = threading.Condition()
     self._waiting: list[evaluation.Turn] = []
@@ -177,6 +196,7 @@ class ExaminerNode:
   def played(
     self,
     evaluator: int,
+    frames: int,
     turn: evaluation.Turn,
     number: int,
     episode: evaluation.Episode,
@@ -185,16 +205,20 @@ class ExaminerNode:
 
     Args:
       evaluator: Index of who played it.
+      frames: Of the variables that it was played with.
       turn: That it is part of.
       number: Its index in the turn.
       episode: What it came to.
     """
     turn, episode = evaluation.Turn(*turn), evaluation.Episode(*episode)
     with self._changed:
+      if frames != self._counts.frames.numpy():
+        return  # Told again, of a checkpoint that is done with.
       episodes = self._played[turn]
       episodes[number] = episode
-      if len(episodes) == turn.num_episodes:
-        self._dealt.pop(evaluator, None)
+      is_over = len(episodes) == turn.num_episodes
+      if is_over and self._dealt.get(evaluator) == turn:
+        del self._dealt[evaluator]
       self._tell()
       self._changed.notify_all()
 
@@ -204,13 +228,13 @@ class ExaminerNode:
     Raises:
       ValueError: A checkpoint is of another network, or all are damaged.
     """
-    examined = None
+    examined, directory = None, self._configuration.directory
     while not self._stop.is_set():
-      is_last = not self._examination.watch or self._is_run_over()
-      paths = checkpoints.newest_first(self._checkpoint_folder)
+      # Asked before it looks for checkpoints, so as not to miss the last.
+      is_last = not self._examination.watch or directory.is_finished()
+      paths = checkpoints.newest_first(self._examination.checkpoints(directory))
       if paths and paths[0] != examined:
-        examined = paths[0]
-        self._examine()
+        examined = self._examine()
       elif is_last:
         break
       else:
@@ -218,27 +242,18 @@ class ExaminerNode:
     if not self._stop.is_set():
       lp.stop()
 
-  @property
-  def _checkpoint_folder(self) -> pathlib.Path:
-    directory = self._configuration.directory
-    if self._examination.checkpoint == 'best':
-      return directory.best_checkpoint
-    return directory.checkpoints
+  def _examine(self) -> str | None:
+    """Has all levels played with the newest variables; writes the results.
 
-  def _is_run_over(self) -> bool:
-    """Whether training reached its last frame."""
-    directory = self._configuration.directory
-    total = directory.read_config()['agent']['total_environment_frames']
-    return directory.read_meta().get('finished_frames', -1) >= total
-
-  def _examine(self) -> None:
-    """Has all levels played with the newest variables; writes the results."""
-    saved = checkpoints.Checkpoints(
-      self._checkpoint_folder,
-      {'network': self._network, 'counts': self._counts},
-    )
-    logging.info('Evaluating %s', saved.restore())
+    Returns:
+      The checkpoint that these variables are of.
+    """
     examination = self._examination
+    path = checkpoints.Checkpoints(
+      examination.checkpoints(self._configuration.directory),
+      {'network': self._network, 'counts': self._counts},
+    ).restore()
+    logging.info('Evaluating %s', path)
     turns = evaluation.deal(
       examination.level_name, examination.test_num_episodes
     )
@@ -251,22 +266,24 @@ class ExaminerNode:
         len(self._played[turn]) == turn.num_episodes for turn in turns
       ):
         if self._stop.is_set():
-          return
+          return path
         self._changed.wait(_POLL_SECONDS)
       played = {
         turn: [episode for _, episode in sorted(episodes.items())]
         for turn, episodes in self._played.items()
       }
     frames = int(self._counts.frames.numpy())
-    path = results.write_results(
+    written = results.write_results(
       examination.folder(self._configuration, frames),
       evaluation.collect(self._configuration, played),
       trained_frames=frames,
       seed=examination.seed,
       greedy=examination.greedy,
     )
-    self._results.append(str(path))
-    self._tell()
+    with self._changed:
+      self._results.append(str(written))
+      self._tell()
+    return path
 
   def _tell(self) -> None:
     progress = Progress(
@@ -308,12 +325,12 @@ def run_evaluator(
       folder = examination.folder(configuration, wanted)
       episodes = player.play(
         turn,
-        examination.seed,
+        examination.seeds,
         examination.greedy,
         folder / 'videos',
         examination.video,
       )
       for number, episode in enumerate(episodes):
-        client.call('played', index, turn, number, episode)
+        client.call('played', index, wanted, turn, number, episode)
   except nodes.Stopped:
     logging.info('Stopped')

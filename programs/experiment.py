@@ -84,9 +84,9 @@ def translate(argv: Sequence[str] | None) -> tuple[str, list[str]]:
   del given['task'], given['job_name']
   if mode == 'test':
     _check_settings(given)
-    names = ('logdir', 'level_name', *_TEST_DEFAULTS)
+    names = ('logdir', 'level_name', *_TEST_DEFAULTS, *evaluate.OF_MACHINE)
     values = {**_TEST_DEFAULTS, **given}
-    given = {name: values[name] for name in names}
+    given = {name: values[name] for name in names if name in values}
   else:
     # As in the fork, the name's beginning alone tells the simulator.
     is_of_fork = given['level_name'].startswith(('doom_', suites.ATARI_PREFIX))
@@ -154,6 +154,8 @@ def _check_settings(given: Mapping[str, Any]) -> None:
   path = pathlib.Path(given['logdir']).expanduser().absolute()
   stored = runs.RunDirectory(path).read_config().get('environment', {})
   for name, value in stored.items():
+    if name in evaluate.OF_MACHINE:
+      continue
     if given.get(name, value) != value:
       raise ValueError(
         f'{name} must be {value!r} with mode=test, as in the run in {path}, '

@@ -32,8 +32,8 @@ _SINGLE = {
   'TF_NUM_INTRAOP_THREADS': '1',
 }
 
-# After so long without an answer a caller of the learner looks whether the
-# program stops, and asks again.
+# After so long without an answer a caller looks whether the program stops, and
+# asks again.
 _CALL_TIMEOUT_SECONDS = 10
 
 

@@ -15,7 +15,7 @@ from acme.utils.loggers import tf_summary
 
 from agents.impala import metrics
 from environments import suites
-from programs import results, runs
+from programs import runs
 
 
 def make_logger(directory: runs.RunDirectory, name: str) -> loggers.Logger:
@@ -181,24 +181,23 @@ class EvaluationMetrics:
   def add(
     self,
     frames: int,
-    levels: Sequence[results.LevelResult],
+    rows: Sequence[Mapping[str, Any]],
     summary: Mapping[str, Any],
   ) -> None:
     """Takes one evaluation.
 
     Args:
       frames: Learned so far.
-      levels: Its results.
-      summary: Of them; see `results.summarise`.
+      rows: Of its levels; see `results.LevelResult.summary`.
+      summary: Of all of them; see `results.summarise`.
     """
     known = {k: math.nan if v is None else v for k, v in summary.items()}
     self._logger.write({'time': time.time(), 'frames': frames, **known})
-    for level in levels:
-      row = level.summary()
+    for row in rows:
       scalars = {'evaluation_return': row['mean_return']}
       if row['human_normalised'] is not None:
         scalars['evaluation_human_normalised'] = row['human_normalised']
-      _write_scalars(self._summaries, frames, level.level_name, scalars)
+      _write_scalars(self._summaries, frames, row['level_name'], scalars)
     self._summaries.flush()
 
   def close(self) -> None:

@@ -98,10 +98,13 @@ class LevelResult:
     count = len(self.returns)
     if count == 1:
       return None
-    drawn = np.random.default_rng(stream).integers(
-      count, size=(_NUM_RESAMPLES, count)
+    rng, returns = np.random.default_rng(stream), np.asarray(self.returns)
+    return np.array(
+      [
+        returns[rng.integers(count, size=count)].mean()
+        for _ in range(_NUM_RESAMPLES)
+      ]
     )
-    return np.asarray(self.returns)[drawn].mean(-1)
 
 
 def summarise(results: Sequence[LevelResult]) -> dict[str, Any]:

@@ -239,6 +239,15 @@ class RunDirectory:
     """Whether a run was started here."""
     return self.config_file.exists()
 
+  def is_finished(self) -> bool:
+    """Whether the last frame was learned and evaluated.
+
+    Raises:
+      RunError: The configuration is not there or damaged.
+    """
+    total = self.read_config()['agent']['total_environment_frames']
+    return self.read_meta().get('finished_frames', -1) >= total
+
   def set_aside(self) -> pathlib.Path:
     """Renames the directory, so that a run can start anew in its place."""
     stamp = datetime.datetime.now().strftime('%Y%m%d-%H%M%S-%f')

@@ -37,7 +37,11 @@ _FIXED_ON_RESUME = (
   'network',
   'lstm',
   'optimizer',
+  'center_frames',
   'full_action_set',
+  'extended_actions',
+  'width',
+  'height',
 )
 
 

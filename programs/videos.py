@@ -1,15 +1,15 @@
 """Videos of episodes."""
 
+import os
 import pathlib
 import types
 from typing import Any
 
 import dm_env
-import imageio_ffmpeg
 import numpy as np
 from acme.utils import observers
 
-_HEIGHT = 420  # About, of a video in pixels: small pictures are enlarged.
+_HEIGHT = 420  # Pixels; smaller pictures are enlarged to about this.
 
 
 class Camera(observers.EnvLoopObserver):
@@ -27,7 +27,7 @@ class Camera(observers.EnvLoopObserver):
       pictures_per_second: So that it plays as fast as people see the game.
     """
     self._path = path
-    self._unfinished = path.with_name(f'.{path.name}')
+    self._unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     self._rate = pictures_per_second
     self._writer: Any = None
     self._enlarged = 1
@@ -52,9 +52,12 @@ class Camera(observers.EnvLoopObserver):
     self, env: dm_env.Environment, timestep: dm_env.TimeStep
   ) -> None:
     """Begins the video."""
+    import imageio_ffmpeg  # Whoever films nothing does without it.
+
     height, width, _ = env.render().shape
-    # H.264 wants even sides.
-    self._enlarged = max(1, _HEIGHT // height // 2) * 2
+    self._enlarged = max(1, _HEIGHT // height)
+    if self._enlarged * height % 2 or self._enlarged * width % 2:
+      self._enlarged += 1  # H.264 wants even sides.
     self._path.parent.mkdir(parents=True, exist_ok=True)
     self._writer = imageio_ffmpeg.write_frames(
       str(self._unfinished),

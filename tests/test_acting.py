@@ -383,3 +383,16 @@ def test_an_evaluation_actor_passes_on_what_an_actor_passes_on():
     timestep = environment.step(action)
     player.observe(action, timestep)
     last_action, last_reward, start = action, timestep.reward, False
+
+
+def test_an_evaluation_samples_from_the_softmax():
+  network = networks.make_network(CONFIG, OBSERVATION, A)
+  policy, observation = policies.Policy(network), np.ones(2, np.float32)
+  player = acting.EvaluationActor(network, policy, np.random.default_rng(3))
+  player.observe_first(dm_env.restart(observation))
+  logits = 3 * np.arange(A, dtype=np.float32) / A
+  output = policies.PolicyStep(None, tf.constant(logits[None]), ())
+  player._policy = lambda inputs, core_state: output
+  actions = [int(player.select_action(observation)) for _ in range(20_000)]
+  share = np.bincount(actions, minlength=A) / len(actions)
+  np.testing.assert_allclose(share, tf.nn.softmax(logits), atol=0.015)

@@ -136,6 +136,20 @@ class CrashingEnvironment(EpisodicEnvironment):
     return super().reset()
 
 
+def test_a_game_that_a_crash_cut_short_is_counted_nowhere():
+  tape = [FIRST, mid(1.0), last(0.0, 1.0), FIRST, last(2.0, 0.0)]
+  crashing, whole = CrashingEnvironment(tape), EpisodicEnvironment(tape)
+  crashing.has_crashed = True
+  environment_batch = batch.EnvironmentBatch([crashing, whole])
+  shown = run_tape(environment_batch, 2)
+  assert np.isnan(shown.episode_return[:, 0]).all()
+  assert not shown.episode_steps[:, 0].any()
+  assert shown.episode_return[2, 1] == 1.0
+  crashing.has_crashed = False  # The game after it starts from nothing.
+  environment_batch.step(np.zeros(2, int))
+  assert environment_batch.step(np.zeros(2, int)).episode_return[0] == 2.0
+
+
 def test_restarts_add_up():
   tape = [FIRST, last(0.0, 1.0)] * 4
   crashing, whole = CrashingEnvironment(tape), EpisodicEnvironment(tape)

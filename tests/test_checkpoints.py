@@ -202,3 +202,15 @@ def test_kill_while_saving(tmp_path):
     number = int(state['counts'].numpy())
     assert number in (done, done + 1)
     assert np.all(state['network'].numpy() == number)
+
+
+def test_what_is_removed_while_it_is_read_is_looked_for_again(
+  tmp_path, monkeypatch
+):
+  """As the best checkpoint is when a better one is saved."""
+  (old,) = save(tmp_path / 'old', 1)
+  save(tmp_path / 'new', 2)
+  listed = [[str(old)], *[[str(tmp_path / 'new/ckpt-1')]] * 2]
+  monkeypatch.setattr(checkpoints, 'newest_first', lambda _: listed.pop(0))
+  data_file(old).unlink()
+  assert restore(tmp_path) == (tmp_path / 'new/ckpt-1', 2)

@@ -12,14 +12,23 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import imageio_ffmpeg
+import launchpad as lp
 import processes
 import pytest
 
 from agents.impala import metrics
-from programs import checkpoints, evaluate, flags, nodes
+from programs import (
+  checkpoints,
+  evaluate,
+  evaluation,
+  examinations,
+  flags,
+  nodes,
+)
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 START_SECONDS = 150  # Quiet machines need 10.
@@ -102,7 +111,7 @@ def test_three_games_from_the_directory_alone(tmp_path):
   output = log.read_text()
   assert status == 0, output
   (folder,) = (directory / 'evaluations').iterdir()  # No temporary one.
-  assert folder.name == f'1234_{",".join(GAMES)}'
+  assert folder.name == f'1234_{",".join(GAMES)}_7episodes'
   assert str(folder / 'results.json') in output
   content = json.loads((folder / 'results.json').read_text())
   facts = ('trained_frames', 'seed', 'greedy')
@@ -129,20 +138,19 @@ def test_three_games_from_the_directory_alone(tmp_path):
 
 
 def test_episodes_do_not_depend_on_the_number_of_evaluators(tmp_path):
-  configuration, save = make_run(tmp_path, level_name='catch')
+  _, save = make_run(tmp_path, level_name='catch')
   save(500)
-  save(500, configuration.directory.best_checkpoint)
   returns = []
   for arguments in (
     ['--num_evaluators=1'],
-    ['--num_evaluators=3', '--checkpoint=best'],
+    ['--num_evaluators=3'],
   ):
     status, output = run_main(
       f'--logdir={tmp_path}', '--test_num_episodes=23', *arguments
     )
     assert status == 0, output
     assert 'sampled' in output
-    returns.append(read_returns(tmp_path, '500'))
+    returns.append(read_returns(tmp_path, '500_23episodes'))
   assert returns[0] == returns[1]
   assert len(returns[0]) == 23
 
@@ -153,18 +161,29 @@ def test_watch_evaluates_what_comes_until_the_run_is_over(tmp_path):
     directory, level_name='catch', total_environment_frames=900
   )
 
+  best = configuration.directory.best_checkpoint
+
   def wait_for(frames):
-    path = directory / 'evaluations' / f'{frames}_seed5_greedy/results.json'
+    path = (
+      directory
+      / 'evaluations'
+      / f'{frames}_3episodes_seed5_best_greedy/results.json'
+    )
     processes.wait_until(path.exists, START_SECONDS)
     return path
 
   with started(
-    directory, '--watch', '--greedy', '--seed=5', '--test_num_episodes=3'
+    directory,
+    '--watch',
+    '--checkpoint=best',
+    '--greedy',
+    '--seed=5',
+    '--test_num_episodes=3',
   ) as (process, log):
-    save(300)
+    save(300, best)
     content = json.loads(wait_for(300).read_text())
     assert (content['seed'], content['greedy']) == (5, True)
-    save(900)
+    save(900, best)
     wait_for(900)
     assert process.poll() is None, log.read_text()
     configuration.directory.update_meta(finished_frames=900)
@@ -232,3 +251,48 @@ def test_without_a_checkpoint(tmp_path):
   status, output = run_main(f'--logdir={tmp_path}')
   assert status == 2
   assert f'{tmp_path}/checkpoints holds no checkpoint yet' in output
+
+
+def test_a_finished_run_without_a_checkpoint_is_not_watched(tmp_path):
+  configuration, _ = make_run(tmp_path, level_name='catch')
+  total = configuration.agent.total_environment_frames
+  configuration.directory.update_meta(finished_frames=total)
+  status, output = run_main(f'--logdir={tmp_path}', '--watch')
+  assert status == 2
+  assert 'holds no checkpoint yet' in output
+
+
+def make_examiner(tmp_path, monkeypatch, num_episodes):
+  """An examiner that has dealt nothing yet, in this process."""
+  configuration, save = make_run(tmp_path, level_name='catch')
+  save(500)
+  monkeypatch.setattr(lp, 'stop_event', threading.Event)
+  monkeypatch.setattr(lp, 'stop', lambda: None)
+  examination = examinations.Examination('catch', num_episodes)
+  return examinations.ExaminerNode(configuration, examination, str(tmp_path))
+
+
+def test_what_is_told_twice_counts_once(tmp_path, monkeypatch):
+  examiner = make_examiner(tmp_path, monkeypatch, 7)
+  thread = threading.Thread(target=examiner.run)
+  thread.start()
+  processes.wait_until(lambda: examiner.next_turn(0), 60)
+  frames, first = examiner.next_turn(0)
+  assert examiner.next_turn(0) == (frames, first)  # Asked again.
+  _, second = examiner.next_turn(1)
+  assert (frames, first.num_episodes, second.num_episodes) == (500, 5, 2)
+  lost, won = evaluation.Episode(-1.0, 9), evaluation.Episode(1.0, 9)
+  examiner.played(1, 499, second, 0, lost)  # Of other variables.
+  for number in (0, 0, 1):
+    examiner.played(1, frames, second, number, won)
+  assert examiner.next_turn(1) is None
+  for number in range(5):
+    examiner.played(0, frames, first, number, lost)
+  thread.join(60)
+  assert not thread.is_alive()
+  wanted = [-1.0] * 5 + [1.0] * 2
+  assert read_returns(tmp_path, '500_7episodes') == wanted
+  progress = examinations.read_progress(tmp_path)
+  assert (progress.num_played, progress.num_episodes) == (7, 7)
+  # Whoever is told late has not taken the turn of another.
+  examiner.played(1, frames, second, 1, won)

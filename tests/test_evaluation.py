@@ -8,7 +8,7 @@ import pytest
 
 import environments
 from agents.impala import learning, metrics
-from environments import suites
+from environments import catch, suites
 from programs import evaluation, flags, nodes
 
 
@@ -56,12 +56,14 @@ def test_turns_do_not_depend_on_who_plays_them_when():
   turns = evaluation.deal('catch', 20)
   source = Source(flags.resolve({'level_name': 'catch'}))
   first, second = make_player(source), make_player(source)
-  forwards = {turn: [*first.play(turn, seed=3)] for turn in turns}
-  backwards = {turn: [*second.play(turn, seed=3)] for turn in reversed(turns)}
+  forwards = {turn: [*first.play(turn, seeds=(3,))] for turn in turns}
+  backwards = {
+    turn: [*second.play(turn, seeds=(3,))] for turn in reversed(turns)
+  }
   assert forwards == backwards
   played = [tuple(episodes) for episodes in forwards.values()]
   assert len(set(played)) > 1  # Each turn has a seed of its own.
-  again = [tuple(first.play(turn, seed=4)) for turn in turns]
+  again = [tuple(first.play(turn, seeds=(4,))) for turn in turns]
   assert again != played
 
 
@@ -69,9 +71,10 @@ def test_actions_are_sampled_or_the_most_likely():
   """What is most likely at first is the same action everywhere."""
   player = make_player()
   (turn,) = evaluation.deal('catch', 5)
-  greedy = [*player.play(turn, seed=3, greedy=True)]
-  assert greedy == [*player.play(turn, seed=3, greedy=True)]
-  sampled = {tuple(player.play(turn, seed)) for seed in range(5)}
+  greedy = [*player.play(turn, seeds=(3,), greedy=True)]
+  assert greedy == [*player.play(turn, seeds=(3,), greedy=True)]
+  assert greedy != [*player.play(turn, seeds=(3,))]
+  sampled = {tuple(player.play(turn, (seed,))) for seed in range(5)}
   assert len(sampled) > 1
 
 
@@ -98,7 +101,7 @@ def test_a_stop_leaves_the_episode():
   configuration = flags.resolve({'level_name': 'catch'})
   stop = threading.Event()
   player = evaluation.Player(configuration, Source(configuration), stop)
-  episodes = player.play(evaluation.Turn(0, 'catch', 0, 3), seed=1)
+  episodes = player.play(evaluation.Turn(0, 'catch', 0, 3), seeds=(1,))
   next(episodes)
   stop.set()
   with pytest.raises(nodes.Stopped):
@@ -132,7 +135,7 @@ def test_every_environment_shows_itself_to_people(level_name, height, width):
 def test_the_first_episodes_are_filmed(tmp_path):
   player = make_player()
   (turn,) = evaluation.deal('catch', 3)
-  list(player.play(turn, 1, video_folder=tmp_path / 'videos', num_videos=2))
+  list(player.play(turn, (1,), video_folder=tmp_path / 'videos', num_videos=2))
   videos = sorted((tmp_path / 'videos').iterdir())
   assert [path.name for path in videos] == ['catch_1.mp4', 'catch_2.mp4']
   for path in videos:
@@ -148,5 +151,32 @@ def test_the_film_of_a_broken_episode_is_thrown_away(tmp_path):
   player = evaluation.Player(configuration, Source(configuration), stop)
   turn = evaluation.Turn(0, 'catch', 0, 1)
   with pytest.raises(nodes.Stopped):
-    list(player.play(turn, 1, video_folder=tmp_path, num_videos=1))
+    list(player.play(turn, (1,), video_folder=tmp_path, num_videos=1))
   assert not list(tmp_path.iterdir())
+
+
+class Crashes(catch.Catch):
+  """Whose first two episodes end in a crash."""
+
+  num_resets = 0
+
+  def reset(self):
+    type(self).num_resets += 1
+    return super().reset()
+
+  @property
+  def has_crashed(self):
+    return self.num_resets <= 2
+
+
+def test_an_episode_that_crashed_is_played_again(monkeypatch):
+  player = make_player()
+  monkeypatch.setattr(
+    environments, 'make', lambda level, seed, **_: Crashes(seed)
+  )
+  (turn,) = evaluation.deal('catch', 3)
+  assert len([*player.play(turn, seeds=(3,))]) == 3
+  assert Crashes.num_resets == 5
+  Crashes.num_resets = -10
+  with pytest.raises(RuntimeError, match='crashed in 5 episodes in a row'):
+    list(player.play(turn, seeds=(3,)))

@@ -181,13 +181,15 @@ def test_flags_of_the_fork_and_values_after_a_space():
 
 @pytest.mark.parametrize('line', TESTS)
 def test_a_test_evaluates_what_logdir_holds(line, tmp_path):
-  store(tmp_path, level_name='rooms_watermaze', dataset_path='DIR', seed=7)
+  store(tmp_path, level_name='rooms_watermaze', seed=7)
   level_name, episodes = TESTS[line]
   command, arguments = experiment.translate(
     [*shlex.split(line), f'--logdir={tmp_path}']
   )
   assert command == 'evaluate'
+  folder = re.findall(r'--dataset_path=\S+', line)  # Of this machine.
   assert sorted(arguments) == [
+    *folder,
     f'--level_name={level_name}',
     f'--logdir={tmp_path}',
     '--seed=1',  # Whatever the run's.
@@ -241,6 +243,7 @@ def test_the_evaluation_beside_it_in_the_readme_is_the_same(line):
   level_name, episodes = TESTS[line]
   assert words[:2] == ['./impala', 'evaluate']
   assert {*words[2:]} == {
+    *re.findall(r'--dataset_path=\S+', line),
     '--logdir=/tmp/agent',
     f'--level_name={level_name}',
     f'--test_num_episodes={episodes}',

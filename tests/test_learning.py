@@ -394,7 +394,7 @@ def test_catch_is_learned():
   returns = [
     episode.episode_return
     for turn in evaluation.deal('catch', 100)
-    for episode in player.play(turn, seed=1)
+    for episode in player.play(turn, seeds=(1,))
   ]
   assert len(returns) == 100
   assert np.mean(returns) >= 0.9

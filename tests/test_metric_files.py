@@ -151,7 +151,9 @@ def test_evaluations_by_level_and_together(tmp_path):
       results.LevelResult('atari_pong', returns, [5] * len(returns), 20),
       results.LevelResult('atari_breakout', [1.7] * len(returns), [5], 20),
     ]
-    evaluations.add(frames, levels, results.summarise(levels))
+    evaluations.add(
+      frames, [each.summary() for each in levels], results.summarise(levels)
+    )
   evaluations.close()
   first, second = rows(tmp_path, 'evaluator.csv')
   assert (first['frames'], second['frames']) == ('100', '200')

@@ -130,13 +130,13 @@ def test_a_crash_costs_its_episode_and_nothing_else(make):
   environment.reset()
   for crashes in range(1, 4):
     shown = environment.step(0)
-    assert shown.mid()
+    assert shown.mid() and not environment.has_crashed
     engine(environment).kill()
     ended = environment.step(0)
-    assert ended.last()
+    assert ended.last() and environment.has_crashed
     assert (ended.reward, ended.discount) == (0.0, 1.0)
     np.testing.assert_array_equal(ended.observation, shown.observation)
-    assert environment.step(0).first()
+    assert environment.step(0).first() and not environment.has_crashed
     assert environment.num_restarts == crashes
 
 
