@@ -50,6 +50,10 @@ def known_flags(module, monkeypatch, capsys):
   return set(re.findall(r'--[\w-]+', capsys.readouterr().out))
 
 
+def test_no_place_is_left_to_fill_in():
+  assert '@@' not in _README
+
+
 def test_the_map_names_every_file_once():
   files = {
     str(path.relative_to(_ROOT))
