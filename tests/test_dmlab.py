@@ -311,7 +311,8 @@ def test_dmlab_30_through_the_program_and_its_evaluation(tmp_path):
     '--test_num_episodes=3',
   )
   assert evaluated.returncode == 0, evaluated.stderr
-  path = folder / '9600_contributed_dmlab30_rooms_watermaze/results.json'
+  name = '9600_contributed_dmlab30_rooms_watermaze_3episodes'
+  path = folder / name / 'results.json'
   assert json.loads(path.read_text())['summary']['episodes'] == 3
 
 
