@@ -34,7 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     'ruff format': ['ruff', 'format', '--check', '.'],
     'ruff check': ['ruff', 'check', '.'],
     'mypy': ['mypy', *packages],
-    'pytest': ['pytest', *arguments],
+    # By file, so that what the tests of a file share is made once.
+    'pytest': [
+      'pytest',
+      '--numprocesses=auto',
+      '--maxprocesses=4',
+      '--dist=loadfile',
+      *arguments,
+    ],
   }
   summary = []
   for name, command in tools.items():

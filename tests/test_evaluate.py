@@ -137,24 +137,6 @@ def test_three_games_from_the_directory_alone(tmp_path):
   assert not processes.naming(directory)
 
 
-def test_episodes_do_not_depend_on_the_number_of_evaluators(tmp_path):
-  _, save = make_run(tmp_path, level_name='catch')
-  save(500)
-  returns = []
-  for arguments in (
-    ['--num_evaluators=1'],
-    ['--num_evaluators=3'],
-  ):
-    status, output = run_main(
-      f'--logdir={tmp_path}', '--test_num_episodes=23', *arguments
-    )
-    assert status == 0, output
-    assert 'sampled' in output
-    returns.append(read_returns(tmp_path, '500_23episodes'))
-  assert returns[0] == returns[1]
-  assert len(returns[0]) == 23
-
-
 def test_watch_evaluates_what_comes_until_the_run_is_over(tmp_path):
   directory = tmp_path / 'run'
   configuration, save = make_run(

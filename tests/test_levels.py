@@ -20,43 +20,68 @@ FLAGS = (
   '--num_envs_per_actor=2',
   '--evaluation_period_frames=0',
   '--test_num_episodes=1',
-  '--lp_launch_type=local_mt',  # One import of TensorFlow, not five.
+  '--lp_launch_type=local_mt',
 )
 ATARI = ('--network=shallow_atari', '--max_episode_frames=400')
 # An episode of ViZDoom ends after 2,100 tics, of doom_basic after 300.
 DOOM = ('--network=shallow', '--num_action_repeats=10')
+LEVELS = {
+  'atari_breakout': ATARI,
+  'atari_pong': ATARI,
+  'atari_qbert': ATARI,
+  'doom_basic': DOOM,
+  'doom_health_gathering': DOOM,
+  'doom_benchmark': DOOM,
+}
+# One after the other in one process, since to import TensorFlow takes longest.
+TRAIN_ALL = """if True:
+  import json, sys
+  from programs import train
+  for flags in json.loads(sys.argv[1]):
+    status = train.main(flags)
+    if status:
+      sys.exit(status)
+"""
 
 
-@pytest.mark.parametrize(
-  ('level', 'flags', 'repeats', 'most_steps'),
-  [
-    ('atari_breakout', ATARI, 4, 100),
-    ('atari_pong', ATARI, 4, 100),
-    ('atari_qbert', ATARI, 4, 100),
-    ('doom_basic', DOOM, 10, 30),
-    ('doom_health_gathering', DOOM, 10, 210),
-    ('doom_benchmark', DOOM, 10, 210),
-  ],
-)
-def test_a_level_is_trained_and_evaluated(
-  tmp_path, level, flags, repeats, most_steps
-):
-  directory = tmp_path / 'run'
-  command = [sys.executable, '-m', 'programs.train', f'--logdir={directory}']
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  """The folder of the run directories, after all levels were trained."""
+  folder = tmp_path_factory.mktemp('levels')
+  commands = [
+    [f'--logdir={folder / level}', f'--level_name={level}', *FLAGS, *flags]
+    for level, flags in LEVELS.items()
+  ]
   with subprocess.Popen(
-    [*command, f'--level_name={level}', *FLAGS, *flags],
+    [sys.executable, '-c', TRAIN_ALL, json.dumps(commands)],
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,
     env={**os.environ, 'PYTHONPATH': str(ROOT)},
-    cwd=tmp_path,
+    cwd=folder,
   ) as train:
     try:
-      output, _ = train.communicate(timeout=150)
+      output, _ = train.communicate(timeout=300)
     finally:
       train.kill()
   assert train.returncode == 0, output
-  processes.wait_until(lambda: not processes.naming(directory), 5)
+  processes.wait_until(lambda: not processes.naming(folder), 5)
+  return folder
+
+
+@pytest.mark.parametrize(
+  ('level', 'repeats', 'most_steps'),
+  [
+    ('atari_breakout', 4, 100),
+    ('atari_pong', 4, 100),
+    ('atari_qbert', 4, 100),
+    ('doom_basic', 10, 30),
+    ('doom_health_gathering', 10, 210),
+    ('doom_benchmark', 10, 210),
+  ],
+)
+def test_a_level_is_trained_and_evaluated(trained, level, repeats, most_steps):
+  directory = trained / level
   (path,) = (directory / 'evaluations').glob('*/results.json')
   content = json.loads(path.read_text())
   # The first learner step at or above the last frame.
