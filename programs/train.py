@@ -133,7 +133,8 @@ def _prepared(
     raise runs.RunError(str(error)) from error
   if stored is None and directory.is_run():
     with directory.locked():
-      console.print(f'The old run is kept in {directory.set_aside()}')
+      aside = directory.set_aside()
+      console.print(f'The old run is kept in {aside}', soft_wrap=True)
   with directory.locked():
     if not _is_finished(configuration):
       if stored is not None:

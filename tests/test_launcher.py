@@ -53,6 +53,7 @@ class Checkout:
   def start(self, *arguments, cwd=None, path=None, **variables):
     environment = {**os.environ, 'PATH': path or self.path, **variables}
     environment.pop('PYTHONPATH', None)
+    environment['PYTHONDONTWRITEBYTECODE'] = '1'  # As in many images.
     return subprocess.Popen(
       [str(self.folder / 'impala'), *(arguments or ['doctor'])],
       cwd=cwd or self.folder.parent,
@@ -158,6 +159,11 @@ def test_first_start_installs_and_later_ones_are_immediate(first):
     assert first.succeed().stderr_text == ''
     seconds.append(time.monotonic() - start)
   assert min(seconds) < 0.3  # With Python's own start.
+
+
+def test_packages_are_compiled_whatever_python_may_write(first):
+  (compiled,) = first.folder.glob('.venv/lib/*/site-packages/__pycache__/six*')
+  assert compiled.suffix == '.pyc'
 
 
 def test_the_command_runs_where_it_is_called(first, tmp_path):

@@ -148,13 +148,20 @@ def test_a_held_port_is_nobody_elses():
   ports.hold_port(port).close()
 
 
-def test_all_nodes_return_with_their_environment(tmp_path, folder):
+@pytest.fixture
+def short_path():
+  """A folder in which a run directory's sockets have room."""
+  with tempfile.TemporaryDirectory(dir='/tmp', prefix='r') as path:
+    yield pathlib.Path(path)
+
+
+def test_all_nodes_return_with_their_environment(short_path, folder):
   names = ['TMPDIR', 'GROUP', 'PYTHONUNBUFFERED', 'PYTHONPATH']
   program = make_program(
     node=(launch_nodes.tell_environment, str(folder), *names)
   )
   env = {'GROUP': 2, 'PYTHONPATH': '/own'}
-  directory = tmp_path / 'run'
+  directory = short_path / 'run'
   outcome = local.launch(
     program, {'node': lp_process(env)}, directory, notice_seconds=1.0
   )
