@@ -21,10 +21,12 @@ from programs import (
   results,
   runs,
 )
+from programs.inspection import graph
 
 _POLL_SECONDS = 1.0  # How often it asks how far learning is.
 
 
+@graph.uses(learner='variables')
 def run_evaluator(
   configuration: runs.Configuration, learner: courier.Client
 ) -> None:

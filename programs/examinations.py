@@ -16,6 +16,7 @@ from absl import logging
 from agents.impala import config as config_lib
 from agents.impala import learning, metrics
 from programs import checkpoints, evaluation, nodes, results, runs
+from programs.inspection import graph
 
 CHECKPOINTS = ('newest', 'best')
 
@@ -295,6 +296,7 @@ class ExaminerNode:
     runs.write_json(_progress_file(self._folder), progress)
 
 
+@graph.uses(examiner='variables')
 def run_evaluator(
   configuration: runs.Configuration,
   examination: Examination,

@@ -30,6 +30,7 @@ from agents.impala import (
 )
 from agents.impala import unrolls as unrolls_lib
 from programs import checkpoints, metric_files, runs
+from programs.inspection import graph
 
 _NO_ANSWER = ('DEADLINE_EXCEEDED', 'UNAVAILABLE')  # The learner may come up.
 
@@ -60,6 +61,7 @@ def make_tables(configuration: runs.Configuration) -> list[reverb.Table]:
   return unrolls_lib.make_tables(configuration.agent, signature)
 
 
+@graph.uses(queue='sample')
 class LearnerNode:
   """The learner and its checkpoints; ends the program when it is done.
 
@@ -202,6 +204,7 @@ class NodeClient(acme.VariableSource):
     raise Stopped
 
 
+@graph.uses(learner='variables', queue='insert')
 def run_actor(
   configuration: runs.Configuration,
   index: int,

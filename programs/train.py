@@ -7,6 +7,7 @@ import pathlib
 import signal
 import sys
 import threading
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ from absl import flags as absl_flags
 import environments
 from agents.impala import torsos
 from programs import flags, impala, provenance, results, runs
-from programs.inspection import status
+from programs.inspection import drawing, status
+from programs.inspection import graph as graph_lib
 from programs.launching import local
 
 _DESCRIPTION = """\
@@ -202,6 +204,7 @@ def _train(
   directory.update_meta(**provenance.describe_start(configuration.agent.seed))
   console.print(f'Run directory: {directory.path}', soft_wrap=True)
   program = impala.make_program(configuration)
+  _draw(program, configuration)
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
   with status.Status(
     f'impala {configuration.run.level_name}',
@@ -219,6 +222,38 @@ def _train(
   return end['exit_status']
 
 
+def _draw(
+  program: lp.Program,
+  configuration: runs.Configuration,
+  processes: Mapping[str, int] = types.MappingProxyType({}),
+) -> None:
+  """Writes the graph of the program into the run directory.
+
+  Args:
+    program: Not launched, or under way.
+    configuration: Of the run.
+    processes: Node -> process id, as far as known.
+  """
+  directory, resources = (
+    configuration.directory,
+    impala.make_resources(configuration),
+  )
+  graph = graph_lib.make_graph(program)
+  facts = {}
+  for node in graph.nodes:
+    log = directory.logs / f'{node.group}_{node.name.split("/")[1]}.log'
+    settings = resources[node.group].env
+    facts[node.name] = {
+      'log': str(log),
+      'environment': ' '.join(f'{k}={v}' for k, v in settings.items()),
+    }
+    if node.name in processes:
+      facts[node.name]['process'] = str(processes[node.name])
+  runs.write_text(directory.path / 'graph.json', graph.to_json())
+  runs.write_text(directory.path / 'graph.mmd', drawing.mermaid(graph))
+  runs.write_text(directory.path / 'graph.html', drawing.html(graph, facts))
+
+
 def _run_processes(
   program: lp.Program, configuration: runs.Configuration, shown: status.Status
 ) -> dict[str, Any]:
@@ -229,6 +264,7 @@ def _run_processes(
     if not noted:
       noted.update(supervisor.processes())
       configuration.directory.update_meta(processes=noted)
+      _draw(program, configuration, noted)
     shown.update()
 
   outcome = local.launch(

@@ -1,0 +1,77 @@
+"""Draws the program of a run: `./impala graph --output=graph.html`."""
+
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from programs import flags, impala, runs
+from programs.inspection import drawing
+from programs.inspection import graph as graph_lib
+
+_DESCRIPTION = """\
+Draws which nodes a run has and what flows between them, for the same flags as
+train. Nothing is launched or written but the drawing.
+
+  ./impala graph --num_actors=64 --output=graph.html
+  ./impala graph --format=mermaid
+  ./impala graph --format=dot | dot -Tpdf > graph.pdf"""
+
+_FORMATS: Mapping[str, Callable[[graph_lib.ProgramGraph], str]] = {
+  'html': drawing.html,
+  'svg': drawing.svg,
+  'dot': drawing.dot,
+  'mermaid': drawing.mermaid,
+  'json': graph_lib.ProgramGraph.to_json,
+}
+_ENDINGS = {'.mmd': 'mermaid', '.gv': 'dot'}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command; returns its exit status.
+
+  Args:
+    argv: Its flags; by default, the command line's.
+  """
+  parser = flags.make_parser('graph', _DESCRIPTION)
+  group = parser.add_argument_group('drawing')
+  group.add_argument(
+    '--format',
+    choices=_FORMATS,
+    help="[default: by the ending of output, 'mermaid' without one]",
+  )
+  group.add_argument(
+    '--output',
+    metavar='FILE',
+    help='where it goes [default: the standard output]',
+  )
+  flags.add_configuration(parser)
+  given = vars(parser.parse_args(argv))
+  form, output = given.pop('format'), given.pop('output')
+  try:
+    configuration = flags.resolve(given)
+  except ValueError as error:
+    print(f'./impala graph: {error}', file=sys.stderr)
+    return 2
+  graph = graph_lib.make_graph(impala.make_program(configuration))
+  if form is None:
+    ending = pathlib.Path(output or '').suffix
+    form = _ENDINGS.get(ending, ending.removeprefix('.'))
+  text = _FORMATS.get(form, drawing.mermaid)(graph)
+  if output is None:
+    print(text, end='')
+    return 0
+  try:
+    runs.write_text(pathlib.Path(output), text)
+  except OSError as error:
+    print(
+      f'./impala graph: output must be a file that can be written, got '
+      f'{output} ({error.strerror})',
+      file=sys.stderr,
+    )
+    return 2
+  print(output)
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

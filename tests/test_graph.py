@@ -1,0 +1,376 @@
+"""Programs as graphs: what is found, and how it is drawn."""
+
+import functools
+import html.parser
+import re
+import shutil
+import subprocess
+import time
+import xml.etree.ElementTree
+
+import launchpad as lp
+import pytest
+from launchpad.nodes import base, dereference
+
+from programs import flags, impala
+from programs import graph as command
+from programs.inspection import drawing
+from programs.inspection import graph as graph_lib
+
+SVG = '{http://www.w3.org/2000/svg}'
+
+
+class Server:
+  """Answers.
+
+  Not shown.
+  """
+
+  def __init__(self, peer=None, size=3):
+    pass
+
+
+@graph_lib.uses(server='variables')
+def ask(server, *others, **named):
+  pass
+
+
+def insert(table, text):
+  """Writes items."""
+
+
+def make_tables(size):
+  return []
+
+
+def make_impala(**given):
+  program = impala.make_program(flags.resolve({'logdir': 'runs/x', **given}))
+  return graph_lib.make_graph(program)
+
+
+def edges_of(graph):
+  return {(e.user, e.service, e.kind, e.label) for e in graph.edges}
+
+
+def test_our_own_program():
+  graph = make_impala(num_actors=64)
+  assert graph.name == 'impala'
+  assert {role: len(nodes) for role, nodes in graph.roles.items()} == {
+    'queue': 1,
+    'learner': 1,
+    'actor': 64,
+    'evaluator': 1,
+  }
+  found = {(e.source, e.kind, e.target, e.count) for e in graph.role_edges}
+  assert found == {
+    ('actor', 'insert', 'queue', 64),
+    ('queue', 'sample', 'learner', 1),
+    ('learner', 'variables', 'actor', 64),
+    ('learner', 'variables', 'evaluator', 1),
+  }
+  actor = graph.roles['actor'][7]
+  assert (actor.name, actor.type) == ('actor/7', 'PyNode')
+  assert actor.function == 'programs.nodes.run_actor'
+  assert actor.about == 'Acts until the program stops.'
+  assert actor.arguments == {'configuration': 'Configuration', 'index': '7'}
+
+
+def test_json_says_all_of_it():
+  graph = make_impala(num_actors=2)
+  assert graph_lib.ProgramGraph.from_json(graph.to_json()) == graph
+
+
+def make_strange_program():
+  """All that a program of somebody else's may hold."""
+  program = lp.Program('strange')
+  first = lp.CourierNode(Server, size=[1, 2])
+  handle = program.add_node(first, label='server')
+  table = program.add_node(
+    lp.ReverbNode(functools.partial(make_tables, 5)), label='table'
+  )
+  inner, peer = lp.CourierNode(Server), lp.CourierNode(Server)
+  inner_handle = inner.create_handle()
+  peer.configure(peer=inner_handle)
+  program.add_node(lp.MultiThreadingColocation([inner, peer]), label='both')
+  asking = lp.PyNode(
+    functools.partial(ask, handle),
+    inner_handle,
+    deep={'down': [table]},
+    late=dereference.Deferred(Server, handle),
+    number=7,
+  )
+  program.add_node(asking, label='asker')
+  program.add_node(lp.PyNode(insert, table, 'x' * 1000), label='writer')
+  return program
+
+
+def test_a_program_of_somebody_elses():
+  graph = graph_lib.make_graph(make_strange_program())
+  assert [node.name for node in graph.nodes] == [
+    'server/0',
+    'table/0',
+    'both/0',
+    'both/0/0',
+    'both/0/1',
+    'asker/0',
+    'writer/0',
+  ]
+  assert edges_of(graph) == {
+    ('both/0/1', 'both/0/0', 'call', 'peer'),  # Colocated, and from outside:
+    ('asker/0', 'both/0/0', 'call', 'others_0'),
+    ('asker/0', 'server/0', 'variables', 'server'),  # Declared.
+    ('asker/0', 'table/0', 'data', 'deep'),  # Reverb's, but nobody said which.
+    ('asker/0', 'server/0', 'call', 'late'),
+    ('writer/0', 'table/0', 'data', 'table'),
+  }
+  nodes = {node.name: node for node in graph.nodes}
+  assert nodes['server/0'].about == 'Answers.'
+  assert nodes['server/0'].arguments == {'size': '[1, 2]'}
+  assert nodes['table/0'].function.endswith('.make_tables')
+  assert nodes['table/0'].arguments == {'size': '5'}
+  assert nodes['asker/0'].arguments == {'number': '7'}
+  assert len(nodes['writer/0'].arguments['text']) < 70
+  assert nodes['both/0/0'].role == nodes['both/0/1'].role == 'both.Server'
+
+
+def test_groups_names_say_nothing_about_edges():
+  program = lp.Program('disguised')
+  table = program.add_node(lp.ReverbNode(list), label='learner')
+  program.add_node(lp.PyNode(insert, table, 'x'), label='sample')
+  (edge,) = graph_lib.make_graph(program).edges
+  assert edge.kind == 'data'
+
+
+def test_a_kind_of_node_that_nobody_knows():
+  class Own(base.Node):
+    def create_handle(self):
+      raise NotImplementedError
+
+    def to_executables(nodes, label, context):
+      raise NotImplementedError
+
+  program = lp.Program('own')
+  handle = program.add_node(lp.CourierNode(Server), label='server')
+  own = Own()
+  own._input_handles.append(handle)
+  program._groups['own'] = [own]
+  graph = graph_lib.make_graph(program)
+  assert edges_of(graph) == {('own/0', 'server/0', 'call', 'input_handles_0')}
+
+
+def test_a_handle_from_elsewhere_is_refused():
+  stranger = lp.CourierNode(Server).create_handle()
+  program = lp.Program('half')
+  program.add_node(lp.PyNode(ask, stranger), label='asker')
+  with pytest.raises(ValueError, match=r'CourierHandle.*of another program'):
+    graph_lib.make_graph(program)
+
+
+def test_wrong_declarations_are_refused():
+  with pytest.raises(ValueError, match=r"server must be one of .*'ask'"):
+    graph_lib.uses(server='ask')
+  with pytest.raises(ValueError, match=r"parameters of insert.*'tabel'"):
+    graph_lib.uses(tabel='insert')(insert)
+
+
+def hidden_handles(value, seen):
+  """Handles below an argument where Launchpad does not look for them."""
+  if id(value) in seen or isinstance(value, (str, int, float, bytes, type)):
+    return
+  seen[id(value)] = value
+  if isinstance(value, base.Handle):
+    yield value
+    return
+  inside = list(getattr(value, '__dict__', {}).values())
+  inside += getattr(value, '__defaults__', None) or ()
+  inside += [c.cell_contents for c in getattr(value, '__closure__', None) or ()]
+  if isinstance(value, functools.partial):
+    inside += [value.func, *value.args, *value.keywords.values()]
+  if isinstance(value, dict):
+    inside += value.values()
+  if isinstance(value, (list, tuple, set)):
+    inside += value
+  for each in inside:
+    yield from hidden_handles(each, seen)
+
+
+def all_handles(node):
+  function, arguments = graph_lib._call(node)
+  seen = {}
+  return list(hidden_handles([function, *arguments.values()], seen))
+
+
+def test_no_node_of_ours_hides_a_handle():
+  configuration = flags.resolve({'logdir': 'runs/x', 'num_actors': 2})
+  program = impala.make_program(configuration)
+  for node in program.get_all_nodes():
+    assert {*map(id, all_handles(node))} == {*map(id, node.input_handles)}
+
+
+@pytest.mark.parametrize(
+  'hide',
+  [
+    lambda handle: functools.partial(ask, handle),
+    lambda handle: lambda: handle,
+    lambda handle: type('Holder', (), {})(),
+  ],
+)
+def test_a_hidden_handle_is_seen(hide):
+  handle = lp.CourierNode(Server).create_handle()
+  hidden = hide(handle)
+  if not callable(hidden):
+    hidden.handle = handle
+  node = lp.PyNode(insert, 1, hidden)
+  assert all_handles(node) == [handle] and node.input_handles == []
+
+
+class Page(html.parser.HTMLParser):
+  """Collects what a page shows and what it would load."""
+
+  def __init__(self):
+    super().__init__()
+    self.text, self.loads = '', []
+
+  def handle_starttag(self, tag, attributes):
+    given = dict(attributes)
+    assert tag not in ('link', 'img', 'iframe')
+    self.loads += [given[n] for n in ('src', 'href') if n in given]
+
+  def handle_data(self, data):
+    self.text += data
+
+
+def test_the_page_needs_nothing_but_itself():
+  graph = make_impala(num_actors=3)
+  facts = {'actor/2': {'log': '<logs>/actor_2.log'}}
+  page = Page()
+  page.feed(drawing.html(graph, facts))
+  assert all(target.startswith('#') for target in page.loads)
+  assert {'#actor', '#queue', '#learner', '#evaluator'} <= set(page.loads)
+  for shown in ('actor x 3', 'actor/2', '<logs>/actor_2.log', 'insert'):
+    assert shown in page.text
+  for name in ('http:', 'https:', '@import', 'url(http'):
+    text = drawing.html(graph).replace('http://www.w3.org/2000/svg', '')
+    assert name not in text
+
+
+def boxes(svg):
+  """Role -> (left, top) of its box, and the texts."""
+  root = xml.etree.ElementTree.fromstring(svg)
+  found = {}
+  for link in root.iter(f'{SVG}a'):
+    front = link.findall(f'{SVG}rect')[-1]
+    found[link.get('data-role')] = (
+      float(front.get('x')),
+      float(front.get('y')),
+    )
+  return root, found
+
+
+def test_the_picture_has_columns_along_what_flows():
+  root, found = boxes(drawing.svg(make_impala(num_actors=64)))
+  columns = sorted(found, key=lambda role: found[role][0])
+  assert columns == ['actor', 'queue', 'learner', 'evaluator']
+  assert len({x for x, _ in found.values()}) == 4
+  drawn = {group.get('data-edge') for group in root.iter(f'{SVG}g')}
+  assert drawn == {
+    'actor insert queue',
+    'queue sample learner',
+    'learner variables actor',
+    'learner variables evaluator',
+  }
+  texts = [text.text for text in root.iter(f'{SVG}text')]
+  assert 'actor x 64' in texts
+
+
+def test_boxes_and_edges_stay_inside_the_picture_and_apart():
+  """Also where there are cycles, loops and several of a column."""
+  program = lp.Program('tangle')
+  nodes = [lp.CourierNode(Server) for _ in range(4)]
+  handles = [
+    program.add_node(node, label=f'n{i}') for i, node in enumerate(nodes)
+  ]
+  nodes[0].configure(handles[1])
+  nodes[1].configure(handles[2])
+  nodes[2].configure(handles[0])  # A cycle.
+  nodes[3].configure(handles[3])  # A loop.
+  root, found = boxes(drawing.svg(graph_lib.make_graph(program)))
+  width, height = float(root.get('width')), float(root.get('height'))
+  assert len(set(found.values())) == 4
+  for x, y in found.values():
+    assert 0 <= x <= width - 168 and 0 <= y <= height - 64
+  for path in root.iter(f'{SVG}path'):
+    if path.get('marker-end'):
+      numbers = [float(n) for n in re.findall(r'[\d.]+', path.get('d'))]
+      assert max(numbers) <= max(width, height)
+
+
+@pytest.mark.skipif(shutil.which('dot') is None, reason='no Graphviz here')
+def test_graphviz_takes_it():
+  done = subprocess.run(
+    ['dot', '-Tplain'],
+    input=drawing.dot(make_impala(num_actors=64)),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0 and not done.stderr
+  assert len(re.findall('^node', done.stdout, re.M)) == 4
+  assert len(re.findall('^edge', done.stdout, re.M)) == 4
+
+
+def test_mermaid():
+  assert drawing.mermaid(make_impala(num_actors=64)) == (
+    'flowchart LR\n'
+    '  n0["queue"]\n'
+    '  n1["learner"]\n'
+    '  n2["actor x 64"]\n'
+    '  n3["evaluator"]\n'
+    '  n0 -->|sample| n1\n'
+    '  n1 -.->|variables| n2\n'
+    '  n2 -->|insert| n0\n'
+    '  n1 -.->|variables| n3\n'
+  )
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'begins'),
+  [
+    ([], 'flowchart LR'),
+    (['--format=dot'], 'digraph "impala" {'),
+    (['--format=svg'], '<svg '),
+    (['--format=html'], '<!doctype html>'),
+    (['--format=json'], '{'),
+  ],
+)
+def test_the_command_prints(capsys, arguments, begins):
+  assert command.main(['--num_actors=64', *arguments]) == 0
+  output = capsys.readouterr().out
+  assert output.startswith(begins)
+  assert 'actor' in output
+
+
+@pytest.mark.parametrize(
+  ('name', 'begins'),
+  [('g.html', '<!doctype'), ('g.svg', '<svg'), ('g.mmd', 'flowchart')],
+)
+def test_the_command_writes(tmp_path, capsys, name, begins):
+  path = tmp_path / 'new' / name
+  assert command.main([f'--output={path}', '--level_name=atari_pong']) == 0
+  assert path.read_text().startswith(begins)
+  assert capsys.readouterr().out == f'{path}\n'
+
+
+def test_the_command_refuses(tmp_path, capsys):
+  assert command.main(['--num_actors=0']) == 2
+  assert 'num_actors must be greater than 0' in capsys.readouterr().err
+  (tmp_path / 'file').write_text('')
+  assert command.main([f'--output={tmp_path}/file/x.svg']) == 2
+  assert 'output must be a file that can be written' in capsys.readouterr().err
+
+
+def test_it_is_quick():
+  """Of a program of 500 actors; importing is all that takes long."""
+  started = time.process_time()
+  drawing.html(make_impala(num_actors=500))
+  assert time.process_time() - started < 5
