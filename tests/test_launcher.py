@@ -193,6 +193,7 @@ def test_help_teaches_without_installing(checkout, arguments):
     'train',
     'evaluate',
     'experiment',
+    'graph',
     'roms',
     'scenarios',
     'doctor',

@@ -24,6 +24,7 @@ import pytest
 
 from agents.impala import metrics
 from programs import checkpoints, runs, train
+from programs.inspection import graph as graph_lib
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 TOTAL = 40_000
@@ -286,7 +287,8 @@ def test_it_finishes(directory, finished):
 def test_everything_is_in_the_run_directory(directory, finished):
   names = {path.name for path in directory.iterdir()}
   folders = {'logs', 'metrics', 'tensorboard', 'checkpoints', 'evaluations'}
-  assert names - {'.lock'} == {'config.json', 'meta.json'} | folders
+  graphs = {'graph.html', 'graph.json', 'graph.mmd'}
+  assert names - {'.lock'} == {'config.json', 'meta.json'} | graphs | folders
   assert {path.name for path in (directory / 'logs').iterdir()} == {
     'queue_0.log',
     'learner_0.log',
@@ -302,6 +304,22 @@ def test_everything_is_in_the_run_directory(directory, finished):
   assert config['agent']['batch_size'] == 8
   assert config['run']['logdir'] == str(directory)
   assert config['agent']['network'] == 'mlp'  # Also what a preset chose.
+
+
+def test_the_graph_of_the_program_is_there(directory, finished):
+  graph = graph_lib.ProgramGraph.from_json(
+    (directory / 'graph.json').read_text()
+  )
+  assert {node.name for node in graph.nodes} == set(finished.meta['processes'])
+  assert len(graph.edges) == 4
+  page = (directory / 'graph.html').read_text()
+  for name, pid in finished.meta['processes'].items():
+    row = page.partition(f'<tr id="{name}">')[2].partition('</tr>')[0]
+    assert f'<dt>process</dt><dd>{pid}</dd>' in row
+    log = directory / 'logs' / f'{name.replace("/", "_")}.log'
+    assert f'<dt>log</dt><dd>{log}</dd>' in row and log.exists()
+    assert 'TF_NUM_INTRAOP_THREADS=1' in row
+  assert (directory / 'graph.mmd').read_text().startswith('flowchart LR')
 
 
 def test_actors_are_as_far_behind_as_asked_for(finished):
