@@ -12,6 +12,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ import psutil
 import pytest
 
 from agents.impala import metrics
-from programs import checkpoints, runs, train
+from programs import checkpoints, results, runs, train
 from programs.inspection import graph as graph_lib
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
@@ -304,6 +305,32 @@ def test_everything_is_in_the_run_directory(directory, finished):
   assert config['agent']['batch_size'] == 8
   assert config['run']['logdir'] == str(directory)
   assert config['agent']['network'] == 'mlp'  # Also what a preset chose.
+
+
+def explained(file):
+  """The names that docs/metrics.md explains for a file."""
+  page = (ROOT / 'docs/metrics.md').read_text(encoding='utf-8')
+  section = page.partition(f'\n## {file}')[2].partition('\n## ')[0]
+  rows = [line for line in section.splitlines() if line.startswith('| `')]
+  names = [re.findall('`(.*?)`', row.split(' | ')[0]) for row in rows]
+  return [name for each in names for name in each]
+
+
+def columns(directory, file):
+  with open(directory / 'metrics' / file, encoding='utf-8') as lines:
+    return next(csv.reader(lines))
+
+
+def test_every_metric_is_explained(directory, finished):
+  for file in ('learner.csv', 'levels.csv'):
+    assert sorted(explained(file)) == sorted(columns(directory, file))
+  # Human scores are those of a suite's levels alone.
+  scored = results.LevelResult('atari_pong', [1.0], [9], 36)
+  names = {'time', 'frames', *results.summarise([scored])}
+  assert set(columns(directory, 'evaluator.csv')) <= names
+  assert sorted(explained('evaluator.csv')) == sorted(names)
+  training = {f'training_{score}' for score in ('no_cap', 'cap_100', 'median')}
+  assert set(explained('atari57.csv')) == {'time', 'frames', *training}
 
 
 def test_the_graph_of_the_program_is_there(directory, finished):
