@@ -229,13 +229,15 @@ class ExaminerNode:
     Raises:
       ValueError: A checkpoint is of another network, or all are damaged.
     """
-    examined, directory = None, self._configuration.directory
+    examined: set[str | None] = set()
+    directory = self._configuration.directory
     while not self._stop.is_set():
       # Asked before it looks for checkpoints, so as not to miss the last.
       is_last = not self._examination.watch or directory.is_finished()
       paths = checkpoints.newest_first(self._examination.checkpoints(directory))
-      if paths and paths[0] != examined:
-        examined = self._examine()
+      if paths and paths[0] not in examined:
+        # Another one than was listed, if that is damaged or a newer one came.
+        examined |= {paths[0], self._examine()}
       elif is_last:
         break
       else:

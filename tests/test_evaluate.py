@@ -244,10 +244,11 @@ def test_a_finished_run_without_a_checkpoint_is_not_watched(tmp_path):
   assert 'holds no checkpoint yet' in output
 
 
-def make_examiner(tmp_path, monkeypatch, num_episodes):
+def make_examiner(tmp_path, monkeypatch, num_episodes, *frames):
   """An examiner that has dealt nothing yet, in this process."""
   configuration, save = make_run(tmp_path, level_name='catch')
-  save(500)
+  for each in frames:
+    save(each)
   monkeypatch.setattr(lp, 'stop_event', threading.Event)
   monkeypatch.setattr(lp, 'stop', lambda: None)
   examination = examinations.Examination('catch', num_episodes)
@@ -255,7 +256,7 @@ def make_examiner(tmp_path, monkeypatch, num_episodes):
 
 
 def test_what_is_told_twice_counts_once(tmp_path, monkeypatch):
-  examiner = make_examiner(tmp_path, monkeypatch, 7)
+  examiner = make_examiner(tmp_path, monkeypatch, 7, 500)
   thread = threading.Thread(target=examiner.run)
   thread.start()
   processes.wait_until(lambda: examiner.next_turn(0), 60)
@@ -278,3 +279,20 @@ def test_what_is_told_twice_counts_once(tmp_path, monkeypatch):
   assert (progress.num_played, progress.num_episodes) == (7, 7)
   # Whoever is told late has not taken the turn of another.
   examiner.played(1, frames, second, 1, won)
+
+
+def test_a_damaged_checkpoint_is_passed_over_once(tmp_path, monkeypatch):
+  examiner = make_examiner(tmp_path, monkeypatch, 1, 400, 500)
+  for path in tmp_path.glob('checkpoints/ckpt-500.data*'):
+    path.write_bytes(b'')
+  thread = threading.Thread(target=examiner.run)
+  thread.start()
+  processes.wait_until(lambda: examiner.next_turn(0), 60)
+  frames, turn = examiner.next_turn(0)
+  assert frames == 400
+  examiner.played(0, frames, turn, 0, evaluation.Episode(1.0, 9))
+  thread.join(30)
+  is_over = not thread.is_alive()
+  examiner._stop.set()
+  assert is_over
+  assert read_returns(tmp_path, '400_1episodes') == [1.0]
