@@ -21,8 +21,8 @@ from programs import (
   examinations,
   flags,
   impala,
-  results,
   runs,
+  tables,
 )
 from programs.launching import local
 
@@ -212,7 +212,7 @@ def _run(
         description=f'{what} at frame {progress.frames:,}',
       )
       for path in progress.results[num_shown:]:
-        console.print(results.table(pathlib.Path(path)))
+        console.print(tables.table(pathlib.Path(path)))
         console.print(path, soft_wrap=True)
         num_shown += 1
 

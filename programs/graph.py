@@ -2,6 +2,7 @@
 
 import pathlib
 import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 
 from programs import flags, impala, runs
@@ -71,6 +72,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
   print(output)
   return 0
+
+
+def write_files(
+  graph: graph_lib.ProgramGraph,
+  configuration: runs.Configuration,
+  processes: Mapping[str, int] = types.MappingProxyType({}),
+) -> None:
+  """Writes `graph.json`, `graph.mmd` and `graph.html` of a run.
+
+  Args:
+    graph: Of its program.
+    configuration: Of the run, whose directory they go to.
+    processes: Node -> process id, where nodes are processes and run.
+  """
+  directory = configuration.directory
+  resources = impala.make_resources(configuration)
+  facts = {}
+  for node in graph.nodes:
+    if node.name in processes:
+      settings = resources[node.group].env.items()
+      facts[node.name] = {
+        'process': str(processes[node.name]),
+        'log': str(directory.logs / f'{node.name.replace("/", "_")}.log'),
+        'environment': ' '.join(f'{name}={value}' for name, value in settings),
+      }
+  runs.write_text(directory.path / 'graph.json', graph.to_json())
+  runs.write_text(directory.path / 'graph.mmd', drawing.mermaid(graph))
+  runs.write_text(directory.path / 'graph.html', drawing.html(graph, facts))
 
 
 if __name__ == '__main__':

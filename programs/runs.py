@@ -239,6 +239,11 @@ class RunDirectory:
     """Whether a run was started here."""
     return self.config_file.exists()
 
+  @property
+  def finished_frames(self) -> int:
+    """Where the last evaluation of a whole run was; -1 before there was one."""
+    return self.read_meta().get('finished_frames', -1)
+
   def is_finished(self) -> bool:
     """Whether the last frame was learned and evaluated.
 
@@ -246,7 +251,7 @@ class RunDirectory:
       RunError: The configuration is not there or damaged.
     """
     total = self.read_config()['agent']['total_environment_frames']
-    return self.read_meta().get('finished_frames', -1) >= total
+    return self.finished_frames >= total
 
   def set_aside(self) -> pathlib.Path:
     """Renames the directory, so that a run can start anew in its place."""

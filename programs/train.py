@@ -7,7 +7,6 @@ import pathlib
 import signal
 import sys
 import threading
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,9 +16,9 @@ from absl import flags as absl_flags
 
 import environments
 from agents.impala import torsos
-from programs import flags, impala, provenance, results, runs
-from programs.inspection import drawing, status
+from programs import flags, graph, impala, provenance, runs, tables
 from programs.inspection import graph as graph_lib
+from programs.inspection import status
 from programs.launching import local
 
 _DESCRIPTION = """\
@@ -190,8 +189,8 @@ def _tell_resume(
 
 def _is_finished(configuration: runs.Configuration) -> bool:
   """Whether an earlier start reached the last frame and evaluated it."""
-  finished = configuration.directory.read_meta().get('finished_frames', -1)
-  return finished >= configuration.agent.total_environment_frames
+  total = configuration.agent.total_environment_frames
+  return configuration.directory.finished_frames >= total
 
 
 def _train(
@@ -204,7 +203,8 @@ def _train(
   directory.update_meta(**provenance.describe_start(configuration.agent.seed))
   console.print(f'Run directory: {directory.path}', soft_wrap=True)
   program = impala.make_program(configuration)
-  _draw(program, configuration)
+  drawn = graph_lib.make_graph(program)
+  graph.write_files(drawn, configuration)
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
   with status.Status(
     f'impala {configuration.run.level_name}',
@@ -216,46 +216,17 @@ def _train(
     if launch_type == 'local_mt':
       end = _run_threads(program, configuration, shown)
     else:
-      end = _run_processes(program, configuration, shown)
+      end = _run_processes(program, drawn, configuration, shown)
   directory.update_meta(ended={'time': runs.now(), **end})
   console.print(end['description'], markup=False, soft_wrap=True)
   return end['exit_status']
 
 
-def _draw(
-  program: lp.Program,
-  configuration: runs.Configuration,
-  processes: Mapping[str, int] = types.MappingProxyType({}),
-) -> None:
-  """Writes the graph of the program into the run directory.
-
-  Args:
-    program: Not launched, or under way.
-    configuration: Of the run.
-    processes: Node -> process id, as far as known.
-  """
-  directory, resources = (
-    configuration.directory,
-    impala.make_resources(configuration),
-  )
-  graph = graph_lib.make_graph(program)
-  facts = {}
-  for node in graph.nodes:
-    log = directory.logs / f'{node.group}_{node.name.split("/")[1]}.log'
-    settings = resources[node.group].env
-    facts[node.name] = {
-      'log': str(log),
-      'environment': ' '.join(f'{k}={v}' for k, v in settings.items()),
-    }
-    if node.name in processes:
-      facts[node.name]['process'] = str(processes[node.name])
-  runs.write_text(directory.path / 'graph.json', graph.to_json())
-  runs.write_text(directory.path / 'graph.mmd', drawing.mermaid(graph))
-  runs.write_text(directory.path / 'graph.html', drawing.html(graph, facts))
-
-
 def _run_processes(
-  program: lp.Program, configuration: runs.Configuration, shown: status.Status
+  program: lp.Program,
+  drawn: graph_lib.ProgramGraph,
+  configuration: runs.Configuration,
+  shown: status.Status,
 ) -> dict[str, Any]:
   """Runs a process for each node; returns how it ended."""
   noted: dict[str, int] = {}
@@ -264,7 +235,7 @@ def _run_processes(
     if not noted:
       noted.update(supervisor.processes())
       configuration.directory.update_meta(processes=noted)
-      _draw(program, configuration, noted)
+      graph.write_files(drawn, configuration, noted)
     shown.update()
 
   outcome = local.launch(
@@ -312,10 +283,9 @@ def _show_end(
 ) -> None:
   """Says where everything is, and how the last evaluation went."""
   directory = configuration.directory
-  frames = directory.read_meta().get('finished_frames')
-  path = directory.evaluations / str(frames) / 'results.json'
+  path = directory.evaluations / str(directory.finished_frames) / 'results.json'
   if path.exists():
-    console.print(results.table(path))
+    console.print(tables.table(path))
   for meaning, path in (
     ('checkpoints', directory.checkpoints),
     ('evaluations', directory.evaluations),

@@ -11,7 +11,7 @@ import rich.console
 import scipy.stats
 
 from environments import suites
-from programs import results
+from programs import results, tables
 
 PAPER = pathlib.Path(__file__).with_name('impala_paper_atari57.csv')
 # Of Table 4 of arXiv 1802.01561v3: median over the 57 games.
@@ -35,7 +35,7 @@ def write(directory, *levels):
 
 def show(path):
   output = io.StringIO()
-  rich.console.Console(file=output, width=120).print(results.table(path))
+  rich.console.Console(file=output, width=120).print(tables.table(path))
   return ' '.join(output.getvalue().split())
 
 
