@@ -12,6 +12,7 @@ import launchpad as lp
 import tensorflow as tf
 from absl import logging
 
+from agents.impala import meter as meter_lib
 from programs import (
   checkpoints,
   evaluation,
@@ -21,39 +22,48 @@ from programs import (
   results,
   runs,
 )
-from programs.inspection import graph
+from programs.inspection import graph, monitor
 
 _POLL_SECONDS = 1.0  # How often it asks how far learning is.
 
 
-@graph.uses(learner='variables')
+@graph.uses(learner='variables', monitoring='call')
 def run_evaluator(
-  configuration: runs.Configuration, learner: courier.Client
+  configuration: runs.Configuration,
+  learner: courier.Client,
+  monitoring: courier.Client | None = None,
 ) -> None:
   """Evaluates fresh variables every so many frames, and the last ones.
 
   Args:
     configuration: Of the run.
     learner: Serves variables.
+    monitoring: The monitor, if there is one.
   """
   stop = lp.stop_event()
   client = nodes.NodeClient(learner, stop)
   period = configuration.run.evaluation_period_frames
   total = configuration.agent.total_environment_frames
-  evaluator = _Evaluator(configuration, client, stop)
+  meter = meter_lib.Meter()
+  evaluator = _Evaluator(configuration, client, stop, meter)
   due = None
+  name = f'{nodes.EVALUATOR}/0'
   try:
-    while not stop.wait(_POLL_SECONDS):
-      frames = evaluator.player.newest_frames()
-      if due is None:
+    with (
+      monitor.reporting(monitoring, name, meter.read),
+      meter.measure('nothing_to_do'),
+    ):
+      while not stop.wait(_POLL_SECONDS):
+        frames = evaluator.player.newest_frames()
+        if due is None:
+          due = _next_multiple(frames, period, total)
+        if frames < min(due, total):
+          continue
+        frames = evaluator.evaluate()
+        client.call('evaluated', frames)
+        if frames >= total:
+          return
         due = _next_multiple(frames, period, total)
-      if frames < min(due, total):
-        continue
-      frames = evaluator.evaluate()
-      client.call('evaluated', frames)
-      if frames >= total:
-        return
-      due = _next_multiple(frames, period, total)
   except nodes.Stopped:
     logging.info('Stopped')
   finally:
@@ -73,8 +83,10 @@ class _Evaluator:
     configuration: runs.Configuration,
     client: nodes.NodeClient,
     stop: threading.Event,
+    meter: meter_lib.Meter,
   ) -> None:
     self._configuration = configuration
+    self._meter = meter
     self.player = evaluation.Player(configuration, client, stop)
     self._best = _BestCheckpoint(
       configuration.directory.best_checkpoint, self.player.state
@@ -83,7 +95,14 @@ class _Evaluator:
 
   def evaluate(self) -> int:
     """Evaluates the newest variables; returns the frames they learned from."""
-    frames, config = self.player.update(), self._configuration
+    with self._meter.measure('fetching_variables'):
+      frames = self.player.update()
+    with self._meter.measure('playing'):
+      self._evaluate(frames)
+    return frames
+
+  def _evaluate(self, frames: int) -> None:
+    config = self._configuration
     examination = examinations.Examination(
       level_name=config.run.level_name,
       test_num_episodes=config.run.test_num_episodes,
@@ -106,7 +125,9 @@ class _Evaluator:
     summary = results.summarise(levels)
     self._best.offer(frames, summary, num_levels=len(levels))
     self.metrics.add(frames, [level.summary() for level in levels], summary)
-    return frames
+    self._meter.count(
+      evaluations=1, episodes=sum(len(level.returns) for level in levels)
+    )
 
 
 class _BestCheckpoint:

@@ -4,6 +4,8 @@ actor x N --unrolls--> queue --batches--> learner
     ^                                      |  |
     +-------------- variables -------------+  +--> evaluator
 
+The monitor looks at the queue, and all but the queue push their figures to it.
+
 To evaluate a checkpoint is a program of its own:
 
 examiner --variables, turns--> evaluator x N
@@ -18,9 +20,7 @@ import launchpad as lp
 from launchpad.nodes.python import local_multi_processing
 
 from programs import evaluator, examinations, nodes, runs
-
-QUEUE, LEARNER, ACTOR, EVALUATOR = 'queue', 'learner', 'actor', 'evaluator'
-EXAMINER = 'examiner'
+from programs.inspection import monitor
 
 # Calls between nodes come on ever other threads: with an arena for each of them
 # malloc keeps pieces of past messages, and memory creeps.
@@ -46,23 +46,41 @@ def make_program(configuration: runs.Configuration) -> lp.Program:
   Returns:
     A plain Launchpad program, for `lp.launch` of any type.
   """
+  run = configuration.run
   program = lp.Program('impala')
-  with program.group(QUEUE):
+  with program.group(nodes.QUEUE):
     queue = program.add_node(
       lp.ReverbNode(functools.partial(nodes.make_tables, configuration))
     )
-  with program.group(LEARNER):
+  monitoring = None
+  if run.monitor:
+    with program.group(nodes.MONITOR):
+      monitoring = program.add_node(
+        lp.CourierNode(
+          monitor.MonitorNode,
+          run.logdir,
+          queue,
+          run.watchdog,
+          run.watchdog_seconds,
+        )
+      )
+    monitoring.set_client_kwargs(call_timeout=monitor.CALL_TIMEOUT_SECONDS)
+  with program.group(nodes.LEARNER):
     learner = program.add_node(
-      lp.CourierNode(nodes.LearnerNode, configuration, queue)
+      lp.CourierNode(nodes.LearnerNode, configuration, queue, monitoring)
     )
   learner.set_client_kwargs(call_timeout=_CALL_TIMEOUT_SECONDS)
-  with program.group(ACTOR):
-    for index in range(configuration.run.num_actors):
+  with program.group(nodes.ACTOR):
+    for index in range(run.num_actors):
       program.add_node(
-        lp.PyNode(nodes.run_actor, configuration, index, learner, queue)
+        lp.PyNode(
+          nodes.run_actor, configuration, index, learner, queue, monitoring
+        )
       )
-  with program.group(EVALUATOR):
-    program.add_node(lp.PyNode(evaluator.run_evaluator, configuration, learner))
+  with program.group(nodes.EVALUATOR):
+    program.add_node(
+      lp.PyNode(evaluator.run_evaluator, configuration, learner, monitoring)
+    )
   return program
 
 
@@ -82,14 +100,14 @@ def make_evaluation_program(
     A plain Launchpad program.
   """
   program = lp.Program('impala_evaluation')
-  with program.group(EXAMINER):
+  with program.group(nodes.EXAMINER):
     examiner = program.add_node(
       lp.CourierNode(
         examinations.ExaminerNode, configuration, examination, folder
       )
     )
   examiner.set_client_kwargs(call_timeout=_CALL_TIMEOUT_SECONDS)
-  with program.group(EVALUATOR):
+  with program.group(nodes.EVALUATOR):
     for index in range(examination.num_evaluators):
       program.add_node(
         lp.PyNode(
@@ -118,13 +136,17 @@ def make_resources(
   learner_threads = configuration.run.learner_threads or max(
     1, cores - configuration.run.num_actors
   )
+  monitoring = {
+    nodes.MONITOR: local_multi_processing.PythonProcess(env=_SINGLE)
+  }
   return {
-    QUEUE: local_multi_processing.PythonProcess(env=_SINGLE),
-    LEARNER: local_multi_processing.PythonProcess(
+    **(monitoring if configuration.run.monitor else {}),
+    nodes.QUEUE: local_multi_processing.PythonProcess(env=_SINGLE),
+    nodes.LEARNER: local_multi_processing.PythonProcess(
       env={**_COMMON, 'TF_NUM_INTRAOP_THREADS': str(learner_threads)}
     ),
-    ACTOR: local_multi_processing.PythonProcess(env=_SINGLE),
-    EVALUATOR: local_multi_processing.PythonProcess(env=_SINGLE),
+    nodes.ACTOR: local_multi_processing.PythonProcess(env=_SINGLE),
+    nodes.EVALUATOR: local_multi_processing.PythonProcess(env=_SINGLE),
   }
 
 
@@ -134,5 +156,5 @@ def make_evaluation_resources() -> dict[
   """The same for `make_evaluation_program`."""
   return {
     group: local_multi_processing.PythonProcess(env=_SINGLE)
-    for group in (EXAMINER, EVALUATOR)
+    for group in (nodes.EXAMINER, nodes.EVALUATOR)
   }

@@ -24,13 +24,20 @@ from agents.impala import (
   batches,
   lag,
   learning,
+  meter,
   metrics,
   networks,
   policies,
 )
 from agents.impala import unrolls as unrolls_lib
 from programs import checkpoints, metric_files, runs
-from programs.inspection import graph
+from programs.inspection import graph, monitor
+
+# The program's groups.
+QUEUE, LEARNER, ACTOR, EVALUATOR = 'queue', 'learner', 'actor', 'evaluator'
+MONITOR, EXAMINER = 'monitor', 'examiner'
+
+_TOLD = ('frames', 'policy_lag_min', 'policy_lag_mean', 'policy_lag_max')
 
 _NO_ANSWER = ('DEADLINE_EXCEEDED', 'UNAVAILABLE')  # The learner may come up.
 
@@ -61,7 +68,7 @@ def make_tables(configuration: runs.Configuration) -> list[reverb.Table]:
   return unrolls_lib.make_tables(configuration.agent, signature)
 
 
-@graph.uses(queue='sample')
+@graph.uses(queue='sample', monitoring='call')
 class LearnerNode:
   """The learner and its checkpoints; ends the program when it is done.
 
@@ -69,22 +76,35 @@ class LearnerNode:
   """
 
   def __init__(
-    self, configuration: runs.Configuration, queue: reverb.Client
+    self,
+    configuration: runs.Configuration,
+    queue: reverb.Client,
+    monitoring: courier.Client | None = None,
   ) -> None:
     """Builds the learner and restores the newest checkpoint, if there is one.
 
     Args:
       configuration: Of the run.
       queue: Where unrolls come from.
+      monitoring: The monitor, if there is one.
     """
     config, directory = configuration.agent, configuration.directory
     self._stop = lp.stop_event()
     self._configuration = configuration
     self._queue = queue
+    self._monitoring = monitoring
+    self._meter = meter.Meter()
     self._final_evaluation = threading.Event()
     tf.random.set_seed(config.seed)
     network, signature = make_model(configuration)
     self._level_metrics = metric_files.LevelMetrics(configuration)
+    self._metrics = metrics.LearnerMetrics(
+      metric_files.make_logger(directory, 'learner'),
+      configuration.run.log_period_seconds,
+      self._queue_size,
+      self._level_metrics.add,
+      self._meter,
+    )
     self._learner = learning.Learner(
       config,
       network,
@@ -93,12 +113,8 @@ class LearnerNode:
         self._stop,
       ),
       configuration.num_action_repeats,
-      metrics.LearnerMetrics(
-        metric_files.make_logger(directory, 'learner'),
-        configuration.run.log_period_seconds,
-        self._queue_size,
-        self._level_metrics.add,
-      ),
+      self._metrics,
+      self._meter,
     )
     self._checkpoints = checkpoints.Checkpoints(
       directory.checkpoints, self._learner.state
@@ -123,19 +139,30 @@ class LearnerNode:
 
   def run(self) -> None:
     """Learns to the last frame, waits for its evaluation, ends the program."""
-    self._learn()
-    self._checkpoints.save()
-    self._learner.close()
-    self._level_metrics.close()
-    if self._stop.is_set():
-      return
-    while not self._final_evaluation.wait(0.1):
-      if self._stop.is_set():
-        return
+    with monitor.reporting(self._monitoring, f'{LEARNER}/0', self._report):
+      with self._meter.measure('learning'):
+        self._learn()
+      self._save()
+      self._learner.close()
+      self._level_metrics.close()
+      with self._meter.measure('nothing_to_do'):
+        while not self._final_evaluation.wait(0.1):
+          if self._stop.is_set():
+            return
     self._configuration.directory.update_meta(
       finished_frames=self._learner.frames
     )
     lp.stop()
+
+  def _report(self) -> dict[str, Any]:
+    """What it tells the monitor."""
+    row = self._metrics.row
+    gauges = {name: float(row[name]) for name in _TOLD if name in row}
+    return {**self._meter.read(), 'gauges': gauges}
+
+  def _save(self) -> None:
+    with self._meter.measure('saving_checkpoint'):
+      self._checkpoints.save()
 
   def _queue_size(self) -> float:
     """Unrolls that wait in the queue; NaN while it stops or does not answer."""
@@ -159,7 +186,7 @@ class LearnerNode:
         logging.info('Stopped at frame %d', self._learner.frames)
         return
       if time.monotonic() - saved >= run.checkpoint_period_seconds:
-        self._checkpoints.save()
+        self._save()
         saved = time.monotonic()
 
 
@@ -204,12 +231,13 @@ class NodeClient(acme.VariableSource):
     raise Stopped
 
 
-@graph.uses(learner='variables', queue='insert')
+@graph.uses(learner='variables', queue='insert', monitoring='call')
 def run_actor(
   configuration: runs.Configuration,
   index: int,
   learner: courier.Client,
   queue: reverb.Client,
+  monitoring: courier.Client | None = None,
 ) -> None:
   """Acts until the program stops.
 
@@ -218,8 +246,10 @@ def run_actor(
     index: Of this actor, from 0.
     learner: Serves variables.
     queue: Takes unrolls.
+    monitoring: The monitor, if there is one.
   """
   stop = lp.stop_event()
+  actor_meter = meter.Meter()
   seeds = np.random.SeedSequence((configuration.agent.seed, index))
   sampling, *each = seeds.generate_state(
     1 + configuration.run.num_envs_per_actor
@@ -245,18 +275,21 @@ def run_actor(
     variable_source = lag.LaggedVariables(
       variable_source, configuration.agent.extra_policy_lag
     )
+  name = f'{ACTOR}/{index}'
   try:
-    actor = acting.Actor(
-      network,
-      policy,
-      signature,
-      batch.levels,
-      variable_source,
-      unrolls_lib.UnrollWriter(
-        queue, stop, has_replay=configuration.agent.num_replayed > 0
-      ),
-    )
-    acting.run_environments(actor, batch, stop)
+    with monitor.reporting(monitoring, name, actor_meter.read):
+      actor = acting.Actor(
+        network,
+        policy,
+        signature,
+        batch.levels,
+        variable_source,
+        unrolls_lib.UnrollWriter(
+          queue, stop, actor_meter, configuration.agent.num_replayed > 0
+        ),
+        actor_meter,
+      )
+      acting.run_environments(actor, batch, stop, actor_meter)
   except Stopped:
     logging.info('Stopped')
   finally:

@@ -29,6 +29,7 @@ def describe_start(seed: int) -> dict[str, Any]:
     'command_line': sys.orig_argv,
     'started': runs.now(),
     'ended': None,
+    'processes': {},
     'seed': seed,
     'host': socket.gethostname(),
     'cores': os.cpu_count(),

@@ -15,6 +15,7 @@ import environments
 from agents.impala import config as config_lib
 from environments import suites
 from programs import presets
+from programs.inspection import watchdog
 
 ON_EXISTING = ('resume', 'fail', 'restart')
 
@@ -76,6 +77,24 @@ class RunConfig:
   )
   log_period_seconds: float = config_lib.option(
     2.0, 'Time between rows of metrics.', 'seconds', config_lib.POSITIVE
+  )
+  monitor: bool = config_lib.option(
+    True,
+    'Record every second what the nodes do: for top, dashboard, report and the '
+    'watchdog.',
+  )
+  watchdog: str = config_lib.option(
+    'warn',
+    'What happens when a node is silent or waits for too long: a warning, or '
+    'the end of the run with status 1.',
+    rule=config_lib.one_of(watchdog.ACTIONS),
+  )
+  watchdog_seconds: float = config_lib.option(
+    60.0,
+    'How long a node may be silent or wait; five times that before the first '
+    'batch.',
+    'seconds',
+    config_lib.POSITIVE,
   )
   evaluation_period_frames: int = config_lib.option(
     1_000_000,

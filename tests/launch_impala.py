@@ -14,7 +14,7 @@ from absl import app
 from absl.testing import absltest
 
 from agents.impala import metrics, unrolls
-from programs import flags, impala, runs
+from programs import flags, impala, nodes, runs
 
 NUM_STEPS = 3
 
@@ -45,8 +45,8 @@ def told_frames(counts):
 
 def step_by_hand(program):
   """Launches under test_mt; returns what the learner served, and the queue."""
-  (queue_node,) = program.groups[impala.QUEUE]
-  (learner_node,) = program.groups[impala.LEARNER]
+  (queue_node,) = program.groups[nodes.QUEUE]
+  (learner_node,) = program.groups[nodes.LEARNER]
   learner_node.disable_run()
   handle = learner_node.create_handle()
   test_case = absltest.TestCase()

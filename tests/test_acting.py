@@ -14,7 +14,7 @@ import tensorflow as tf
 from dm_env import specs
 
 import environments
-from agents.impala import acting, networks, policies
+from agents.impala import acting, meter, networks, policies
 from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
@@ -127,7 +127,8 @@ def play(rig, num_unrolls, policy=None):
     rig.signature,
     environment.levels,
     source,
-    unrolls_lib.UnrollWriter(rig.client, rig.stop),
+    unrolls_lib.UnrollWriter(rig.client, rig.stop, meter.Meter()),
+    meter.Meter(),
   )
   timestep = environment.reset()
   actor.observe_first(timestep)
@@ -298,7 +299,7 @@ def test_passes_leave_nothing_behind():
 def test_a_writer_waits_while_the_queue_is_full_and_ends_with_the_program():
   rig = Rig(dataclasses.replace(CONFIG, queue_capacity=2))
   try:
-    writer = unrolls_lib.UnrollWriter(rig.client, rig.stop)
+    writer = unrolls_lib.UnrollWriter(rig.client, rig.stop, meter.Meter())
     empty = unrolls_lib.empty_unrolls(1, rig.signature)
     unroll = tf.nest.map_structure(lambda column: column[0], empty)
     written = []
@@ -329,7 +330,7 @@ def test_a_reader_waits_for_a_batch_and_ends_with_the_program(rig):
   got = []
   thread = threading.Thread(target=lambda: got.extend(reader))
   thread.start()
-  play_one = unrolls_lib.UnrollWriter(rig.client, rig.stop)
+  play_one = unrolls_lib.UnrollWriter(rig.client, rig.stop, meter.Meter())
   empty = unrolls_lib.empty_unrolls(3, rig.signature)
   play_one.write(
     tf.nest.map_structure(lambda column, i=i: column[i], empty)

@@ -9,7 +9,7 @@ import reverb
 import tensorflow as tf
 from dm_env import specs
 
-from agents.impala import acting, learning, metrics, networks, policies
+from agents.impala import acting, learning, meter, metrics, networks, policies
 from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
@@ -92,7 +92,10 @@ def test_instructions_reach_the_learner_and_are_learned_from(server):
     network,
     keep(batches_lib.UnrollReader(dataset, stop)),
     4,
-    metrics.LearnerMetrics(rows, 0.0, lambda: 0, lambda *told: None),
+    metrics.LearnerMetrics(
+      rows, 0.0, lambda: 0, lambda *told: None, meter.Meter()
+    ),
+    meter.Meter(),
   )
   environment = batch.EnvironmentBatch([Instructed('a'), Instructed('b')])
   acting_network = networks.make_network(CONFIG, SPEC, 3)
@@ -102,7 +105,8 @@ def test_instructions_reach_the_learner_and_are_learned_from(server):
     signature,
     environment.levels,
     learner,
-    unrolls_lib.UnrollWriter(reverb.Client(address), stop),
+    unrolls_lib.UnrollWriter(reverb.Client(address), stop, meter.Meter()),
+    meter.Meter(),
   )
   before = [v.numpy() for v in network.trainable_variables]
   timestep = environment.reset()
@@ -161,7 +165,10 @@ def test_the_gradient_of_a_word_that_is_there_twice_is_counted_twice():
     network,
     iter([unroll]),
     4,
-    metrics.LearnerMetrics(rows, 0.0, lambda: 0, lambda *told: None),
+    metrics.LearnerMetrics(
+      rows, 0.0, lambda: 0, lambda *told: None, meter.Meter()
+    ),
+    meter.Meter(),
   )
   before = [v.numpy() for v in network.trainable_variables]
   learner.step()

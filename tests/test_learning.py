@@ -9,7 +9,7 @@ import reverb
 import tensorflow as tf
 
 import environments
-from agents.impala import acting, learning, metrics, networks, policies
+from agents.impala import acting, learning, meter, metrics, networks, policies
 from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
@@ -90,7 +90,10 @@ def make_learner(
     network,
     batches,
     REPEATS,
-    metrics.LearnerMetrics(logger or Rows(), period, lambda: 2, on_games),
+    metrics.LearnerMetrics(
+      logger or Rows(), period, lambda: 2, on_games, meter.Meter()
+    ),
+    meter.Meter(),
   )
 
 
@@ -363,7 +366,10 @@ def test_catch_is_learned():
     ours,
     reader,
     1,
-    metrics.LearnerMetrics(Rows(), math.inf, lambda: 0, lambda *told: None),
+    metrics.LearnerMetrics(
+      Rows(), math.inf, lambda: 0, lambda *told: None, meter.Meter()
+    ),
+    meter.Meter(),
   )
   batch = environments.make_batch('catch', list(range(32)))
   actor = acting.Actor(
@@ -372,11 +378,12 @@ def test_catch_is_learned():
     signature,
     batch.levels,
     learner,
-    unrolls_lib.UnrollWriter(reverb.Client(address), stop),
+    unrolls_lib.UnrollWriter(reverb.Client(address), stop, meter.Meter()),
+    meter.Meter(),
   )
   thread = threading.Thread(
     target=acting.run_environments,
-    args=(actor, batch, stop),
+    args=(actor, batch, stop, meter.Meter()),
   )
   thread.start()
   try:

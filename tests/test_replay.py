@@ -12,7 +12,7 @@ from dm_env import specs
 
 from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
-from agents.impala import networks
+from agents.impala import meter, networks
 from agents.impala import unrolls as unrolls_lib
 
 CONFIG = config_lib.ImpalaConfig(
@@ -42,7 +42,7 @@ class Rig:
     self.config = config
     self.next = 0
     self.writer = unrolls_lib.UnrollWriter(
-      self.client, self.stop, has_replay=config.num_replayed > 0
+      self.client, self.stop, meter.Meter(), has_replay=config.num_replayed > 0
     )
 
   def write(self, count):

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tree
 from acme.tf import variable_utils
 
+from agents.impala import meter as meter_lib
 from agents.impala import networks, policies
 from agents.impala import unrolls as unrolls_lib
 
@@ -71,6 +72,7 @@ class Actor(acme.Actor):
     levels: np.ndarray,
     variable_source: acme.VariableSource,
     writer: unrolls_lib.UnrollWriter,
+    meter: meter_lib.Meter,
   ) -> None:
     """Makes room for the unrolls; fetches variables.
 
@@ -81,7 +83,9 @@ class Actor(acme.Actor):
       levels: `[N]` int32, index of the level that each environment plays.
       variable_source: The learner.
       writer: Takes finished unrolls.
+      meter: Of the thread that acts.
     """
+    self._meter = meter
     self._policy = policy
     self._core_state = network.initial_state(len(levels))
     self._writer = writer
@@ -116,7 +120,8 @@ class Actor(acme.Actor):
       lambda column: column[:, self._row],
       self._unrolls.inputs._replace(observation=()),
     )._replace(observation=observation)
-    step = self._policy(inputs, self._core_state)
+    with self._meter.measure('forward_pass'):
+      step = self._policy(inputs, self._core_state)
     self._core_state = step.core_state
     self._unrolls.behaviour_logits[:, self._row] = step.logits
     return np.asarray(step.action)
@@ -143,7 +148,8 @@ class Actor(acme.Actor):
 
   def update(self, wait: bool = False) -> None:
     """Fetches the newest variables and the learner step they are of."""
-    self._variables.update(wait=wait)
+    with self._meter.measure('fetching_variables'):
+      self._variables.update(wait=wait)
 
   def _enter_row(
     self,
@@ -180,6 +186,11 @@ class Actor(acme.Actor):
     restarts = timestep.environment_restarts
     self._unrolls.environment_restarts[:] = restarts - self._restarts_sent
     self._restarts_sent[:] = restarts
+    self._meter.count(
+      agent_steps=self._row * len(restarts),
+      unrolls=len(restarts),
+      environment_restarts=int(self._unrolls.environment_restarts.sum()),
+    )
     self._writer.write(
       tree.map_structure(lambda column, i=i: column[i], self._unrolls)
       for i in range(len(inputs.last_reward))
@@ -193,15 +204,20 @@ class Actor(acme.Actor):
 
 
 def run_environments(
-  actor: Actor, environments: EnvironmentBatch, stop: threading.Event
+  actor: Actor,
+  environments: EnvironmentBatch,
+  stop: threading.Event,
+  meter: meter_lib.Meter,
 ) -> None:
   """Steps the environments with the actor until `stop` is set."""
   timestep = environments.reset()
   actor.observe_first(timestep)
-  while not stop.is_set():
-    action = actor.select_action(timestep.observation)
-    timestep = environments.step(action)
-    actor.observe(action, timestep)
+  with meter.measure('acting'):
+    while not stop.is_set():
+      action = actor.select_action(timestep.observation)
+      with meter.measure('environment'):
+        timestep = environments.step(action)
+      actor.observe(action, timestep)
 
 
 class EvaluationActor(acme.Actor):

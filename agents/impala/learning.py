@@ -1,7 +1,6 @@
 """The learner: a batch of unrolls -> gradients -> variables."""
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import tensorflow as tf
 
 from agents.impala import config as config_lib
 from agents.impala import losses, metrics, networks, optimizers
+from agents.impala import meter as meter_lib
 from agents.impala import unrolls as unrolls_lib
 
 
@@ -24,6 +24,7 @@ class Learner(acme.Learner):
     batches: Iterator[unrolls_lib.Unroll],
     num_action_repeats: int,
     learner_metrics: metrics.LearnerMetrics,
+    meter: meter_lib.Meter,
   ) -> None:
     """Makes optimiser and counts at zero; restore `state` to continue.
 
@@ -33,6 +34,7 @@ class Learner(acme.Learner):
       batches: Time-major; its end ends `step` with StopIteration.
       num_action_repeats: Frames in an agent step.
       learner_metrics: Told of every learner step.
+      meter: Of the thread that learns.
     """
     self._config = config
     self._network = network
@@ -43,6 +45,7 @@ class Learner(acme.Learner):
     )
     self._counts = metrics.Counts()
     self._metrics = learner_metrics
+    self._meter = meter
     self._served: Mapping[str, Sequence[np.ndarray]] = {}
     self.serve()
 
@@ -80,9 +83,12 @@ class Learner(acme.Learner):
       StopIteration: The batches ended.
       FloatingPointError: The loss or a variable is not finite.
     """
-    started = time.monotonic()
-    batch = next(self._batches)
-    waited = time.monotonic() - started
+    with self._meter.measure('waiting_for_data'):
+      batch = next(self._batches)
+    with self._meter.measure('learner_step'):
+      self._learn(batch)
+
+  def _learn(self, batch: unrolls_lib.Unroll) -> None:
     figures, games = tf.nest.map_structure(
       lambda tensor: tensor.numpy(), self._update(batch)
     )
@@ -94,7 +100,7 @@ class Learner(acme.Learner):
           'or a max_gradient_norm'
         )
     self.serve()
-    self._metrics.add(figures, games, self._counts, waited)
+    self._metrics.add(figures, games, self._counts)
 
   def close(self) -> None:
     """Writes what is not yet logged."""

@@ -11,6 +11,8 @@ import sonnet as snt
 import tensorflow as tf
 from acme.utils import loggers
 
+from agents.impala import meter as meter_lib
+
 _RECENT_EPISODES = 100  # Of each level, that the logged return is the mean of.
 
 
@@ -57,6 +59,7 @@ class LearnerMetrics:
     period_seconds: float,
     queue_size: Callable[[], float],
     on_games: Callable[[int, Games], None],
+    meter: meter_lib.Meter,
   ) -> None:
     """Begins the first row.
 
@@ -66,11 +69,14 @@ class LearnerMetrics:
       queue_size: Tells how many unrolls wait, or NaN; called once a row.
       on_games: Told, each learner step, of the frames learned and the games
         that ended in them.
+      meter: Of the thread that learns.
     """
     self._logger = logger
     self._period = period_seconds
     self._queue_size = queue_size
     self._on_games = on_games
+    self._meter = meter
+    self.row: Mapping[str, float] = {}  # The last one that was written.
     self._recent: dict[int, collections.deque[tuple[float, int]]] = (
       collections.defaultdict(
         lambda: collections.deque(maxlen=_RECENT_EPISODES)
@@ -81,20 +87,18 @@ class LearnerMetrics:
   def _begin_row(self) -> None:
     self._row_started = time.monotonic()
     self._figures: dict[str, list[float]] = collections.defaultdict(list)
-    self._waited = 0.0
+    self._waited_before = self._waited()
 
   def add(
     self,
     figures: Mapping[str, float],
     games: Games,
     counts: Counts,
-    waited_seconds: float,
   ) -> None:
     """Takes one learner step; writes a row when the last is old enough."""
     for level, *game in zip(*(part.tolist() for part in games), strict=True):
       self._recent[level].append(tuple(game))
     self._on_games(int(counts.frames.numpy()), games)
-    self._waited += waited_seconds
     for name, value in figures.items():
       self._figures[name].append(value)
     if time.monotonic() - self._row_started >= self._period:
@@ -109,26 +113,29 @@ class LearnerMetrics:
   def _write(self, counts: Counts) -> None:
     elapsed = time.monotonic() - self._row_started
     reduce = {'policy_lag_min': min, 'policy_lag_max': max}
-    self._logger.write(
-      {
-        'time': time.time(),
-        'frames': int(counts.frames.numpy()),
-        'executed_frames': int(counts.executed_frames),
-        'learner_steps': int(counts.learner_steps),
-        'episodes': int(counts.episodes),
-        'environment_restarts': int(counts.environment_restarts),
-        'episode_return': self._mean_over_levels(0),
-        'episode_steps': self._mean_over_levels(1),
-        'learner_steps_per_second': len(self._figures['loss']) / elapsed,
-        'learner_wait_share': min(self._waited / elapsed, 1.0),
-        'queue_size': self._queue_size(),
-        **{
-          name: reduce.get(name, _mean)(values)
-          for name, values in self._figures.items()
-        },
-      }
-    )
+    waited = self._waited() - self._waited_before
+    self.row = {
+      'time': time.time(),
+      'frames': int(counts.frames.numpy()),
+      'executed_frames': int(counts.executed_frames),
+      'learner_steps': int(counts.learner_steps),
+      'episodes': int(counts.episodes),
+      'environment_restarts': int(counts.environment_restarts),
+      'episode_return': self._mean_over_levels(0),
+      'episode_steps': self._mean_over_levels(1),
+      'learner_steps_per_second': len(self._figures['loss']) / elapsed,
+      'learner_wait_share': min(waited / elapsed, 1.0),
+      'queue_size': self._queue_size(),
+      **{
+        name: reduce.get(name, _mean)(values)
+        for name, values in self._figures.items()
+      },
+    }
+    self._logger.write(self.row)
     self._begin_row()
+
+  def _waited(self) -> float:
+    return self._meter.read()['seconds'].get('waiting_for_data', 0.0)
 
   def _mean_over_levels(self, part: int) -> float:
     """Of a level's recent games, then over levels, so that they weigh alike."""

@@ -22,6 +22,7 @@ import tensorflow as tf
 import tree
 
 from agents.impala import config as config_lib
+from agents.impala import meter as meter_lib
 from agents.impala import networks
 
 QUEUE = 'queue'  # Name of the FIFO table.
@@ -162,6 +163,7 @@ class UnrollWriter:
     self,
     client: reverb.Client,
     stop: threading.Event,
+    meter: meter_lib.Meter,
     has_replay: bool = False,
   ) -> None:
     """Connects at the first write.
@@ -169,6 +171,7 @@ class UnrollWriter:
     Args:
       client: Of the server that holds the queue.
       stop: Ends a wait for room in the queue.
+      meter: Of the thread that writes.
       has_replay: Whether the unrolls go to the replay too; their data is
         written once for both.
     """
@@ -176,6 +179,7 @@ class UnrollWriter:
     # The replay never waits; first, so that it has what the queue waits with.
     self._tables = (REPLAY, QUEUE) if has_replay else (QUEUE,)
     self._stop = stop
+    self._meter = meter
     self._writer: reverb.TrajectoryWriter | None = None
 
   def write(self, unrolls: Iterable[Unroll]) -> None:
@@ -189,23 +193,30 @@ class UnrollWriter:
     """
     if self._writer is None:
       self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
+    with self._meter.measure('writing'):
+      count = self._send(self._writer, unrolls)
+    with self._meter.measure('waiting_for_queue'):
+      while not self._stop.is_set():
+        try:
+          self._writer.flush(
+            block_until_num_items=count, timeout_ms=int(1000 * POLL_SECONDS)
+          )
+          return
+        except reverb.errors.DeadlineExceededError:
+          continue
+
+  def _send(
+    self, writer: reverb.TrajectoryWriter, unrolls: Iterable[Unroll]
+  ) -> int:
+    """Makes items of unrolls, without waiting; returns how many."""
     count = 0
     for unroll in unrolls:
-      self._writer.append(unroll)
-      whole = tree.map_structure(
-        lambda column: column[-1], self._writer.history
-      )
+      writer.append(unroll)
+      whole = tree.map_structure(lambda column: column[-1], writer.history)
       for table in self._tables:
-        self._writer.create_item(table, 1.0, whole)
+        writer.create_item(table, 1.0, whole)
       count += len(self._tables)
-    while not self._stop.is_set():
-      try:
-        self._writer.flush(
-          block_until_num_items=count, timeout_ms=int(1000 * POLL_SECONDS)
-        )
-        return
-      except reverb.errors.DeadlineExceededError:
-        continue
+    return count
 
 
 def empty_unrolls(num_unrolls: int, signature: Unroll) -> Unroll:

@@ -1,0 +1,98 @@
+"""Where a node's time goes, and what it has counted."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# What a thread is at -> what that is to the pipeline: 'busy' with its own work,
+# 'waiting' for what comes before it, 'blocked' by what comes after it, or
+# 'idle' because there is nothing to do.
+ACTIVITIES: Mapping[str, str] = {
+  # Actors.
+  'environment': 'busy',
+  'forward_pass': 'busy',
+  'writing': 'busy',
+  'acting': 'busy',  # What is left of a loop.
+  'fetching_variables': 'waiting',
+  'waiting_for_queue': 'blocked',
+  # Learner.
+  'waiting_for_data': 'waiting',
+  'learner_step': 'busy',
+  'saving_checkpoint': 'busy',
+  'learning': 'busy',  # What is left of a loop.
+  # Evaluators.
+  'playing': 'busy',
+  # All.
+  'starting': 'busy',
+  'nothing_to_do': 'idle',
+}
+
+
+class Meter:
+  """A thread's seconds by activity, and its counts; others may read them.
+
+  The thread is at one activity at any time, so that the seconds of all add up
+  to the time since the meter was made.
+  """
+
+  def __init__(self) -> None:
+    """Starts the clock, at 'starting'."""
+    self._lock = threading.Lock()
+    self._seconds: dict[str, float] = {}
+    self._calls: dict[str, int] = {}
+    self._counts: dict[str, float] = {}
+    self._activity = 'starting'
+    self._since = time.monotonic()
+
+  @contextlib.contextmanager
+  def measure(self, activity: str) -> Iterator[None]:
+    """Counts the time as that of an activity, one of `ACTIVITIES`.
+
+    What is measured inside counts as its own activity alone.
+    """
+    before = self._switch(activity)
+    try:
+      yield
+    finally:
+      with self._lock:
+        self._calls[activity] = self._calls.get(activity, 0) + 1
+      self._switch(before)
+
+  def count(self, **more: float) -> None:
+    """Adds to counts by name."""
+    with self._lock:
+      for name, value in more.items():
+        self._counts[name] = self._counts.get(name, 0) + value
+
+  def read(self) -> dict[str, Any]:
+    """What there is now; sums are since the meter was made.
+
+    Returns:
+      'activity': the present one; 'activity_seconds': for how long;
+      'seconds' and 'calls': by activity, the present one included in the
+      seconds; 'kinds': of these activities; 'counts': by name.
+    """
+    with self._lock:
+      now = time.monotonic()
+      seconds = dict(self._seconds)
+      seconds[self._activity] = (
+        seconds.get(self._activity, 0.0) + now - self._since
+      )
+      return {
+        'activity': self._activity,
+        'activity_seconds': round(now - self._since, 3),
+        'seconds': {name: round(sum_, 3) for name, sum_ in seconds.items()},
+        'calls': dict(self._calls),
+        'kinds': {name: ACTIVITIES[name] for name in seconds},
+        'counts': dict(self._counts),
+      }
+
+  def _switch(self, activity: str) -> str:
+    """Returns the activity of before."""
+    with self._lock:
+      now, before = time.monotonic(), self._activity
+      self._seconds[before] = self._seconds.get(before, 0.0) + now - self._since
+      self._activity, self._since = activity, now
+      return before

@@ -1,0 +1,294 @@
+"""What the monitor's records come to: rates, shares and states by node."""
+
+import dataclasses
+import functools
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from programs.inspection import graph as graph_lib
+from programs.inspection import recording
+
+# States of a node, best first: at its own work, waiting for what comes before
+# it, blocked by what comes after it, without anything to do.
+STATES = ('busy', 'waiting', 'blocked', 'idle')
+
+SILENT_SECONDS = 10.0  # Nodes push every second.
+
+Sums = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+  """A figure over the nodes of a role."""
+
+  least: float
+  median: float
+  most: float
+
+  @classmethod
+  def of(cls, values: Sequence[float]) -> 'Spread':
+    """Of at least one value."""
+    return cls(min(values), statistics.median(values), max(values))
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeFigures:
+  """One node over a stretch of time. What is not known is absent or None.
+
+  Attributes:
+    states: State -> share of the time, 0 to 1.
+    activities: Activity -> the same.
+    milliseconds: Activity -> mean time of one call.
+    rates: What is counted -> how many a second.
+    gauges: Name -> last value.
+    activity: What it is at.
+    cores: Of the processor, that its process and its children use.
+    rss_bytes: Memory of these.
+    host: Where it runs.
+    is_silent: Has not pushed for a while.
+  """
+
+  states: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  activities: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  milliseconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  gauges: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  activity: str | None = None
+  cores: float | None = None
+  rss_bytes: int | None = None
+  host: str | None = None
+  is_silent: bool = False
+
+  @property
+  def state(self) -> str | None:
+    """What it is most of the time."""
+    return max(self.states, key=self.states.__getitem__, default=None)
+
+
+@dataclasses.dataclass(frozen=True)
+class TableFigures:
+  """One table over a stretch of time.
+
+  Attributes:
+    size: Items in it at the end.
+    capacity: That fit it.
+    insert_headroom: Items until its rate limiter blocks; None: it never does.
+    inserts_per_second: Items that came.
+    samples_per_second: Items that were sampled.
+    waiting_for_samples: Share of the time that inserts waited for a sample.
+    waiting_for_inserts: Share of the time that samplers waited for an insert.
+  """
+
+  size: int
+  capacity: int
+  insert_headroom: float | None
+  inserts_per_second: float
+  samples_per_second: float
+  waiting_for_samples: float
+  waiting_for_inserts: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+  """A program over a stretch of time.
+
+  Attributes:
+    seconds: How long that was.
+    nodes: Name -> figures, of those that pushed or have a process.
+    tables: Of the Reverb server.
+    cores: Processors that the program may use.
+    machine_busy: Share of the machine's processors that was in use.
+    warnings: What the watchdog said at the end.
+  """
+
+  seconds: float
+  nodes: Mapping[str, NodeFigures]
+  tables: Mapping[str, TableFigures]
+  cores: int
+  machine_busy: float
+  warnings: Sequence[str]
+
+  def spreads(self, names: Iterable[str]) -> dict[str, dict[str, Spread]]:
+    """Least, median and most over nodes, of each figure that any of them has.
+
+    Args:
+      names: Of the nodes.
+
+    Returns:
+      Field of `NodeFigures` -> figure -> spread; 'process' has cores and
+      rss_bytes.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for name in names:
+      node = self.nodes.get(name, NodeFigures())
+      process = {'cores': node.cores, 'rss_bytes': node.rss_bytes}
+      for field, values in (
+        ('states', node.states),
+        ('activities', node.activities),
+        ('milliseconds', node.milliseconds),
+        ('rates', node.rates),
+        ('gauges', node.gauges),
+        ('process', process),
+      ):
+        for figure, value in values.items():
+          if value is not None:
+            of_field = found.setdefault(field, {})
+            of_field.setdefault(figure, []).append(value)
+    return {
+      field: {figure: Spread.of(values) for figure, values in by.items()}
+      for field, by in found.items()
+    }
+
+  def edge_rate(
+    self, graph: graph_lib.ProgramGraph, edge: graph_lib.RoleEdge
+  ) -> float | None:
+    """How much flows along an edge, items or fetches a second; or None."""
+    tables = self.tables.values()
+    if edge.kind == 'insert' and tables:
+      # What goes to several tables is the same item.
+      return max(table.inserts_per_second for table in tables)
+    if edge.kind == 'sample' and tables:
+      return sum(table.samples_per_second for table in tables)
+    if edge.kind == 'variables':
+      rates = [
+        self.nodes[node.name].rates['fetching_variables']
+        for node in graph.roles[edge.target]
+        if node.name in self.nodes
+        and 'fetching_variables' in self.nodes[node.name].rates
+      ]
+      return sum(rates) if rates else None
+    return None
+
+  def to_dict(self) -> dict[str, Any]:
+    """Plain data."""
+    return dataclasses.asdict(self)
+
+
+def make_figures(records: Sequence[recording.Record]) -> Figures | None:
+  """The figures of a stretch of time.
+
+  Args:
+    records: The first and the last one count, of each start of the monitor.
+
+  Returns:
+    None where there are too few records.
+  """
+  stretches: dict[float, list[recording.Record]] = {}
+  for record in records:
+    ends = stretches.setdefault(record['start'], [record, record])
+    ends[1] = record
+  sums: Sums = functools.reduce(
+    _add, (_difference(*ends) for ends in stretches.values()), {}
+  )
+  seconds = sums.get('time', 0.0)
+  if seconds <= 0:
+    return None
+  last = records[-1]
+  return Figures(
+    seconds,
+    {
+      name: _node(name, sums, last, seconds)
+      for name in sorted({*last['nodes'], *last['processes']})
+    },
+    {
+      name: _table(sums['tables'].get(name, {}), table, seconds)
+      for name, table in (last['tables'] or {}).items()
+    },
+    last['machine']['cores'],
+    sums['machine'].get('busy_seconds', 0.0)
+    / max(sums['machine'].get('total_seconds', 0.0), 1e-9),
+    last['warnings'],
+  )
+
+
+def _difference(first: recording.Record, last: recording.Record) -> Sums:
+  """What was added to the sums from one record to another."""
+  return {
+    'time': last['time'] - first['time'],
+    **{
+      part: {
+        name: _grown((first[part] or {}).get(name) or {}, sums)
+        for name, sums in (last[part] or {}).items()
+      }
+      for part in ('nodes', 'tables', 'processes')
+    },
+    'machine': _grown(first['machine'], last['machine']),
+  }
+
+
+def _grown(first: Mapping[str, Any], last: Mapping[str, Any]) -> Sums:
+  """By how much each number has grown; all of it where it began anew."""
+  grown: dict[str, Any] = {}
+  for name, value in last.items():
+    if isinstance(value, Mapping):
+      grown[name] = _grown(first.get(name) or {}, value)
+    elif isinstance(value, int | float):
+      before = first.get(name) or 0
+      grown[name] = value - before if value >= before else value
+  return grown
+
+
+def _add(one: Sums, other: Sums) -> Sums:
+  added = dict(one)
+  for name, value in other.items():
+    if isinstance(value, Mapping):
+      added[name] = _add(added.get(name, {}), value)
+    else:
+      added[name] = added.get(name, 0) + value
+  return added
+
+
+def _node(
+  name: str, sums: Sums, last: recording.Record, seconds: float
+) -> NodeFigures:
+  pushed = last['nodes'].get(name, {})
+  grown = sums['nodes'].get(name, {})
+  process = last['processes'].get(name, {})
+  spent = dict(grown.get('seconds', {}))
+  if len(spent) > 1:
+    spent.pop('starting', None)  # What it does, not how it began.
+  whole = sum(spent.values()) or 1.0
+  calls = {n: c for n, c in grown.get('calls', {}).items() if c}
+  activities = {name: value / whole for name, value in spent.items()}
+  states: dict[str, float] = {}
+  for activity, share in activities.items():
+    state = pushed.get('kinds', {}).get(activity, 'busy')
+    states[state] = states.get(state, 0.0) + share
+  used = sums['processes'].get(name, {}).get('cpu_seconds')
+  return NodeFigures(
+    states=states,
+    activities=activities,
+    milliseconds={
+      activity: 1000 * spent[activity] / count
+      for activity, count in calls.items()
+      if activity in spent
+    },
+    rates={
+      name: count / seconds
+      for name, count in {**calls, **grown.get('counts', {})}.items()
+    },
+    gauges=pushed.get('gauges', {}),
+    activity=pushed.get('activity'),
+    cores=None if used is None else used / seconds,
+    rss_bytes=process.get('rss_bytes'),
+    host=pushed.get('host'),
+    is_silent=pushed.get('age_seconds', 0.0) > SILENT_SECONDS,
+  )
+
+
+def _table(
+  grown: Sums, last: Mapping[str, Any], seconds: float
+) -> TableFigures:
+  def rate(name: str) -> float:
+    return grown.get(name, 0.0) / seconds
+
+  return TableFigures(
+    last['size'],
+    last['capacity'],
+    last['insert_headroom'],
+    rate('inserts'),
+    rate('samples'),
+    min(rate('waiting_for_samples_seconds'), 1.0),
+    min(rate('waiting_for_inserts_seconds'), 1.0),
+  )

@@ -1,0 +1,234 @@
+"""The monitor: who does what in a program, recorded every second.
+
+Nodes push their figures to it, and it asks nobody but the Reverb server: nodes
+can die, restart and move without anyone waiting for them.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import launchpad as lp
+import psutil
+from absl import logging
+
+from programs.inspection import graph, recording, watchdog
+
+PERIOD_SECONDS = 1.0
+# Of a push, whose sums the next one holds as well.
+CALL_TIMEOUT_SECONDS = 2.0
+
+_CHILDREN_TICKS = 10  # All processes of the machine are looked through then.
+_UNLIMITED = 1e300  # Rate limiters that never wait have such a bound.
+
+
+@contextlib.contextmanager
+def reporting(
+  monitor: Any, name: str, read: Callable[[], Mapping[str, Any]]
+) -> Iterator[None]:
+  """Pushes a node's figures every second, as long as the context is open.
+
+  Args:
+    monitor: Client of the `MonitorNode`; None pushes nothing.
+    name: Of the node, `<group>/<index>`.
+    read: Its figures, see `recording`; called by another thread.
+  """
+  if monitor is None:
+    yield
+    return
+  over = threading.Event()
+
+  def push() -> None:
+    while not over.wait(PERIOD_SECONDS):
+      # The monitor may be gone, which is no reason for its node to go.
+      with contextlib.suppress(Exception):
+        monitor.push(name, {**read(), 'host': socket.gethostname()})
+
+  thread = threading.Thread(target=push, name='reporting', daemon=True)
+  thread.start()
+  try:
+    yield
+  finally:
+    over.set()
+    thread.join(CALL_TIMEOUT_SECONDS + PERIOD_SECONDS)
+
+
+@graph.uses(queue='call')
+class MonitorNode:
+  """Collects what nodes push, tables tell and processes use.
+
+  Public methods are served by Courier.
+  """
+
+  def __init__(
+    self,
+    directory: str,
+    queue: Any,
+    watchdog_action: str,
+    watchdog_seconds: float,
+  ) -> None:
+    """Records nothing yet.
+
+    Args:
+      directory: Of the run; takes `metrics/graph.jsonl`, and its `meta.json`
+        tells the process ids.
+      queue: Client of the Reverb server.
+      watchdog_action: One of `watchdog.ACTIONS`.
+      watchdog_seconds: How long nothing may happen.
+    """
+    self._stop = lp.stop_event()
+    self._start = time.time()
+    path = pathlib.Path(directory)
+    self._recorder = recording.Recorder(path / 'metrics' / 'graph.jsonl')
+    self._queue = queue
+    self._processes = _Processes(path / 'meta.json')
+    self._watchdog = watchdog.Watchdog(watchdog_seconds)
+    self._is_fatal = watchdog_action == 'stop'
+    self._lock = threading.Lock()
+    self._pushed: dict[str, tuple[float, Mapping[str, Any]]] = {}
+
+  def push(self, name: str, figures: Mapping[str, Any]) -> None:
+    """Takes a node's figures.
+
+    Args:
+      name: Of the node, `<group>/<index>`.
+      figures: See `recording`.
+    """
+    with self._lock:
+      self._pushed[name] = time.monotonic(), figures
+
+  def run(self) -> None:
+    """Records every second until the program stops.
+
+    Raises:
+      watchdog.StuckError: The program is stuck, and that is to end it.
+    """
+    while not self._stop.wait(PERIOD_SECONDS):
+      try:
+        record = self._look()
+        new = self._watchdog.look(record)
+        self._recorder.write({**record, 'warnings': self._watchdog.warnings})
+      except Exception:  # What watches must not end what it watches.
+        logging.exception('Nothing recorded')
+        continue
+      for warning in new:
+        logging.warning('%s', warning)
+      if new and self._is_fatal:
+        raise watchdog.StuckError('\n'.join(new))
+
+  def _look(self) -> dict[str, Any]:
+    now = time.monotonic()
+    with self._lock:
+      pushed = dict(self._pushed)
+    return {
+      'time': time.time(),
+      'start': self._start,
+      'nodes': {
+        name: {**figures, 'age_seconds': round(now - at, 3)}
+        for name, (at, figures) in sorted(pushed.items())
+      },
+      'tables': self._tables(),
+      'processes': self._processes.read(),
+      'machine': _machine(),
+    }
+
+  def _tables(self) -> dict[str, dict[str, Any]] | None:
+    try:
+      tables = self._queue.server_info(timeout=1)
+    except Exception as error:  # Reverb's and gRPC's own, of many types.
+      if not self._stop.is_set():
+        logging.info('Reverb did not answer: %s', error)
+      return None
+    return {name: _table(info) for name, info in tables.items()}
+
+
+def _table(info: Any) -> dict[str, Any]:
+  limiter, worker = info.rate_limiter_info, info.table_worker_time
+  inserts = limiter.insert_stats.completed
+  samples = limiter.sample_stats.completed
+  headroom = limiter.max_diff - inserts * limiter.samples_per_insert + samples
+  return {
+    'size': info.current_size,
+    'capacity': info.max_size,
+    'insert_headroom': headroom if limiter.max_diff < _UNLIMITED else None,
+    'inserts': inserts,
+    'samples': samples,
+    'waiting_for_samples_seconds': worker.waiting_for_sampling_ms / 1000,
+    'waiting_for_inserts_seconds': worker.waiting_for_inserts_ms / 1000,
+  }
+
+
+def _machine() -> dict[str, Any]:
+  times, memory = psutil.cpu_times(), psutil.virtual_memory()
+  # A guest's time is in the user's already.
+  total = sum(times[:8])
+  return {
+    'cores': len(os.sched_getaffinity(0)),
+    'busy_seconds': round(total - times.idle - times.iowait, 2),
+    'total_seconds': round(total, 2),
+    'memory_used_bytes': memory.total - memory.available,
+    'memory_bytes': memory.total,
+  }
+
+
+class _Processes:
+  """CPU time and memory of the nodes' processes on this machine."""
+
+  def __init__(self, meta_file: pathlib.Path) -> None:
+    self._meta_file = meta_file
+    self._noted = 0.0  # When the file that was read was written.
+    self._roots: Mapping[str, int] = {}
+    self._members: dict[str, list[psutil.Process]] = {}
+    self._ticks = 0
+
+  def read(self) -> dict[str, dict[str, float]]:
+    """Node -> its figures; see `recording`."""
+    self._note()
+    figures = {}
+    for name, members in self._members.items():
+      cpu = rss = 0.0
+      for process in members:
+        with contextlib.suppress(psutil.Error), process.oneshot():
+          times = process.cpu_times()
+          cpu += times.user + times.system
+          rss += process.memory_info().rss
+      if rss:
+        figures[name] = {'cpu_seconds': round(cpu, 2), 'rss_bytes': int(rss)}
+    return figures
+
+  def _note(self) -> None:
+    """Looks which processes there are, every now and then."""
+    with contextlib.suppress(OSError, ValueError):
+      written = self._meta_file.stat().st_mtime
+      if written != self._noted:
+        meta = json.loads(self._meta_file.read_text(encoding='utf-8'))
+        self._roots, self._noted = meta.get('processes') or {}, written
+        self._ticks = 0
+    if self._ticks % _CHILDREN_TICKS == 0:
+      self._members = _families(self._roots)
+    self._ticks += 1
+
+
+def _families(roots: Mapping[str, int]) -> dict[str, list[psutil.Process]]:
+  """Node -> its process and all below that."""
+  if not roots:
+    return {}
+  processes = {process.pid: process for process in psutil.process_iter()}
+  below: dict[int, list[int]] = {}
+  for pid, process in processes.items():
+    with contextlib.suppress(psutil.Error):
+      below.setdefault(process.ppid(), []).append(pid)
+
+  def family(pid: int) -> Iterator[psutil.Process]:
+    if pid in processes:
+      yield processes[pid]
+      for child in below.get(pid, ()):
+        yield from family(child)
+
+  return {name: list(family(pid)) for name, pid in roots.items()}

@@ -1,0 +1,163 @@
+"""Which side of a program is slow, in one sentence with the shares of time."""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from programs.inspection import figures as figures_lib
+from programs.inspection import graph as graph_lib
+
+# A side that waits for less of its time is not held up.
+_HELD_UP = 0.25
+# The processors have nothing left to give.
+_FULL = 0.9
+# Activities that are worth a word.
+_WORTH = 0.05
+
+# What helps, by what the inserting nodes are at most.
+_REMEDIES = {
+  'environment': 'add actors or use more processes (--num_actors, '
+  '--env_processes)',
+  'forward_pass': 'use more environments for each forward pass '
+  '(--num_envs_per_actor), a smaller network or more actors',
+  'writing': 'use longer unrolls (--unroll_length) or more actors',
+  'fetching_variables': 'use longer unrolls (--unroll_length): variables are '
+  'fetched after each',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """Where the bottleneck is.
+
+  Attributes:
+    side: 'producers' (who inserts), 'consumers' (who samples), 'queue' (both
+      wait for what lies between them), or 'none'.
+    sentence: That, with the shares that prove it.
+    shares: What was measured: 'waiting' of the consumers, 'blocked' of the
+      producers, and their activities.
+  """
+
+  side: Literal['producers', 'consumers', 'queue', 'none']
+  sentence: str
+  shares: Mapping[str, float]
+
+
+def judge(
+  graph: graph_lib.ProgramGraph, figures: figures_lib.Figures
+) -> Verdict | None:
+  """Judges a program by what its nodes did.
+
+  Args:
+    graph: Of the program: who inserts into a table, and who samples from one.
+    figures: Of a stretch of time.
+
+  Returns:
+    None where the program has no such sides, or they have told nothing yet.
+  """
+  producers = _roles(graph, 'insert', 'source')
+  consumers = _roles(graph, 'sample', 'target')
+  made, used = (
+    _mean(graph, figures, producers),
+    _mean(graph, figures, consumers),
+  )
+  if not made or not used:
+    return None
+  waiting, blocked = used['state waiting'], made['state blocked']
+  shares = {
+    'waiting': waiting,
+    'blocked': blocked,
+    **{name: s for name, s in made.items() if not name.startswith('state ')},
+  }
+  who, whom = ' and '.join(producers), ' and '.join(consumers)
+  full = (
+    f'; the {figures.cores} cores of the machine are '
+    f'{figures.machine_busy:.0%} busy, so more processes will not help here'
+    if figures.machine_busy >= _FULL
+    else ''
+  )
+  if waiting < _HELD_UP and blocked < _HELD_UP:
+    return Verdict(
+      'none',
+      f'Neither side holds the other up: {whom} waits for data {waiting:.0%} '
+      f'of the time, {who} for room in the queue {blocked:.0%}{full}.',
+      shares,
+    )
+  if waiting >= _HELD_UP and blocked >= _HELD_UP:
+    return Verdict(
+      'queue',
+      f'{whom} waits for data {waiting:.0%} of the time and {who} for room in '
+      f'the queue {blocked:.0%}: the queue between them is the bottleneck'
+      f'{_capacities(figures)}: make it larger (--queue_capacity){full}.',
+      shares,
+    )
+  if waiting >= _HELD_UP:
+    activities = _activities(made)
+    main = max(made, key=lambda name: made[name] if name in _REMEDIES else -1)
+    return Verdict(
+      'producers',
+      f'{whom} waits for data {waiting:.0%} of the time: {who} is the '
+      f'bottleneck; {activities}{full or ": " + _REMEDIES.get(main, "")}.',
+      shares,
+    )
+  return Verdict(
+    'consumers',
+    f'{who} waits for room in the queue {blocked:.0%} of the time: {whom} is '
+    f'the bottleneck; {_activities(used)}: give it more threads '
+    f'(--learner_threads) or a GPU, or take actors away{full}.',
+    shares,
+  )
+
+
+def _roles(graph: graph_lib.ProgramGraph, kind: str, end: str) -> Sequence[str]:
+  """Roles at one end of the edges of a kind."""
+  found = [getattr(e, end) for e in graph.role_edges if e.kind == kind]
+  return list(dict.fromkeys(found))
+
+
+def _mean(
+  graph: graph_lib.ProgramGraph,
+  figures: figures_lib.Figures,
+  roles: Sequence[str],
+) -> dict[str, float]:
+  """Activity, and 'state <state>' -> mean share over the nodes that told."""
+  nodes = [
+    figures.nodes[node.name]
+    for role in roles
+    for node in graph.roles[role]
+    if node.name in figures.nodes and figures.nodes[node.name].activities
+  ]
+  if not nodes:
+    return {}
+  names = {name for node in nodes for name in node.activities}
+  means = {
+    name: statistics.mean(node.activities.get(name, 0.0) for node in nodes)
+    for name in names
+  }
+  for state in figures_lib.STATES:
+    means[f'state {state}'] = statistics.mean(
+      node.states.get(state, 0.0) for node in nodes
+    )
+  return means
+
+
+def _activities(means: Mapping[str, float]) -> str:
+  """'environment 71%, forward pass 12%', largest first."""
+  found = sorted(
+    (name for name in means if not name.startswith('state ')),
+    key=means.__getitem__,
+    reverse=True,
+  )
+  worth = [name for name in found if means[name] >= _WORTH]
+  return ', '.join(
+    f'{name.replace("_", " ")} {means[name]:.0%}' for name in worth
+  )
+
+
+def _capacities(figures: figures_lib.Figures) -> str:
+  """' (queue holds 1)'."""
+  held = ', '.join(
+    f'{name} holds {table.capacity:,}' for name, table in figures.tables.items()
+  )
+  return f' ({held})' if held else ''
