@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 
 from programs import flags, impala, runs
-from programs.inspection import drawing
+from programs.inspection import drawing, markup
 from programs.inspection import graph as graph_lib
 
 _DESCRIPTION = """\
@@ -18,10 +18,10 @@ train. Nothing is launched or written but the drawing.
   ./impala graph --format=dot | dot -Tpdf > graph.pdf"""
 
 _FORMATS: Mapping[str, Callable[[graph_lib.ProgramGraph], str]] = {
-  'html': drawing.html,
+  'html': markup.html,
   'svg': drawing.svg,
-  'dot': drawing.dot,
-  'mermaid': drawing.mermaid,
+  'dot': markup.dot,
+  'mermaid': markup.mermaid,
   'json': graph_lib.ProgramGraph.to_json,
 }
 _ENDINGS = {'.mmd': 'mermaid', '.gv': 'dot'}
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   if form is None:
     ending = pathlib.Path(output or '').suffix
     form = _ENDINGS.get(ending, ending.removeprefix('.'))
-  text = _FORMATS.get(form, drawing.mermaid)(graph)
+  text = _FORMATS.get(form, markup.mermaid)(graph)
   if output is None:
     print(text, end='')
     return 0
@@ -98,8 +98,8 @@ def write_files(
         'environment': ' '.join(f'{name}={value}' for name, value in settings),
       }
   runs.write_text(directory.path / 'graph.json', graph.to_json())
-  runs.write_text(directory.path / 'graph.mmd', drawing.mermaid(graph))
-  runs.write_text(directory.path / 'graph.html', drawing.html(graph, facts))
+  runs.write_text(directory.path / 'graph.mmd', markup.mermaid(graph))
+  runs.write_text(directory.path / 'graph.html', markup.html(graph, facts))
 
 
 if __name__ == '__main__':

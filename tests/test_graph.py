@@ -14,7 +14,7 @@ from launchpad.nodes import base, dereference
 
 from programs import flags, impala
 from programs import graph as command
-from programs.inspection import drawing
+from programs.inspection import drawing, markup
 from programs.inspection import graph as graph_lib
 
 SVG = '{http://www.w3.org/2000/svg}'
@@ -57,6 +57,7 @@ def test_our_own_program():
   assert graph.name == 'impala'
   assert {role: len(nodes) for role, nodes in graph.roles.items()} == {
     'queue': 1,
+    'monitor': 1,
     'learner': 1,
     'actor': 64,
     'evaluator': 1,
@@ -67,6 +68,10 @@ def test_our_own_program():
     ('queue', 'sample', 'learner', 1),
     ('learner', 'variables', 'actor', 64),
     ('learner', 'variables', 'evaluator', 1),
+    ('actor', 'call', 'monitor', 64),
+    ('learner', 'call', 'monitor', 1),
+    ('evaluator', 'call', 'monitor', 1),
+    ('monitor', 'call', 'queue', 1),
   }
   actor = graph.roles['actor'][7]
   assert (actor.name, actor.type) == ('actor/7', 'PyNode')
@@ -244,13 +249,13 @@ def test_the_page_needs_nothing_but_itself():
   graph = make_impala(num_actors=3)
   facts = {'actor/2': {'log': '<logs>/actor_2.log'}}
   page = Page()
-  page.feed(drawing.html(graph, facts))
+  page.feed(markup.html(graph, facts))
   assert all(target.startswith('#') for target in page.loads)
   assert {'#actor', '#queue', '#learner', '#evaluator'} <= set(page.loads)
   for shown in ('actor x 3', 'actor/2', '<logs>/actor_2.log', 'insert'):
     assert shown in page.text
   for name in ('http:', 'https:', '@import', 'url(http'):
-    text = drawing.html(graph).replace('http://www.w3.org/2000/svg', '')
+    text = markup.html(graph).replace('http://www.w3.org/2000/svg', '')
     assert name not in text
 
 
@@ -270,17 +275,44 @@ def boxes(svg):
 def test_the_picture_has_columns_along_what_flows():
   root, found = boxes(drawing.svg(make_impala(num_actors=64)))
   columns = sorted(found, key=lambda role: found[role][0])
-  assert columns == ['actor', 'queue', 'learner', 'evaluator']
+  assert columns == ['actor', 'queue', 'monitor', 'learner', 'evaluator']
+  monitor = found.pop('monitor')
   assert len({x for x, _ in found.values()}) == 4
+  assert len({y for _, y in found.values()} - {monitor[1]}) == 1
+  assert monitor[1] < found['queue'][1]  # It watches from above.
   drawn = {group.get('data-edge') for group in root.iter(f'{SVG}g')}
   assert drawn == {
     'actor insert queue',
     'queue sample learner',
     'learner variables actor',
     'learner variables evaluator',
+    'actor call monitor',
+    'learner call monitor',
+    'evaluator call monitor',
+    'monitor call queue',
   }
   texts = [text.text for text in root.iter(f'{SVG}text')]
   assert 'actor x 64' in texts
+
+
+def test_labels_stand_in_boxes_and_at_edges():
+  labels = {
+    'actor': ['busy 70% <', 'forward pass 12%'],
+    'actor insert queue': ['31/s', 'not shown'],
+  }
+  graph = make_impala(num_actors=2)
+  root, found = boxes(drawing.svg(graph, labels))
+  texts = {text.text: text for text in root.iter(f'{SVG}text')}
+  assert {'busy 70% <', 'forward pass 12%', 'insert 31/s'} <= set(texts)
+  assert 'not shown' not in ' '.join(texts)
+  (height,) = {
+    float(r.get('height'))
+    for a in root.iter(f'{SVG}a')
+    for r in a.findall(f'{SVG}rect')
+  }
+  for name in labels['actor']:
+    top = found['actor'][1]
+    assert top + 60 < float(texts[name].get('y')) < top + height
 
 
 def test_boxes_and_edges_stay_inside_the_picture_and_apart():
@@ -309,18 +341,19 @@ def test_boxes_and_edges_stay_inside_the_picture_and_apart():
 def test_graphviz_takes_it():
   done = subprocess.run(
     ['dot', '-Tplain'],
-    input=drawing.dot(make_impala(num_actors=64)),
+    input=markup.dot(make_impala(num_actors=64)),
     capture_output=True,
     text=True,
     check=False,
   )
   assert done.returncode == 0 and not done.stderr
-  assert len(re.findall('^node', done.stdout, re.M)) == 4
-  assert len(re.findall('^edge', done.stdout, re.M)) == 4
+  assert len(re.findall('^node', done.stdout, re.M)) == 5
+  assert len(re.findall('^edge', done.stdout, re.M)) == 8
 
 
 def test_mermaid():
-  assert drawing.mermaid(make_impala(num_actors=64)) == (
+  graph = make_impala(num_actors=64, monitor=False)
+  assert markup.mermaid(graph) == (
     'flowchart LR\n'
     '  n0["queue"]\n'
     '  n1["learner"]\n'
@@ -331,6 +364,7 @@ def test_mermaid():
     '  n2 -->|insert| n0\n'
     '  n1 -.->|variables| n3\n'
   )
+  assert '|call|' in markup.mermaid(make_impala())
 
 
 @pytest.mark.parametrize(
@@ -372,5 +406,5 @@ def test_the_command_refuses(tmp_path, capsys):
 def test_it_is_quick():
   """Of a program of 500 actors; importing is all that takes long."""
   started = time.process_time()
-  drawing.html(make_impala(num_actors=500))
+  markup.html(make_impala(num_actors=500))
   assert time.process_time() - started < 5

@@ -31,6 +31,7 @@ def test_groups_and_their_nodes(tmp_path):
   program = impala.make_program(make_configuration(tmp_path, num_actors=3))
   assert {group: len(made) for group, made in program.groups.items()} == {
     'queue': 1,
+    'monitor': 1,
     'learner': 1,
     'actor': 3,
     'evaluator': 1,
@@ -44,9 +45,10 @@ def test_every_handle_is_a_direct_argument(tmp_path):
   courier, queue = courier_node.CourierHandle, reverb_node.ReverbHandle
   expected = {
     'queue': [],
-    'learner': [queue],
-    'actor': [courier, queue],
-    'evaluator': [courier],
+    'monitor': [queue],
+    'learner': [queue, courier],
+    'actor': [courier, queue, courier],
+    'evaluator': [courier, courier],
   }
   for group, made in program.groups.items():
     for node in made:
@@ -77,13 +79,24 @@ def test_the_program_of_an_evaluation(tmp_path):
 
 def test_handles_lead_to_the_learner_and_the_queue(tmp_path):
   program = impala.make_program(make_configuration(tmp_path, num_actors=2))
-  (queue,), (learner,) = program.groups['queue'], program.groups['learner']
+  (queue,), (learner,), (monitor,) = (
+    program.groups[name] for name in ('queue', 'learner', 'monitor')
+  )
   for node in program.groups['actor']:
-    to_learner, to_queue = node.input_handles
+    to_learner, to_queue, to_monitor = node.input_handles
+    assert to_monitor._address is monitor.courier_address
     assert to_learner._address is learner.courier_address
     assert to_queue._address is queue.reverb_address
-  # A caller must notice a stop although the learner does not answer.
+  # A caller must notice a stop although nobody answers.
   assert to_learner._kwargs['call_timeout'] > 0
+  assert to_monitor._kwargs['call_timeout'] > 0
+
+
+def test_a_program_without_a_monitor(tmp_path):
+  configuration = make_configuration(tmp_path, monitor=False)
+  program = impala.make_program(configuration)
+  assert list(program.groups) == ['queue', 'learner', 'actor', 'evaluator']
+  assert set(impala.make_resources(configuration)) == set(program.groups)
 
 
 def test_nobody_holds_a_handle_to_an_actor(tmp_path):
@@ -114,7 +127,7 @@ def test_resources_by_group(tmp_path, monkeypatch):
     group: made.env['TF_NUM_INTRAOP_THREADS']
     for group, made in resources.items()
   }
-  assert threads == {'queue': '1', 'actor': '1', 'evaluator': '1'} | {
+  assert threads == dict.fromkeys(threads, '1') | {
     'learner': '5'  # The cores that actors leave.
   }
 

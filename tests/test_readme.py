@@ -123,5 +123,11 @@ def test_the_python_example_builds_a_program(tmp_path, monkeypatch):
   )
   names['main'](None)
   ((program, launch_type),) = launched
-  assert list(program.groups) == ['queue', 'learner', 'actor', 'evaluator']
+  assert list(program.groups) == [
+    'queue',
+    'monitor',
+    'learner',
+    'actor',
+    'evaluator',
+  ]
   assert launch_type == 'local_mp'

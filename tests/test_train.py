@@ -120,7 +120,7 @@ def wait_for_nodes(directory, process, before=None):
 
   def noted():
     assert process.poll() is None, 'ended before its nodes were started'
-    return read_meta(directory).get('processes') not in (None, before)
+    return read_meta(directory).get('processes') not in (None, {}, before)
 
   processes.wait_until(noted, START_SECONDS)
   return read_meta(directory)['processes']

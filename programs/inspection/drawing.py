@@ -1,14 +1,14 @@
-"""A program's graph as Mermaid, DOT, SVG and a page of HTML.
+"""A program's graph as a picture, in SVG.
 
 Drawn are roles, not nodes: 64 actors are one box, 'actor x 64'. The layout is
 ours, since a graph of a few roles needs none of what a layout engine installs:
 columns along what flows from role to role, variables and other edges that lead
-back below.
+back below, and above those who only call and are called, as a monitor.
 """
 
 import collections
-import html as html_lib
-from collections.abc import Mapping, Sequence
+import html
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from programs.inspection import graph as graph_lib
@@ -17,18 +17,21 @@ _WIDTH, _HEIGHT = 168, 64  # Of a box, in pixels, as everything here.
 _COLUMN, _ROW = 300, 132  # From one box to the next.
 _MARGIN = 28
 _LANE = 30  # Below the boxes, for each edge that leads back.
+_LINE = 16  # For each label in a box.
 
-_COLORS = {
+COLORS = {
   'insert': '#1f6feb',
   'sample': '#1a7f37',
   'variables': '#8250df',
   'call': '#9a6700',
   'data': '#57606a',
 }
-_DASHES = {'variables': '7 4', 'call': '2 4'}
+DASHES = {'variables': '7 4', 'call': '2 4'}
 _FONT = 'font-family="system-ui, sans-serif"'
 
-Facts = Mapping[str, Mapping[str, str]]  # Node -> what else is known of it.
+# Role, or '<source> <kind> <target>' of an edge -> more lines of text; an edge
+# shows the first.
+Labels = Mapping[str, Sequence[str]]
 
 
 def title(role: str, nodes: Sequence[graph_lib.Node]) -> str:
@@ -36,115 +39,134 @@ def title(role: str, nodes: Sequence[graph_lib.Node]) -> str:
   return role if len(nodes) == 1 else f'{role} x {len(nodes)}'
 
 
-def mermaid(graph: graph_lib.ProgramGraph) -> str:
-  """A Mermaid flowchart, as GitHub renders it."""
-  names = _identifiers(graph)
-  arrows = {'variables': '-.->', 'call': '-.->'}
-  return ''.join(
-    [
-      'flowchart LR\n',
-      *(
-        f'  {names[role]}["{title(role, nodes)}"]\n'
-        for role, nodes in graph.roles.items()
-      ),
-      *(
-        f'  {names[edge.source]} {arrows.get(edge.kind, "-->")}|{edge.kind}| '
-        f'{names[edge.target]}\n'
-        for edge in graph.role_edges
-      ),
-    ]
-  )
-
-
-def dot(graph: graph_lib.ProgramGraph) -> str:
-  """Graphviz's language."""
-  names = _identifiers(graph)
-  lines = [
-    f'digraph "{graph.name}" {{',
-    '  rankdir=LR',
-    '  node [shape=box, style=rounded, fontname="sans-serif"]',
-    '  edge [fontname="sans-serif", fontsize=10]',
-  ]
-  for role, nodes in graph.roles.items():
-    lines.append(f'  {names[role]} [label="{title(role, nodes)}"]')
-  for edge in graph.role_edges:
-    style = 'dashed' if edge.kind in _DASHES else 'solid'
-    # What leads back must not pull its target behind its source.
-    constraint = 'false' if edge.kind == 'variables' else 'true'
-    lines.append(
-      f'  {names[edge.source]} -> {names[edge.target]} [label="{edge.kind}", '
-      f'color="{_COLORS[edge.kind]}", style={style}, constraint={constraint}]'
-    )
-  return '\n'.join([*lines, '}']) + '\n'
-
-
-def _identifiers(graph: graph_lib.ProgramGraph) -> dict[str, str]:
-  """Role -> a name that every language takes."""
-  return {role: f'n{number}' for number, role in enumerate(graph.roles)}
-
-
 class _Point(NamedTuple):
   x: float
   y: float
 
 
-def svg(graph: graph_lib.ProgramGraph) -> str:
-  """A picture; each box leads to `#<role>`."""
-  corners = _layout(graph)
-  columns = 1 + max((p.x for p in corners.values()), default=0)
-  rows = 1 + max((p.y for p in corners.values()), default=0)
+def svg(graph: graph_lib.ProgramGraph, labels: Labels | None = None) -> str:
+  """A picture; each box leads to `#<role>`.
+
+  Args:
+    graph: What is drawn.
+    labels: What boxes and edges show besides their name and kind.
+  """
+  labels = labels or {}
+  height = _HEIGHT + _LINE * max(
+    (len(labels.get(role, ())) for role in graph.roles), default=0
+  )
+  row = height + _ROW - _HEIGHT
+  watching = _watching(graph)
   corners = {
-    role: _Point(_MARGIN + p.x * _COLUMN, _MARGIN + p.y * _ROW)
-    for role, p in corners.items()
+    role: _Point(_MARGIN + p.x * _COLUMN, _MARGIN + p.y * row)
+    for role, p in _layout(graph, watching).items()
   }
-  floor = _MARGIN + (rows - 1) * _ROW + _HEIGHT
+  floor = max((p.y for p in corners.values()), default=0) + height
   drawn, lanes = [], 0
   seen: collections.Counter[frozenset[str]] = collections.Counter()
   for edge in graph.role_edges:
     source, target = corners[edge.source], corners[edge.target]
-    if source.x < target.x:
-      pair = frozenset((edge.source, edge.target))
-      drawn.append(_forward(edge, source, target, seen[pair]))
+    pair = frozenset((edge.source, edge.target))
+    if pair & watching:
+      path, middle = _upright(source, target, height)
+    elif source.x < target.x:
+      path, middle = _forward(source, target, height / 2 + 16 * seen[pair])
       seen[pair] += 1
     else:
       lanes += 1
-      drawn.append(_back(edge, source, target, floor + lanes * _LANE))
-  width = 2 * _MARGIN + (columns - 1) * _COLUMN + _WIDTH
-  height = floor + (lanes + 1) * _LANE
+      path, middle = _back(source, target, height, floor + lanes * _LANE)
+    drawn.append(_line(edge, path, middle, labels))
   boxes = [
-    _box(role, nodes, corners[role]) for role, nodes in graph.roles.items()
+    _box(role, nodes, corners[role], height, labels.get(role, ()))
+    for role, nodes in graph.roles.items()
   ]
+  right = max((p.x for p in corners.values()), default=0)
+  return _picture(
+    graph.name,
+    width=right + _WIDTH + _MARGIN,
+    height=floor + (lanes + 1) * _LANE,
+    drawn=[*drawn, *boxes],
+  )
+
+
+def _picture(
+  name: str, width: float, height: float, drawn: Sequence[str]
+) -> str:
   markers = [
     f'<marker id="{kind}" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" '
     f'markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8z" fill="{color}"/>'
     '</marker>'
-    for kind, color in _COLORS.items()
+    for kind, color in COLORS.items()
   ]
   return '\n'.join(
     [
       f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" '
       f'height="{height:g}" viewBox="0 0 {width:g} {height:g}" role="img">',
-      f'<title>{_escape(graph.name)}</title>',
+      f'<title>{html.escape(name)}</title>',
       '<rect width="100%" height="100%" fill="white"/>',
       f'<defs>{"".join(markers)}</defs>',
       *drawn,
-      *boxes,
       '</svg>\n',
     ]
   )
 
 
-def _layout(graph: graph_lib.ProgramGraph) -> dict[str, _Point]:
-  """Role -> column and row, whole numbers from 0."""
-  targets: dict[str, set[str]] = {role: set() for role in graph.roles}
-  for edge in graph.role_edges:
+def _watching(graph: graph_lib.ProgramGraph) -> set[str]:
+  """Roles that only call and are called, where others do more than that."""
+  calling = {r for e in graph.role_edges for r in (e.source, e.target)}
+  doing = {
+    role
+    for edge in graph.role_edges
+    if edge.kind != 'call'
+    for role in (edge.source, edge.target)
+  }
+  return calling - doing if doing else set()
+
+
+def _layout(
+  graph: graph_lib.ProgramGraph, watching: Collection[str]
+) -> dict[str, _Point]:
+  """Role -> column and row, from 0; who watches, above the middle of others."""
+  targets = _flow(graph, watching)
+  columns = _columns(targets)
+  rows: collections.Counter[int] = collections.Counter()
+  points = {}
+  for role in targets:
+    row = rows[columns[role]] + bool(watching)
+    points[role] = _Point(columns[role], row)
+    rows[columns[role]] += 1
+  middle = (max(columns.values(), default=0) - len(watching) + 1) / 2
+  for number, role in enumerate(r for r in graph.roles if r in watching):
+    points[role] = _Point(max(middle, 0) + number, 0)
+  return points
+
+
+def _flow(
+  graph: graph_lib.ProgramGraph, watching: Collection[str]
+) -> dict[str, set[str]]:
+  """Role -> the roles that stand behind it."""
+  targets: dict[str, set[str]] = {
+    role: set() for role in graph.roles if role not in watching
+  }
+  edges = [
+    edge
+    for edge in graph.role_edges
+    if edge.source in targets and edge.target in targets
+  ]
+  for edge in edges:
     if edge.source != edge.target and edge.kind != 'variables':
       targets[edge.source].add(edge.target)
   # Who only takes variables stands behind who gives them.
   bound = {r for r, t in targets.items() if t} | set().union(*targets.values())
-  for edge in graph.role_edges:
+  for edge in edges:
     if edge.kind == 'variables' and edge.target not in bound:
       targets[edge.source].add(edge.target)
+  return targets
+
+
+def _columns(targets: Mapping[str, Collection[str]]) -> dict[str, int]:
+  """Role -> its column: one more than the last of those before it."""
+  roles = list(targets)
   columns: dict[str, int] = {}
   under_way: set[str] = set()
 
@@ -154,7 +176,7 @@ def _layout(graph: graph_lib.ProgramGraph) -> dict[str, _Point]:
     under_way.add(role)
     if column > columns.get(role, -1):
       columns[role] = column
-      for target in sorted(targets[role], key=list(graph.roles).index):
+      for target in sorted(targets[role], key=roles.index):
         place(target, column + 1)
     under_way.remove(role)
 
@@ -162,142 +184,99 @@ def _layout(graph: graph_lib.ProgramGraph) -> dict[str, _Point]:
   for role in [*(r for r in targets if r not in entered), *targets]:
     if role not in columns:
       place(role, 0)
-  rows: collections.Counter[int] = collections.Counter()
-  points = {}
-  for role in graph.roles:
-    points[role] = _Point(columns[role], rows[columns[role]])
-    rows[columns[role]] += 1
-  return points
+  return columns
 
 
-def _box(role: str, nodes: Sequence[graph_lib.Node], corner: _Point) -> str:
+def _box(
+  role: str,
+  nodes: Sequence[graph_lib.Node],
+  corner: _Point,
+  height: float,
+  lines: Sequence[str],
+) -> str:
   """A box, with two more behind it where it stands for several."""
   shapes = [
     f'<rect x="{corner.x + shift:g}" y="{corner.y - shift:g}" rx="8" '
-    f'width="{_WIDTH}" height="{_HEIGHT}" fill="white" stroke="#24292f"/>'
+    f'width="{_WIDTH}" height="{height:g}" fill="white" stroke="#24292f"/>'
     for shift in ((8, 4, 0) if len(nodes) > 1 else (0,))
   ]
   middle = corner.x + _WIDTH / 2
-  name = nodes[0].function.rpartition('.')[2]
+
+  def text(line: str, y: float, style: str) -> str:
+    return (
+      f'<text x="{middle:g}" y="{corner.y + y:g}" text-anchor="middle" '
+      f'{_FONT} {style}>{html.escape(line)}</text>'
+    )
+
+  small = 'font-size="11" fill="#57606a"'
+  texts = [
+    text(title(role, nodes), 28, 'font-size="15" font-weight="600"'),
+    text(nodes[0].function.rpartition('.')[2], 48, small),
+    *(
+      text(line, 48 + _LINE * (number + 1), small)
+      for number, line in enumerate(lines)
+    ),
+  ]
   return (
-    f'<a href="#{_escape(role)}" data-role="{_escape(role)}">{"".join(shapes)}'
-    f'<text x="{middle:g}" y="{corner.y + 28:g}" text-anchor="middle" '
-    f'{_FONT} font-size="15" font-weight="600">'
-    f'{_escape(title(role, nodes))}</text>'
-    f'<text x="{middle:g}" y="{corner.y + 48:g}" text-anchor="middle" '
-    f'{_FONT} font-size="11" fill="#57606a">{_escape(name)}</text></a>'
+    f'<a href="#{html.escape(role)}" data-role="{html.escape(role)}">'
+    f'{"".join(shapes + texts)}</a>'
   )
 
 
 def _forward(
-  edge: graph_lib.RoleEdge, source: _Point, target: _Point, number: int
-) -> str:
-  """From the right of one box to the left of another; `number` of its pair."""
-  shift = _HEIGHT / 2 + 16 * number
+  source: _Point, target: _Point, shift: float
+) -> tuple[str, _Point]:
+  """From the right of one box to the left of another, `shift` from the top."""
   start = _Point(source.x + _WIDTH, source.y + shift)
   end = _Point(target.x, target.y + shift)
   bend = (start.x + end.x) / 2
   path = f'M{start.x:g} {start.y:g} C{bend:g} {start.y:g} {bend:g} {end.y:g} '
   path += f'{end.x:g} {end.y:g}'
-  return _line(edge, path, _Point(bend, (start.y + end.y) / 2 - 7))
+  return path, _Point(bend, (start.y + end.y) / 2 - 7)
 
 
 def _back(
-  edge: graph_lib.RoleEdge, source: _Point, target: _Point, lane: float
-) -> str:
+  source: _Point, target: _Point, height: float, lane: float
+) -> tuple[str, _Point]:
   """Down from one box, along a lane below all, and up into another."""
-  start = _Point(source.x + _WIDTH * 0.6, source.y + _HEIGHT)
-  end = _Point(target.x + _WIDTH * 0.4, target.y + _HEIGHT)
+  start = _Point(source.x + _WIDTH * 0.6, source.y + height)
+  end = _Point(target.x + _WIDTH * 0.4, target.y + height)
   path = (
     f'M{start.x:g} {start.y:g} V{lane - 10:g} Q{start.x:g} {lane:g} '
     f'{start.x - 10:g} {lane:g} H{end.x + 10:g} Q{end.x:g} {lane:g} '
     f'{end.x:g} {lane - 10:g} V{end.y:g}'
   )
-  return _line(edge, path, _Point((start.x + end.x) / 2, lane - 7))
+  return path, _Point((start.x + end.x) / 2, lane - 7)
 
 
-def _line(edge: graph_lib.RoleEdge, path: str, middle: _Point) -> str:
-  color = _COLORS[edge.kind]
-  name = _escape(f'{edge.source} {edge.kind} {edge.target}')
+def _upright(
+  source: _Point, target: _Point, height: float
+) -> tuple[str, _Point]:
+  """Between a box and one that watches it from above."""
+  rises = source.y > target.y
+  # Who watches has edges all along its side.
+  lower, upper = (source, target) if rises else (target, source)
+  lean = max(min((lower.x - upper.x) / _COLUMN, 1.0), -1.0) * _WIDTH * 0.4
+  top = _Point(upper.x + _WIDTH / 2 + lean, upper.y + height)
+  bottom = _Point(lower.x + _WIDTH / 2, lower.y - 8)
+  start, end = (bottom, top) if rises else (top, bottom)
+  bend = (start.y + end.y) / 2
+  path = f'M{start.x:g} {start.y:g} C{start.x:g} {bend:g} {end.x:g} {bend:g} '
+  path += f'{end.x:g} {end.y:g}'
+  return path, _Point((start.x + end.x) / 2, bend - 5)
+
+
+def _line(
+  edge: graph_lib.RoleEdge, path: str, middle: _Point, labels: Labels
+) -> str:
+  color = COLORS[edge.kind]
+  name = f'{edge.source} {edge.kind} {edge.target}'
+  text = ' '.join([edge.kind, *labels.get(name, ())[:1]])
   return (
-    f'<g data-edge="{name}"><path d="{path}" fill="none" stroke="{color}" '
-    f'stroke-width="2" stroke-dasharray="{_DASHES.get(edge.kind, "none")}" '
+    f'<g data-edge="{html.escape(name)}"><path d="{path}" fill="none" '
+    f'stroke="{color}" '
+    f'stroke-width="2" stroke-dasharray="{DASHES.get(edge.kind, "none")}" '
     f'marker-end="url(#{edge.kind})"/>'
     f'<text x="{middle.x:g}" y="{middle.y:g}" text-anchor="middle" {_FONT} '
-    f'font-size="12" fill="{color}">{_escape(edge.kind)}</text></g>'
+    f'font-size="12" fill="{color}">{html.escape(text)}</text></g>'
   )
-
-
-def html(graph: graph_lib.ProgramGraph, facts: Facts | None = None) -> str:
-  """A page that needs nothing but itself.
-
-  Args:
-    graph: What is drawn.
-    facts: What else is known of nodes, such as their log.
-
-  Returns:
-    The picture, and below it every role, unfolding to its nodes.
-  """
-  sections = []
-  for role, nodes in graph.roles.items():
-    rows = ''.join(
-      _node_row(node, (facts or {}).get(node.name, {})) for node in nodes
-    )
-    sections.append(
-      f'<details id="{_escape(role)}"><summary>'
-      f'<b>{_escape(title(role, nodes))}</b> {_escape(nodes[0].about)}'
-      f'</summary><table>{rows}</table></details>'
-    )
-  edges = ''.join(
-    f'<tr><td>{_escape(edge.source)}</td><td>{_escape(edge.kind)}</td>'
-    f'<td>{_escape(edge.target)}</td><td>{_escape(edge.label)}</td>'
-    f'<td>{edge.count}</td></tr>'
-    for edge in graph.role_edges
-  )
-  return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{_escape(graph.name)}</title>
-<style>{_STYLE}</style>
-<h1>{_escape(graph.name)}</h1>
-{svg(graph)}
-{''.join(sections)}
-<details><summary><b>edges</b></summary><table>
-<tr><th>from</th><th>what flows</th><th>to</th><th>argument</th><th>edges</th>
-</tr>{edges}</table></details>
-<script>{_SCRIPT}</script>
-</html>
-"""
-
-
-def _node_row(node: graph_lib.Node, facts: Mapping[str, str]) -> str:
-  told = {'runs': node.function, **node.arguments, **facts}
-  items = ''.join(
-    f'<dt>{_escape(name)}</dt><dd>{_escape(value)}</dd>'
-    for name, value in told.items()
-  )
-  return (
-    f'<tr id="{_escape(node.name)}"><th>{_escape(node.name)}</th>'
-    f'<td>{_escape(node.type)}</td><td><dl>{items}</dl></td></tr>'
-  )
-
-
-_STYLE = """
-body { font: 14px system-ui, sans-serif; margin: 2em; color: #24292f }
-svg { max-width: 100%; height: auto }
-details { border: 1px solid #d0d7de; border-radius: 6px; margin: .5em 0 }
-summary { padding: .5em 1em; cursor: pointer }
-table { border-collapse: collapse; margin: 0 1em 1em }
-th, td { text-align: left; vertical-align: top; padding: .3em 1em .3em 0 }
-dl { display: grid; grid-template-columns: auto 1fr; gap: 0 1em; margin: 0 }
-dt { color: #57606a } dd { margin: 0; overflow-wrap: anywhere }
-"""
-
-# A box that is clicked unfolds what it stands for.
-_SCRIPT = """
-for (const box of document.querySelectorAll('a[data-role]'))
-  box.addEventListener('click', () =>
-    document.getElementById(box.dataset.role).open = true);
-"""
-
-
-def _escape(text: str) -> str:
-  return html_lib.escape(text, quote=True)
