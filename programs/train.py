@@ -208,7 +208,7 @@ def _train(
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
   with status.Status(
     f'impala {configuration.run.level_name}',
-    directory.metrics,
+    directory.path,
     configuration.agent.total_environment_frames,
     configuration.agent.queue_capacity,
     console,

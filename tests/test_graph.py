@@ -138,6 +138,15 @@ def test_a_program_of_somebody_elses():
   assert nodes['both/0/0'].role == nodes['both/0/1'].role == 'both.Server'
 
 
+def test_a_function_without_a_signature():
+  program = lp.Program('builtin')
+  server = program.add_node(lp.CourierNode(Server), label='server')
+  program.add_node(lp.PyNode(print, 'x', server), label='printer')
+  graph = graph_lib.make_graph(program)
+  assert graph.roles['printer'][0].arguments == {'arguments_0': "'x'"}
+  assert edges_of(graph) == {('printer/0', 'server/0', 'call', 'arguments_1')}
+
+
 def test_groups_names_say_nothing_about_edges():
   program = lp.Program('disguised')
   table = program.add_node(lp.ReverbNode(list), label='learner')

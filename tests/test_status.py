@@ -1,11 +1,14 @@
 import csv
 import io
 import math
+import time
 
 import pytest
 import rich.console
+from records import make_node, make_record, make_table
 
-from programs.inspection import status
+from programs import flags, impala
+from programs.inspection import graph, recording, status
 
 ROW = {
   'time': 1000.0,
@@ -99,9 +102,7 @@ class TestMetricsTail:
 
 
 def make_status(tmp_path, console, total_frames=1_000_000):
-  return status.Status(
-    'impala catch', tmp_path / 'm', total_frames, 32, console
-  )
+  return status.Status('impala catch', tmp_path, total_frames, 32, console)
 
 
 def make_console(is_terminal):
@@ -120,7 +121,7 @@ def shown(tmp_path, is_terminal, learner=(), evaluator=()):
     made.update()
     for name, rows in (('learner', learner), ('evaluator', evaluator)):
       if rows:
-        append(tmp_path / 'm' / f'{name}.csv', *rows)
+        append(tmp_path / 'metrics' / f'{name}.csv', *rows)
     made.update()
   return console.file.getvalue()
 
@@ -132,7 +133,7 @@ def rated(tmp_path):
   frames = 0
   for second in range(101):
     append(
-      tmp_path / 'm/learner.csv',
+      tmp_path / 'metrics/learner.csv',
       {**ROW, 'time': 1000.0 + second, 'frames': frames},
     )
     frames += 1000 if second >= 80 else 100
@@ -155,8 +156,10 @@ def test_frames_per_second_over_windows(rated):
 
 def test_frames_per_second_forgets_what_is_long_ago(tmp_path):
   made = make_status(tmp_path, make_console(False))
-  for time, frames in ((0.0, 0), (5000.0, 10), (5010.0, 20)):
-    append(tmp_path / 'm/learner.csv', {**ROW, 'time': time, 'frames': frames})
+  for at, frames in ((0.0, 0), (5000.0, 10), (5010.0, 20)):
+    append(
+      tmp_path / 'metrics/learner.csv', {**ROW, 'time': at, 'frames': frames}
+    )
   made.update()
   assert made.frames_per_second(300) == pytest.approx(1)
 
@@ -164,8 +167,8 @@ def test_frames_per_second_forgets_what_is_long_ago(tmp_path):
 @pytest.mark.parametrize('times', [(), (1.0,), (1.0, 1.0)])
 def test_frames_per_second_is_not_known_of_one_time(tmp_path, times):
   made = make_status(tmp_path, make_console(False))
-  for time in times:
-    append(tmp_path / 'm/learner.csv', {**ROW, 'time': time})
+  for at in times:
+    append(tmp_path / 'metrics/learner.csv', {**ROW, 'time': at})
   made.update()
   assert math.isnan(made.frames_per_second(10))
 
@@ -212,7 +215,7 @@ def test_lines_come_seldom(tmp_path):
   console = make_console(False)
   with make_status(tmp_path, console) as made:
     for _ in range(5):
-      append(tmp_path / 'm/learner.csv', ROW)
+      append(tmp_path / 'metrics/learner.csv', ROW)
       made.update()
   # One at the first row, and one at the end.
   assert len(console.file.getvalue().splitlines()) == 2
@@ -268,9 +271,57 @@ def test_learning_is_over(tmp_path, is_terminal):
     assert 'left 0:00:00' in text
 
 
+def write_records(directory, *records):
+  """What a monitor would have recorded of a run of our program."""
+  program = impala.make_program(flags.resolve({'logdir': str(directory)}))
+  text = graph.make_graph(program).to_json()
+  (directory / 'graph.json').write_text(text)
+  recorder = recording.Recorder(directory / 'metrics/graph.jsonl')
+  for record in records:
+    recorder.write(record)
+
+
+def stuck_records(now):
+  """A learner that waits, as the watchdog says too."""
+  for age, seconds in ((2, 8.0), (1, 9.0)):
+    yield make_record(
+      now - age,
+      {
+        'learner/0': make_node('waiting_for_data', lasting=seconds),
+        'actor/0': make_node('environment', lasting=seconds),
+      },
+      {'queue': make_table()},
+      start=now - 60,
+      warnings=['learner/0 has waited [long].'],
+    )
+
+
+@pytest.mark.parametrize('is_terminal', [True, False])
+def test_warnings_are_shown(tmp_path, is_terminal):
+  now = time.time()
+  write_records(tmp_path, *stuck_records(now))
+  text = shown(tmp_path, is_terminal, [ROW])
+  assert text.count('learner/0 has waited [long].') == (2 if is_terminal else 1)
+  if is_terminal:
+    assert 'learner waits for data 100% of the time: the actors' in text
+
+
+def test_warnings_are_told_again_when_they_come_again(tmp_path, monkeypatch):
+  monkeypatch.setattr(status, '_LOOK_SECONDS', 0.0)
+  now, console = time.time(), make_console(False)
+  write_records(tmp_path, *stuck_records(now))
+  *_, last = stuck_records(now)
+  with make_status(tmp_path, console) as made:
+    made.update()
+    for warnings in ([], last['warnings'], last['warnings']):
+      write_records(tmp_path, {**last, 'warnings': warnings})
+      made.update()
+  assert console.file.getvalue().count('WARNING learner/0') == 2
+
+
 def test_an_earlier_start_is_not_shown(tmp_path):
-  append(tmp_path / 'm/learner.csv', ROW)
-  append(tmp_path / 'm/evaluator.csv', EVALUATION)
+  append(tmp_path / 'metrics/learner.csv', ROW)
+  append(tmp_path / 'metrics/evaluator.csv', EVALUATION)
   assert shown(tmp_path, False) == ''
   assert 'starting' in shown(tmp_path, True)
 

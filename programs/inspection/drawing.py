@@ -39,6 +39,13 @@ def title(role: str, nodes: Sequence[graph_lib.Node]) -> str:
   return role if len(nodes) == 1 else f'{role} x {len(nodes)}'
 
 
+def order(graph: graph_lib.ProgramGraph) -> list[str]:
+  """The roles along what flows, and at the end those who watch."""
+  above = watching(graph)
+  points = _layout(graph, above)
+  return sorted(graph.roles, key=lambda role: (role in above, points[role]))
+
+
 class _Point(NamedTuple):
   x: float
   y: float
@@ -56,10 +63,10 @@ def svg(graph: graph_lib.ProgramGraph, labels: Labels | None = None) -> str:
     (len(labels.get(role, ())) for role in graph.roles), default=0
   )
   row = height + _ROW - _HEIGHT
-  watching = _watching(graph)
+  above = watching(graph)
   corners = {
     role: _Point(_MARGIN + p.x * _COLUMN, _MARGIN + p.y * row)
-    for role, p in _layout(graph, watching).items()
+    for role, p in _layout(graph, above).items()
   }
   floor = max((p.y for p in corners.values()), default=0) + height
   drawn, lanes = [], 0
@@ -67,7 +74,7 @@ def svg(graph: graph_lib.ProgramGraph, labels: Labels | None = None) -> str:
   for edge in graph.role_edges:
     source, target = corners[edge.source], corners[edge.target]
     pair = frozenset((edge.source, edge.target))
-    if pair & watching:
+    if pair & above:
       path, middle = _upright(source, target, height)
     elif source.x < target.x:
       path, middle = _forward(source, target, height / 2 + 16 * seen[pair])
@@ -111,7 +118,7 @@ def _picture(
   )
 
 
-def _watching(graph: graph_lib.ProgramGraph) -> set[str]:
+def watching(graph: graph_lib.ProgramGraph) -> set[str]:
   """Roles that only call and are called, where others do more than that."""
   calling = {r for e in graph.role_edges for r in (e.source, e.target)}
   doing = {

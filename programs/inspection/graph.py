@@ -267,7 +267,11 @@ def _call(node: base.Node) -> tuple[Callable[..., Any], dict[str, Any]]:
   while isinstance(function, functools.partial):
     args, kwargs = (*function.args, *args), {**function.keywords, **kwargs}
     function = function.func
-  bound = inspect.signature(function).bind_partial(*args, **kwargs)
+  try:
+    signature = inspect.signature(function)
+  except ValueError:  # Some of those that are written in C have none.
+    signature = inspect.signature(lambda *arguments, **named: None)
+  bound = signature.bind_partial(*args, **kwargs)
   arguments: dict[str, Any] = {}
   for name, value in bound.arguments.items():
     kind = bound.signature.parameters[name].kind

@@ -72,6 +72,7 @@ class Reader:
 
   def __init__(self, path: pathlib.Path) -> None:
     """Starts before the file's first record; it need not exist yet."""
+    self.began_anew = True  # Whether `read` told all of another file.
     self._path = path
     self._offset, self._inode = 0, -1
 
@@ -85,6 +86,7 @@ class Reader:
       status = os.fstat(file.fileno())
       if status.st_ino != self._inode or status.st_size < self._offset:
         self._offset, self._inode = 0, status.st_ino
+      self.began_anew = not self._offset
       file.seek(self._offset)
       text = file.read()
     whole = text[: text.rfind(b'\n') + 1]

@@ -12,22 +12,28 @@ import rich.console
 import rich.live
 import rich.progress_bar
 import rich.table
+import rich.text
+
+from programs.inspection import live
 
 WINDOWS_SECONDS = (10, 60, 300)
 _LINE_SECONDS = 10.0  # Between lines where there is no terminal.
+_LOOK_SECONDS = 1.0  # Between looks at what the monitor records.
 
 
 class MetricsTail:
-  """The rows that are added to a CSV file from now on."""
+  """The rows that are added to a CSV file from now on, or all of them."""
 
-  def __init__(self, path: pathlib.Path) -> None:
+  def __init__(self, path: pathlib.Path, from_start: bool = False) -> None:
     """Starts at the file's present end; it need not exist yet.
 
     Args:
       path: Of a file with a header line.
+      from_start: Starts at the first row instead.
     """
     self._path = path
-    self._offset = path.stat().st_size if path.exists() else 0
+    is_there = path.exists() and not from_start
+    self._offset = path.stat().st_size if is_there else 0
     self._names: Sequence[str] = ()
 
   def read(self) -> list[dict[str, float]]:
@@ -63,7 +69,7 @@ class Status:
   def __init__(
     self,
     title: str,
-    metrics: pathlib.Path,
+    directory: pathlib.Path,
     total_frames: int,
     queue_capacity: int,
     console: rich.console.Console,
@@ -72,14 +78,18 @@ class Status:
 
     Args:
       title: What is run.
-      metrics: Folder of `learner.csv` and `evaluator.csv`.
+      directory: Of the run, whose metrics are read.
       total_frames: Where learning ends.
       queue_capacity: Unrolls that fit the queue.
       console: Where to show it.
     """
     self._title = title
-    self._learner = MetricsTail(metrics / 'learner.csv')
-    self._evaluator = MetricsTail(metrics / 'evaluator.csv')
+    self._learner = MetricsTail(directory / 'metrics' / 'learner.csv')
+    self._evaluator = MetricsTail(directory / 'metrics' / 'evaluator.csv')
+    self._run = live.Run(directory)
+    self._snapshot: live.Snapshot | None = None
+    self._next_look = 0.0
+    self._warned: Sequence[str] = ()
     self._total = total_frames
     self._queue_capacity = queue_capacity
     self._console = console
@@ -115,11 +125,26 @@ class Status:
       self._history.popleft()
     for row in self._evaluator.read():
       self._evaluation = row
+    if time.monotonic() >= self._next_look:
+      self._next_look = time.monotonic() + _LOOK_SECONDS
+      self._snapshot = self._run.look()
     if self._console.is_terminal:
       self._live.update(self._table())
-    elif self._row and time.monotonic() >= self._next_line:
+      return
+    warnings = self._warnings()
+    for warning in warnings:
+      if warning not in self._warned:
+        self._console.print(f'WARNING {warning}', markup=False, soft_wrap=True)
+    self._warned = warnings
+    if self._row and time.monotonic() >= self._next_line:
       self._next_line = time.monotonic() + _LINE_SECONDS
       self._console.print(self._line(), soft_wrap=True)
+
+  def _warnings(self) -> Sequence[str]:
+    """What the watchdog says."""
+    if self._snapshot is None or self._snapshot.figures is None:
+      return ()
+    return self._snapshot.figures.warnings
 
   def frames_per_second(self, window_seconds: float) -> float:
     """Mean over the last `window_seconds`, or as much as there is; or NaN."""
@@ -152,6 +177,8 @@ class Status:
     )
     table.add_column(style='bold', no_wrap=True)
     table.add_column()
+    for warning in self._warnings():
+      table.add_row('warning', rich.text.Text(warning, style='bold red'))
     row = self._row
     if not row:
       table.add_row('starting', 'nodes import TensorFlow and make environments')
@@ -181,6 +208,8 @@ class Status:
     if restarts := row['environment_restarts']:
       table.add_row('crashes', f'{restarts:,.0f} environments started again')
     table.add_row('evaluation', self._evaluation_text())
+    if self._snapshot and self._snapshot.verdict:
+      table.add_row('verdict', self._snapshot.verdict.sentence)
     return table
 
   def _rates(self) -> str:

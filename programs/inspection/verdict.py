@@ -70,44 +70,57 @@ def judge(
     'blocked': blocked,
     **{name: s for name, s in made.items() if not name.startswith('state ')},
   }
-  who, whom = ' and '.join(producers), ' and '.join(consumers)
+  who, whom = _Party(graph, producers), _Party(graph, consumers)
   full = (
     f'; the {figures.cores} cores of the machine are '
-    f'{figures.machine_busy:.0%} busy, so more processes will not help here'
+    f'{figures.machine_busy:.0%} busy, so that more processes would not help'
     if figures.machine_busy >= _FULL
     else ''
   )
   if waiting < _HELD_UP and blocked < _HELD_UP:
     return Verdict(
       'none',
-      f'Neither side holds the other up: {whom} waits for data {waiting:.0%} '
-      f'of the time, {who} for room in the queue {blocked:.0%}{full}.',
+      f'Neither side holds up the other: {whom.wait} for data {waiting:.0%} of '
+      f'the time, {who.wait} for room in the queue {blocked:.0%}{full}.',
       shares,
     )
   if waiting >= _HELD_UP and blocked >= _HELD_UP:
     return Verdict(
       'queue',
-      f'{whom} waits for data {waiting:.0%} of the time and {who} for room in '
-      f'the queue {blocked:.0%}: the queue between them is the bottleneck'
-      f'{_capacities(figures)}: make it larger (--queue_capacity){full}.',
+      f'{whom.wait} for data {waiting:.0%} of the time, and {who.wait} for '
+      f'room in the queue {blocked:.0%}: the queue between them is the '
+      f'bottleneck ({_capacities(figures)}); make it larger '
+      f'(--queue_capacity){full}.',
       shares,
     )
   if waiting >= _HELD_UP:
-    activities = _activities(made)
-    main = max(made, key=lambda name: made[name] if name in _REMEDIES else -1)
+    main = max(_REMEDIES, key=lambda name: made.get(name, 0.0))
     return Verdict(
       'producers',
-      f'{whom} waits for data {waiting:.0%} of the time: {who} is the '
-      f'bottleneck; {activities}{full or ": " + _REMEDIES.get(main, "")}.',
+      f'{whom.wait} for data {waiting:.0%} of the time: {who.are} the '
+      f'bottleneck; {_activities(made)}{full or ": " + _REMEDIES[main]}.',
       shares,
     )
   return Verdict(
     'consumers',
-    f'{who} waits for room in the queue {blocked:.0%} of the time: {whom} is '
-    f'the bottleneck; {_activities(used)}: give it more threads '
-    f'(--learner_threads) or a GPU, or take actors away{full}.',
+    f'{who.wait} for room in the queue {blocked:.0%} of the time: {whom.are} '
+    f'the bottleneck; {_activities(used)}: more threads (--learner_threads), a '
+    f'GPU or fewer actors{full}.',
     shares,
   )
+
+
+class _Party:
+  """Roles as the subject of a sentence."""
+
+  def __init__(
+    self, graph: graph_lib.ProgramGraph, roles: Sequence[str]
+  ) -> None:
+    is_one = sum(len(graph.roles[role]) for role in roles) == 1
+    plural = [r if len(graph.roles[r]) == 1 else f'{r}s' for r in roles]
+    name = ' and '.join(plural)
+    self.wait = f'{name} {"waits" if is_one else "wait"}'
+    self.are = f'the {name} {"is" if is_one else "are"}'
 
 
 def _roles(graph: graph_lib.ProgramGraph, kind: str, end: str) -> Sequence[str]:
@@ -156,8 +169,7 @@ def _activities(means: Mapping[str, float]) -> str:
 
 
 def _capacities(figures: figures_lib.Figures) -> str:
-  """' (queue holds 1)'."""
-  held = ', '.join(
+  """'queue holds 1'."""
+  return ', '.join(
     f'{name} holds {table.capacity:,}' for name, table in figures.tables.items()
   )
-  return f' ({held})' if held else ''

@@ -1,13 +1,12 @@
 """Says in words that a program is stuck, from what the monitor records."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from programs.inspection import recording
 
 ACTIONS = ('warn', 'stop')
-
 
 # Before the first sample everything may take so many times longer: simulators
 # load their levels.
@@ -21,19 +20,15 @@ class StuckError(Exception):
 class Watchdog:
   """Looks at each record; tells what is wrong once, and that it is over."""
 
-  def __init__(
-    self, seconds: float, clock: Callable[[], float] = time.monotonic
-  ) -> None:
+  def __init__(self, seconds: float) -> None:
     """Everything is well so far.
 
     Args:
       seconds: How long a node may wait or be silent.
-      clock: Tells the time in seconds.
     """
     self._seconds = seconds
-    self._clock = clock
     self._found: dict[str, str] = {}  # What is wrong -> in words.
-    self._no_answer_since: float | None = None
+    self._answered = time.time()  # When the Reverb server did last.
 
   @property
   def warnings(self) -> Sequence[str]:
@@ -46,54 +41,65 @@ class Watchdog:
     Returns:
       What is wrong since this one, each told once until it is over.
     """
-    before, self._found = self._found, dict(self._judge(record))
+    before = self._found
+    # As it was said first, lest it be told again with every second.
+    self._found = {
+      key: before.get(key, text) for key, text in self._judge(record)
+    }
     return [text for key, text in self._found.items() if key not in before]
 
   def _judge(self, record: recording.Record) -> Iterator[tuple[str, str]]:
     """What is wrong, and that in words."""
-    state = _describe_tables(record)
-    patience, blocked = self._seconds, []
+    patience = self._seconds
     if not any(table['samples'] for table in (record['tables'] or {}).values()):
       patience *= _START_FACTOR
-    # Who has learned all there is lets the queue fill up.
-    is_over = any(
-      _kind(node) == 'idle' and 'waiting_for_data' in node['seconds']
-      for node in record['nodes'].values()
-    )
+    state = _describe_tables(record)
+    now = record['time']
+    blocked = []
     for name, node in record['nodes'].items():
+      at, lasted = _words(node['activity']), node['activity_seconds']
       if node['age_seconds'] >= self._seconds:
         yield (
           f'{name} silent',
-          f'{name} has been silent for {node["age_seconds"]:.0f} s; it was '
-          f'last at: {_words(node["activity"])}. See its log.',
+          f'{name} has been silent since {_clock(now - node["age_seconds"])}, '
+          f'when it was at: {at}. See its log.',
         )
-      elif node['activity_seconds'] >= patience:
-        if _kind(node) == 'waiting':
-          yield (
-            f'{name} waits',
-            f'{name} has been {_words(node["activity"])} for '
-            f'{node["activity_seconds"]:.0f} s. {state} Does the node that it '
-            'waits for still run? See its log.',
-          )
-        elif _kind(node) == 'blocked' and not is_over:
-          blocked.append(name)
-    if blocked:
+      elif lasted >= patience and _kind(node) == 'waiting':
+        yield (
+          f'{name} waits',
+          f'{name} has been {at} since {_clock(now - lasted)}. {state} Does '
+          'the node that it waits for still run? See the logs.',
+        )
+      elif lasted >= patience and _kind(node) == 'blocked':
+        blocked.append((lasted, name))
+    if blocked and not _is_over(record):
+      names = ', '.join(name for _, name in blocked)
       yield (
         'blocked',
-        f'The queue has not drained for {patience:.0f} s: '
-        f'{", ".join(blocked)} cannot insert. {state} Does the node that '
-        'samples still run? See its log.',
+        f'The queue has not drained since {_clock(now - max(blocked)[0])}: '
+        f'{names} cannot insert. {state} Does the node that samples still run? '
+        'See its log.',
       )
     if record['tables'] is not None:
-      self._no_answer_since = None
-    elif self._no_answer_since is None:
-      self._no_answer_since = self._clock()
-    elif self._clock() - self._no_answer_since >= self._seconds:
+      self._answered = now
+    elif now - self._answered >= self._seconds:
       yield (
         'no answer',
-        'The Reverb server has not answered for '
-        f'{self._clock() - self._no_answer_since:.0f} s. See its log.',
+        f'The Reverb server has not answered since {_clock(self._answered)}. '
+        'See its log.',
       )
+
+
+def _is_over(record: recording.Record) -> bool:
+  """Whether who samples is done: then the queue fills up and stays so."""
+  return any(
+    _kind(node) == 'idle' and 'waiting_for_data' in node['seconds']
+    for node in record['nodes'].values()
+  )
+
+
+def _clock(seconds: float) -> str:
+  return time.strftime('%H:%M:%S', time.localtime(seconds))
 
 
 def _kind(node: Any) -> str:

@@ -1,0 +1,71 @@
+"""Runs the program, as threads, with one side of it made slow.
+
+launch_slow.py SIDE DIRECTORY: of a run on Catch, SIDE is 'environment'
+(steps take long), 'learner' (learner steps do), 'queue' (actors and learner are
+as fast as each other, but actors come in bursts and the queue holds a single
+unroll), or 'large_queue' (the same with a queue that takes the bursts).
+"""
+
+import time
+
+import launchpad as lp
+from absl import app
+
+import environments
+from agents.impala import learning
+from programs import flags, graph, impala
+from programs.inspection import graph as graph_lib
+
+T, N = 5, 32
+NUM_STEPS = {'learner': 30, 'queue': 96, 'large_queue': 192}
+BURST = 24  # Unrolls between an actor's pauses.
+STEP_SECONDS = {'environment': 0.02, 'learner': 0.0, 'queue': 0.0}
+LEARNER_SECONDS = {'environment': 0.0, 'learner': 0.25, 'queue': 0.08}
+
+
+def slow_down(side):
+  """Has the parts of the program sleep, as processes elsewhere would work."""
+  step = environments.batch.EnvironmentBatch.step
+  learn = learning.Learner._learn
+  taken = 0
+
+  def slow_step(self, actions):
+    nonlocal taken
+    taken += 1
+    time.sleep(STEP_SECONDS[side])
+    if side == 'queue' and taken % (BURST * T) == 0:
+      time.sleep(BURST * LEARNER_SECONDS[side])
+    return step(self, actions)
+
+  def slow_learn(self, batch):
+    time.sleep(LEARNER_SECONDS[side])
+    learn(self, batch)
+
+  environments.batch.EnvironmentBatch.step = slow_step
+  learning.Learner._learn = slow_learn
+
+
+def main(arguments):
+  side, directory = arguments[1:]
+  slow_down(side.removeprefix('large_'))
+  configuration = flags.resolve(
+    {
+      'logdir': directory,
+      'total_environment_frames': NUM_STEPS.get(side, 60) * N * T,
+      'evaluation_period_frames': 0,
+      'test_num_episodes': 1,
+      'unroll_length': T,
+      'batch_size': N,
+      'num_actors': 1,
+      'num_envs_per_actor': N,
+      'queue_capacity': {'queue': 1, 'large_queue': 2 * BURST * N}.get(side, N),
+    }
+  )
+  configuration.directory.write_config(configuration)
+  program = impala.make_program(configuration)
+  graph.write_files(graph_lib.make_graph(program), configuration)
+  lp.launch(program, 'local_mt').wait()
+
+
+if __name__ == '__main__':
+  app.run(main)

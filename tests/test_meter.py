@@ -1,0 +1,98 @@
+"""Where a thread's time goes."""
+
+import threading
+import time
+
+import pytest
+
+from agents.impala import meter as meter_lib
+
+
+class Clock:
+  def __init__(self):
+    self.now = 100.0
+
+  def __call__(self):
+    return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+  made = Clock()
+  monkeypatch.setattr(time, 'monotonic', made)
+  return made
+
+
+def test_every_second_belongs_to_one_activity(clock):
+  meter = meter_lib.Meter()
+  clock.now += 1
+  with meter.measure('acting'):
+    clock.now += 2
+    for _ in range(3):
+      with meter.measure('environment'):
+        clock.now += 4
+        with meter.measure('writing'):
+          clock.now += 8
+    clock.now += 16
+  clock.now += 32
+  told = meter.read()
+  assert told['seconds'] == {
+    'starting': 33,
+    'acting': 18,
+    'environment': 12,
+    'writing': 24,
+  }
+  assert sum(told['seconds'].values()) == clock.now - 100
+  assert told['calls'] == {'acting': 1, 'environment': 3, 'writing': 3}
+
+
+def test_what_goes_on_counts_already(clock):
+  meter = meter_lib.Meter()
+  with meter.measure('waiting_for_data'):
+    clock.now += 50
+    told = meter.read()
+    assert told['activity'] == 'waiting_for_data'
+    assert told['activity_seconds'] == 50
+    assert told['seconds']['waiting_for_data'] == 50
+    assert told['calls'] == {}
+    assert told['kinds'] == {'starting': 'busy', 'waiting_for_data': 'waiting'}
+  assert meter.read()['activity'] == 'starting'
+
+
+def test_an_error_ends_the_activity(clock):
+  meter = meter_lib.Meter()
+  with pytest.raises(KeyError), meter.measure('playing'):
+    clock.now += 1
+    raise KeyError
+  assert meter.read()['activity'] == 'starting'
+  assert meter.read()['calls'] == {'playing': 1}
+
+
+def test_counts_add_up():
+  meter = meter_lib.Meter()
+  meter.count(agent_steps=20, unrolls=1)
+  meter.count(agent_steps=20)
+  assert meter.read()['counts'] == {'agent_steps': 40, 'unrolls': 1}
+
+
+def test_another_thread_can_read():
+  """No sum is torn while the thread switches thousands of times."""
+  started = time.monotonic()
+  meter, over, wrong = meter_lib.Meter(), threading.Event(), []
+
+  def read():
+    while not over.is_set():
+      before = time.monotonic() - started
+      total = sum(meter.read()['seconds'].values())
+      after = time.monotonic() - started
+      if not before - 0.1 <= total <= after + 0.01:
+        wrong.append((before, total, after))
+
+  thread = threading.Thread(target=read)
+  thread.start()
+  for _ in range(20_000):
+    with meter.measure('environment'):
+      pass
+  over.set()
+  thread.join()
+  assert not wrong

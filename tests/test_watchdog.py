@@ -1,0 +1,111 @@
+"""What the watchdog says, and what it lets pass."""
+
+import pytest
+from records import make_node, make_record, make_table
+
+from programs.inspection import watchdog
+
+SECONDS = 60
+FLOWING = {'queue': make_table(size=3, inserts=900, samples=897)}
+FULL = {'queue': make_table(size=32, inserts=900, samples=868)}
+
+
+def look(nodes, tables=FLOWING, time=5000.0):
+  return watchdog.Watchdog(SECONDS).look(make_record(time, nodes, tables))
+
+
+@pytest.mark.parametrize(
+  'nodes',
+  [
+    {},
+    {'actor/0': make_node('environment', lasting=3600)},
+    {'learner/0': make_node('learner_step', lasting=3600)},
+    {'learner/0': make_node('waiting_for_data', lasting=59)},
+    {'actor/0': make_node('waiting_for_queue', lasting=59)},
+    {'evaluator/0': make_node('nothing_to_do', lasting=3600)},
+    {'actor/0': make_node(age=59)},
+  ],
+)
+def test_nothing_to_say(nodes):
+  assert look(nodes) == []
+
+
+def test_no_sample():
+  (warning,) = look({'learner/0': make_node('waiting_for_data', lasting=60)})
+  assert warning.startswith('learner/0 has been waiting for data since ')
+  assert "Table 'queue' holds 3 of 32, after 900 inserts and 897 samples" in (
+    warning
+  )
+
+
+def test_no_variables():
+  (warning,) = look({'actor/3': make_node('fetching_variables', lasting=60)})
+  assert warning.startswith('actor/3 has been fetching variables since ')
+
+
+def test_before_the_first_sample_it_has_more_patience():
+  tables = {'queue': make_table(size=32, inserts=32)}
+  for lasting, is_wrong in ((299, False), (300, True)):
+    nodes = {'learner/0': make_node('waiting_for_data', lasting=lasting)}
+    assert bool(look(nodes, tables)) == is_wrong
+    assert bool(look(nodes, None)) == is_wrong
+
+
+def test_a_queue_that_never_drains():
+  nodes = {
+    'actor/0': make_node('waiting_for_queue', lasting=70),
+    'actor/1': make_node('waiting_for_queue', lasting=61),
+    'actor/2': make_node('waiting_for_queue', lasting=1),
+    'learner/0': make_node(
+      'learner_step', lasting=70, seconds={'waiting_for_data': 1.0}
+    ),
+  }
+  (warning,) = look(nodes, FULL)
+  assert 'The queue has not drained since' in warning
+  assert 'actor/0, actor/1 cannot insert' in warning
+  assert "Table 'queue' holds 32 of 32" in warning
+
+
+def test_the_queue_may_be_full_when_learning_is_over():
+  done = make_node(
+    'nothing_to_do',
+    lasting=70,
+    seconds={'waiting_for_data': 1.0, 'nothing_to_do': 70.0},
+  )
+  nodes = {'actor/0': make_node('waiting_for_queue', lasting=70)}
+  assert look({**nodes, 'learner/0': done}, FULL) == []
+  # An evaluator that has nothing to do says nothing about learning.
+  idle = make_node('nothing_to_do', lasting=70)
+  assert look({**nodes, 'evaluator/0': idle}, FULL)
+
+
+def test_a_silent_node():
+  (warning,) = look({'actor/7': make_node('forward_pass', age=60)})
+  assert warning.startswith('actor/7 has been silent since ')
+  assert 'forward pass' in warning
+
+
+def test_a_server_that_does_not_answer(monkeypatch):
+  monkeypatch.setattr(watchdog.time, 'time', lambda: 1000.0)
+  dog = watchdog.Watchdog(SECONDS)
+  assert dog.look(make_record(1059)) == []
+  (warning,) = dog.look(make_record(1060))
+  assert 'Reverb server has not answered since' in warning
+  assert dog.look(make_record(1061, tables=FLOWING)) == []
+  assert dog.warnings == []
+  assert dog.look(make_record(1120)) == []
+  assert dog.look(make_record(1121)) != []
+
+
+def test_it_is_said_once_until_it_is_over():
+  dog = watchdog.Watchdog(SECONDS)
+
+  def at(time, lasting):
+    node = make_node('waiting_for_data', lasting=lasting)
+    return dog.look(make_record(time, {'learner/0': node}, FLOWING))
+
+  (first,) = at(1060, 60)
+  assert at(1061, 61) == [] and dog.warnings == [first]
+  assert at(1062, 0) == [] and dog.warnings == []
+  (second,) = at(1122, 60)
+  assert second != first
