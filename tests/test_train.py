@@ -23,9 +23,10 @@ import processes
 import psutil
 import pytest
 
-from agents.impala import metrics
+from agents.impala import meter, metrics
 from programs import checkpoints, results, runs, train
 from programs.inspection import graph as graph_lib
+from programs.inspection import recording
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 TOTAL = 40_000
@@ -279,6 +280,7 @@ def test_it_finishes(directory, finished):
   assert finished.meta['command_line'][1:3] == ['-m', 'programs.train']
   assert set(finished.meta['processes']) == {
     'queue/0',
+    'monitor/0',
     'learner/0',
     'actor/0',
     'evaluator/0',
@@ -292,6 +294,7 @@ def test_everything_is_in_the_run_directory(directory, finished):
   assert names - {'.lock'} == {'config.json', 'meta.json'} | graphs | folders
   assert {path.name for path in (directory / 'logs').iterdir()} == {
     'queue_0.log',
+    'monitor_0.log',
     'learner_0.log',
     'actor_0.log',
     'evaluator_0.log',
@@ -333,12 +336,56 @@ def test_every_metric_is_explained(directory, finished):
   assert set(explained('atari57.csv')) == {'time', 'frames', *training}
 
 
+def read_records(directory):
+  return recording.Reader(directory / 'metrics/graph.jsonl').read()
+
+
+def names_in(value):
+  """Every key below a value, but those that name nodes, levels or tables."""
+  for name, inner in value.items() if isinstance(value, dict) else ():
+    if '/' not in name and name not in ('queue', 'replay'):
+      yield name
+    yield from names_in(inner)
+
+
+def test_every_figure_of_the_graph_is_explained(directory, finished):
+  known = set(explained('graph.jsonl'))
+  assert set(meter.ACTIVITIES) <= known
+  for record in read_records(directory):
+    assert set(names_in(record)) <= known | set(meter.ACTIVITIES)
+
+
+def test_the_monitor_has_seen_all_nodes(directory, finished):
+  records = read_records(directory)
+  assert len({record['start'] for record in records}) == 3  # Of each start.
+  assert all(not record['warnings'] for record in records)
+  told = set().union(*(record['nodes'] for record in records))
+  used = set().union(*(record['processes'] for record in records))
+  assert told == {'learner/0', 'actor/0', 'evaluator/0'}
+  assert used == set(finished.meta['processes'])
+  tables = set().union(*(record['tables'] or () for record in records))
+  assert tables == {'queue', 'replay'}
+  # Whatever is not pushed in the last second is not there.
+  start = records[-1]['start']
+  nodes = [r['nodes'] for r in records if r['start'] == start]
+  (learner,) = [n['learner/0'] for n in nodes if 'learner/0' in n][-1:]
+  (actor,) = [n['actor/0'] for n in nodes if 'actor/0' in n][-1:]
+  assert learner['calls']['learner_step'] > 10
+  assert learner['gauges']['frames'] > 0
+  # Counted when an unroll is whole: 8 environments, 10 steps.
+  more = 8 * actor['calls']['environment'] - actor['counts']['agent_steps']
+  assert 0 <= more <= 80
+  assert {'environment', 'forward_pass', 'writing', 'fetching_variables'} <= (
+    set(actor['seconds'])
+  )
+
+
 def test_the_graph_of_the_program_is_there(directory, finished):
   graph = graph_lib.ProgramGraph.from_json(
     (directory / 'graph.json').read_text()
   )
   assert {node.name for node in graph.nodes} == set(finished.meta['processes'])
-  assert len(graph.edges) == 4
+  assert len(graph.edges) == 8
   page = (directory / 'graph.html').read_text()
   for name, pid in finished.meta['processes'].items():
     row = page.partition(f'<tr id="{name}">')[2].partition('</tr>')[0]
@@ -602,3 +649,45 @@ def test_a_run_outlives_its_environments(tmp_path):
   # Rows of last observations are of games, or of episodes that were cut.
   cut = last['frames'] - last['executed_frames'] - last['episodes']
   assert 0 < cut <= 40
+
+
+@pytest.mark.parametrize('action', ['warn', 'stop'])
+def test_a_node_that_hangs_is_said_in_words(tmp_path, action):
+  """A learner that is stopped dead: silent, and the queue fills up."""
+  directory = tmp_path / 'run'
+  with started(
+    directory,
+    *FLAGS,
+    '--total_environment_frames=1000000000',
+    f'--watchdog={action}',
+    '--watchdog_seconds=6',
+  ) as (process, log):
+    wait_for_learning(directory, process, 0)
+    learner = psutil.Process(read_meta(directory)['processes']['learner/0'])
+    learner.suspend()
+    try:
+      if action == 'warn':
+        # Both, whichever comes first; the run goes on.
+        for words in ('WARNING learner/0 has been silent since', 'not drained'):
+          processes.wait_until(lambda w=words: w in log.read_text(), 60)
+        assert process.poll() is None
+        learner.resume()
+        rows = len(read_rows(directory))
+        wait_for_learning(directory, process, rows)
+        processes.wait_until(
+          lambda: not read_records(directory)[-1]['warnings'], 30
+        )
+        process.send_signal(signal.SIGINT)
+      chapter = end(directory, process, log, 60)
+    finally:
+      with contextlib.suppress(psutil.NoSuchProcess):
+        learner.resume()
+  said = (directory / 'logs/monitor_0.log').read_text()
+  assert 'has been silent since' in said or 'not drained since' in said
+  if action == 'warn':
+    assert "Table 'queue' holds 8 of 8" in chapter.output
+    assert chapter.status == 128 + signal.SIGINT
+  else:
+    assert chapter.status == 1
+    assert 'monitor/0 failed: exit status 1' in chapter.output
+    assert re.search('StuckError: .*(silent|drained) since', chapter.output)
