@@ -61,22 +61,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _make_parser() -> argparse.ArgumentParser:
   parser = trial.make_parser('benchmarks.throughput', _DESCRIPTION)
-  parser.add_argument(
-    '--warmup_seconds',
-    type=float,
-    default=30.0,
-    metavar='FLOAT',
-    help='learning that is not measured, after the first row of metrics '
-    '[seconds; default 30]',
-  )
-  parser.add_argument(
-    '--window_seconds',
-    type=float,
-    default=60.0,
-    metavar='FLOAT',
-    help='learning that is measured [seconds; default 60]',
-  )
+  add_times(parser, warmup_seconds=30.0, window_seconds=60.0)
   return parser
+
+
+def add_times(
+  parser: argparse.ArgumentParser, warmup_seconds: float, window_seconds: float
+) -> None:
+  """Adds the flags that say how long is measured.
+
+  Args:
+    parser: What they are added to.
+    warmup_seconds: Default of the flag of that name.
+    window_seconds: The same.
+  """
+  for name, default, text in (
+    (
+      'warmup_seconds',
+      warmup_seconds,
+      'learning that is not measured, after the first row of metrics',
+    ),
+    ('window_seconds', window_seconds, 'learning that is measured'),
+  ):
+    parser.add_argument(
+      f'--{name}',
+      type=float,
+      default=default,
+      metavar='FLOAT',
+      help=f'{text} [seconds; default {default:g}]',
+    )
 
 
 def measure(

@@ -10,9 +10,16 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks import learning, memory, throughput, trial
+from benchmarks import learning, memory, monitoring, throughput, trial
 
-_PROCESSES = ['launcher', 'queue/0', 'learner/0', 'actor/0', 'evaluator/0']
+_PROCESSES = [
+  'launcher',
+  'queue/0',
+  'monitor/0',
+  'learner/0',
+  'actor/0',
+  'evaluator/0',
+]
 _CATCH = ('--level_name=catch', '--num_actors=1', '--log_period_seconds=0.5')
 # Least to most that Python with TensorFlow may take, in MB.
 _SIZES = (50, 5000)
@@ -52,7 +59,7 @@ def test_throughput_is_that_of_the_metrics(measured):
 def test_throughput_tells_where_cpu_time_goes(measured):
   result, _ = measured
   roles = result['roles']
-  assert list(roles) == ['launcher', 'queue', 'learner', 'actor', 'evaluator']
+  assert list(roles) == [trial.role(name) for name in _PROCESSES]
   for figures in roles.values():
     assert figures['processes'] == 1
     assert _SIZES[0] < figures['rss_mb_largest'] < _SIZES[1]
@@ -68,6 +75,29 @@ def test_the_last_line_is_the_result(measured, capsys):
   stdout = capsys.readouterr().out
   assert json.loads(stdout.splitlines()[-1]) == result
   assert 'catch, 1 actors x 16 environments' in stdout
+
+
+def test_monitoring_compares_runs_with_and_without(capsys):
+  times = ('--pairs=1', '--warmup_seconds=0.5', '--window_seconds=1')
+  assert monitoring.main([*times, *_CATCH]) == 0
+  captured = capsys.readouterr()
+  result = json.loads(captured.out.splitlines()[-1])
+  (on,), (off,) = result['with_monitor'], result['without_monitor']
+  assert result['ratios'] == [on / off] == [result['median_ratio']]
+  assert 0 <= result['monitor_cores_used'] < 0.5
+  assert 'pair 1 of 1, monitor on' in captured.err
+  assert 'pair 1 of 1, monitor off' in captured.err
+
+
+def test_the_median_pair_counts(measured):
+  result, _ = measured
+  fast, slow = (
+    {**result, 'agent_steps_per_second': rate} for rate in (200.0, 100.0)
+  )
+  made = monitoring.summarise([(fast, fast), (fast, slow), (slow, fast)])
+  assert made['ratios'] == [1.0, 2.0, 0.5]
+  assert made['median_ratio'] == 1.0
+  assert made['level_name'] == 'catch'
 
 
 def test_memory_names_what_is_over_its_limit(measured, capsys):
