@@ -365,9 +365,8 @@ def test_one_level_runs(tmp_path):
   )
   meta = runs.RunDirectory(directory).read_meta()
   assert meta['command_line'][1:3] == [*AS_PROCESSES]
-  assert set(meta['processes']) == {
-    f'{group}/0' for group in ('queue', 'learner', 'actor', 'evaluator')
-  }
+  groups = ('queue', 'monitor', 'learner', 'actor', 'evaluator')
+  assert set(meta['processes']) == {f'{group}/0' for group in groups}
 
 
 def test_the_line_of_the_fork_with_deepmind_lab_runs(tmp_path):
