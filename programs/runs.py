@@ -254,6 +254,17 @@ class RunDirectory:
         f'({error.strerror})'
       ) from error
 
+  def is_in_use(self) -> bool:
+    """Whether a process runs in it now."""
+    try:
+      with open(self.path / '.lock', encoding='utf-8') as file:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+      return False
+    except BlockingIOError:
+      return True
+    return False
+
   def is_run(self) -> bool:
     """Whether a run was started here."""
     return self.config_file.exists()

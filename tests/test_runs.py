@@ -139,13 +139,16 @@ def test_a_second_process_is_refused(directory):
       command, capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.strip()
 
+  assert not directory.is_in_use()
   with directory.locked():
+    assert directory.is_in_use()
     said = other()
     assert said.startswith(f'{directory.path} is in use by process ')
     assert str(os.getpid()) in said
     assert '--logdir' in said
     with pytest.raises(runs.RunError), directory.locked():
       pass  # Nor twice in one process.
+  assert not directory.is_in_use()
   assert other() == 'locked'
 
 
