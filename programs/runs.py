@@ -223,6 +223,11 @@ class RunDirectory:
     """`<frames>/results.json`, `.csv` and `.md` of each evaluation."""
     return self.path / 'evaluations'
 
+  @property
+  def report(self) -> pathlib.Path:
+    """The page that shows it all, `report.html`, and its pictures."""
+    return self.path / 'report'
+
   @contextlib.contextmanager
   def locked(self) -> Iterator[None]:
     """Keeps other processes from running in the same directory meanwhile.

@@ -100,10 +100,10 @@ def markdown(content: Mapping[str, Any]) -> str:
   is_scored = 'median' in summary
   headings = _COLUMNS if is_scored else _COLUMNS[:-1]
   rows = [_cells(row, is_scored) for row in levels]
-  text = [f'# {_title(content).capitalize()}', '', *_lines(headings, rows), '']
+  text = [f'# {_title(content).capitalize()}', '', *lines(headings, rows), '']
   if is_scored and len(levels) > 1:
     text += [
-      *_lines(
+      *lines(
         ('over levels, human %', 'score', '95% interval'), _suite_rows(summary)
       ),
       '',
@@ -122,7 +122,7 @@ def markdown(content: Mapping[str, Any]) -> str:
   return '\n'.join(text) + '\n'
 
 
-def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
   """A Markdown table; all columns but the first are figures."""
   rule = ['---', *['---:'] * (len(headings) - 1)]
   return [f'| {" | ".join(cells)} |' for cells in (headings, rule, *rows)]
