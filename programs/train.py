@@ -63,9 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
           'This run has finished; more frames with --total_environment_frames.'
         )
         return 0
-      status_code = _train(configuration, given['lp_launch_type'], console)
-      _show_end(configuration, console)
-      return status_code
+      end = _train(configuration, given['lp_launch_type'], console)
+      verdict = None
+      if end['kind'] == 'finished':
+        verdict = _write_report(configuration, console)
+      _show_end(configuration, verdict, console)
+      return end['exit_status']
   except (runs.RunError, environments.MissingError) as error:
     print(f'./impala train: {error}', file=sys.stderr)
     return 2
@@ -197,8 +200,8 @@ def _train(
   configuration: runs.Configuration,
   launch_type: str,
   console: rich.console.Console,
-) -> int:
-  """Launches the program and waits for its end; returns the exit status."""
+) -> dict[str, Any]:
+  """Launches the program and waits for its end; returns how it ended."""
   directory = configuration.directory
   directory.update_meta(**provenance.describe_start(configuration.agent.seed))
   console.print(f'Run directory: {directory.path}', soft_wrap=True)
@@ -219,7 +222,7 @@ def _train(
       end = _run_processes(program, drawn, configuration, shown)
   directory.update_meta(ended={'time': runs.now(), **end})
   console.print(end['description'], markup=False, soft_wrap=True)
-  return end['exit_status']
+  return end
 
 
 def _run_processes(
@@ -278,14 +281,49 @@ def _run_threads(
   }
 
 
-def _show_end(
+def _write_report(
   configuration: runs.Configuration, console: rich.console.Console
+) -> str | None:
+  """Writes the run's report.
+
+  Whatever goes wrong is told and changes nothing: the run has ended well.
+
+  Returns:
+    The verdict on its speed; None where there is no report.
+  """
+  directory = configuration.directory
+  try:
+    # What it draws with is needed at the end alone.
+    from programs import report
+    from programs.reports import labels
+
+    (history,) = report.write([directory.path], directory.report)
+    return labels.sentence(history)
+  except (Exception, KeyboardInterrupt) as error:
+    console.print(
+      f'The report was not written ({type(error).__name__}: {error}); try '
+      f'./impala report {directory.path}',
+      markup=False,
+      soft_wrap=True,
+    )
+    return None
+
+
+def _show_end(
+  configuration: runs.Configuration,
+  verdict: str | None,
+  console: rich.console.Console,
 ) -> None:
   """Says where everything is, and how the last evaluation went."""
   directory = configuration.directory
   path = directory.evaluations / str(directory.finished_frames) / 'results.json'
   if path.exists():
     console.print(tables.table(path))
+  if verdict:
+    console.print(verdict, markup=False, soft_wrap=True)
+    console.print(
+      f'report       {directory.report / "report.html"}', soft_wrap=True
+    )
   for meaning, path in (
     ('checkpoints', directory.checkpoints),
     ('evaluations', directory.evaluations),

@@ -290,6 +290,7 @@ def test_it_finishes(directory, finished):
 def test_everything_is_in_the_run_directory(directory, finished):
   names = {path.name for path in directory.iterdir()}
   folders = {'logs', 'metrics', 'tensorboard', 'checkpoints', 'evaluations'}
+  folders.add('report')
   graphs = {'graph.html', 'graph.json', 'graph.mmd'}
   assert names - {'.lock'} == {'config.json', 'meta.json'} | graphs | folders
   assert {path.name for path in (directory / 'logs').iterdir()} == {
