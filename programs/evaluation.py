@@ -220,9 +220,9 @@ class Player:
     pictures_per_second = environments.frames_per_second(level) / repeats
     with contextlib.closing(environment):
       for index in range(turn.first, turn.first + turn.num_episodes):
-        name = f'{level.replace("/", "_")}_{index + 1}.mp4'
+        path = videos.path(video_folder, level, index + 1)
         camera = (
-          videos.Camera(video_folder / name, pictures_per_second)
+          videos.Camera(path, pictures_per_second)
           if index < num_videos
           else None
         )

@@ -15,7 +15,7 @@ from absl import logging
 
 from agents.impala import config as config_lib
 from agents.impala import learning, metrics
-from programs import checkpoints, evaluation, nodes, results, runs
+from programs import checkpoints, evaluation, nodes, results, runs, summaries
 from programs.inspection import graph
 
 CHECKPOINTS = ('newest', 'best')
@@ -276,9 +276,11 @@ class ExaminerNode:
         for turn, episodes in self._played.items()
       }
     frames = int(self._counts.frames.numpy())
+    folder = examination.folder(self._configuration, frames)
+    levels = evaluation.collect(self._configuration, played)
     written = results.write_results(
-      examination.folder(self._configuration, frames),
-      evaluation.collect(self._configuration, played),
+      folder,
+      levels,
       trained_frames=frames,
       seed=examination.seed,
       greedy=examination.greedy,
@@ -286,6 +288,14 @@ class ExaminerNode:
     with self._changed:
       self._results.append(str(written))
       self._tell()
+    if examination.video:
+      summaries.write_films(
+        self._configuration.directory,
+        frames,
+        folder / 'videos',
+        [level.level_name for level in levels],
+        min(examination.video, examination.test_num_episodes),
+      )
     return path
 
   def _tell(self) -> None:
