@@ -30,7 +30,7 @@ from agents.impala import (
   policies,
 )
 from agents.impala import unrolls as unrolls_lib
-from programs import checkpoints, metric_files, runs
+from programs import checkpoints, metric_files, runs, summaries
 from programs.inspection import graph, monitor
 
 # The program's groups.
@@ -97,6 +97,7 @@ class LearnerNode:
     self._final_evaluation = threading.Event()
     tf.random.set_seed(config.seed)
     network, signature = make_model(configuration)
+    summaries.write_hyperparameters(configuration)
     self._level_metrics = metric_files.LevelMetrics(configuration)
     self._metrics = metrics.LearnerMetrics(
       metric_files.make_logger(directory, 'learner'),

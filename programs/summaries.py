@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run beside its figures: films."""
+"""What TensorBoard shows of a run beside its figures: settings and films."""
 
 import pathlib
 import struct
@@ -7,9 +7,54 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 from absl import logging
+from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.image import metadata
 
 from programs import runs, videos
+
+# (tag, folder) of the figures that runs are compared by.
+_COMPARED = (
+  ('evaluator/MeanReturn', 'evaluator'),
+  ('learner/EpisodeReturn', 'learner'),
+)
+
+
+def write_hyperparameters(configuration: runs.Configuration) -> None:
+  """Writes the configuration for TensorBoard's HPARAMS tab.
+
+  TensorBoard keeps the first it reads in a folder, so that what an earlier
+  start of the run wrote there has to go.
+
+  Args:
+    configuration: Of the run; what is written is all but `logdir`.
+  """
+  folder = configuration.directory.tensorboard
+  for earlier in folder.glob('events.out.tfevents.*'):
+    earlier.unlink()
+  groups = configuration.to_dict()
+  # TensorBoard's table begins with the first five.
+  fields = {
+    'level_name': configuration.run.level_name,
+    **groups['agent'],
+    **groups['run'],
+    **groups['environment'],
+  }
+  del fields['logdir']
+  writer = tf.summary.create_file_writer(str(folder))
+  with writer.as_default():
+    hparams_api.hparams_config(
+      # Any value of its type: TensorBoard offers another filter for each.
+      [
+        hparams_api.HParam(name, hparams_api.Discrete([], dtype=type(value)))
+        for name, value in fields.items()
+      ],
+      [
+        hparams_api.Metric(tag, group=group, display_name=tag)
+        for tag, group in _COMPARED
+      ],
+    )
+    hparams_api.hparams(fields)
+  writer.close()
 
 
 def write_films(

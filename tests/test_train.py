@@ -293,6 +293,8 @@ def test_everything_is_in_the_run_directory(directory, finished):
   folders.add('report')
   graphs = {'graph.html', 'graph.json', 'graph.mmd'}
   assert names - {'.lock'} == {'config.json', 'meta.json'} | graphs | folders
+  # After three starts: TensorBoard keeps the first configuration it finds.
+  assert len([*(directory / 'tensorboard').glob('events*')]) == 1
   assert {path.name for path in (directory / 'logs').iterdir()} == {
     'queue_0.log',
     'monitor_0.log',
