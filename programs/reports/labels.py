@@ -1,5 +1,6 @@
 """What a run's nodes did, on average: for its graph and in tables."""
 
+import textwrap
 from collections.abc import Sequence
 
 from programs.inspection import figures as figures_lib
@@ -14,6 +15,8 @@ ACTIVITIES = (
   'calls a second',
 )
 PROCESSES = ('role', 'nodes', 'cores', 'memory, MB', 'a second')
+
+_WIDTH = 24  # Characters that fit a box.
 
 
 def sentence(run: histories_lib.History) -> str:
@@ -46,16 +49,15 @@ def make_labels(
   for role, nodes in graph.roles.items():
     spreads = figures.spreads(node.name for node in nodes)
     states = spreads.get('states', {})
-    lines = [
-      ', '.join(
-        f'{state} {states[state].median:.0%}'
-        for state in figures_lib.STATES
-        if state in states and states[state].median >= 0.005
-      )
-    ]
+    shares = ', '.join(
+      f'{state} {states[state].median:.0%}'
+      for state in figures_lib.STATES
+      if state in states and states[state].median >= 0.005
+    )
+    lines = textwrap.wrap(shares, _WIDTH)
     if 'cores' in spreads.get('process', {}):
       lines.append(f'{spreads["process"]["cores"].median:.2f} cores each')
-    labels[role] = [line for line in lines if line]
+    labels[role] = lines
   for edge in graph.role_edges:
     rate = figures.edge_rate(graph, edge)
     if rate is not None:
