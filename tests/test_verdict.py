@@ -145,6 +145,24 @@ def test_what_helps_is_for_what_takes_longest(activity, remedy):
   assert remedy in found.sentence
 
 
+@pytest.mark.parametrize(
+  ('waiting', 'blocked', 'side'),
+  [
+    (0.09, 0.09, 'none'),
+    (0.11, 0.0, 'producers'),
+    (0.0, 0.11, 'consumers'),  # A learner that never waits.
+    (0.7, 0.3, 'producers'),
+    (0.3, 0.7, 'consumers'),
+    (0.4, 0.3, 'queue'),
+    (0.3, 0.4, 'queue'),
+    (0.15, 0.09, 'producers'),
+  ],
+)
+def test_who_holds_up_whom(waiting, blocked, side):
+  actor = {'environment': 1 - blocked, 'waiting_for_queue': blocked}
+  assert judge(waiting=waiting, actor=actor).side == side
+
+
 def test_more_processes_are_not_advised_where_there_are_no_cores():
   found = judge(waiting=0.5, machine_busy=0.97)
   assert 'the 4 cores of the machine are 97% busy' in found.sentence

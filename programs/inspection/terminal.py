@@ -55,11 +55,11 @@ def _role(
     if states := spreads.get('states'):
       head.append_text(_bar({s: spread.median for s, spread in states.items()}))
       head.append(f'  {_states(states)}')
-    head.append(_process(spreads.get('process', {})), style='bright_black')
     if activities := _activities(spreads):
       lines.append(rich.text.Text(f'    {activities}'))
-    if counts := _counts(spreads):
-      lines.append(rich.text.Text(f'    {counts}', style='bright_black'))
+    if counts := [*_process(spreads.get('process', {})), *_counts(spreads)]:
+      text = ', '.join(counts)
+      lines.append(rich.text.Text(f'    {text}', style='bright_black'))
   lines += [_edge(edge, graph, figures) for edge in _given(role, graph)]
   shown: list[rich.console.RenderableType] = [*lines]
   if figures and 1 < len(nodes) <= _MOST_NODES:
@@ -161,8 +161,10 @@ def _activities(
   return ', '.join(told)
 
 
-def _counts(spreads: Mapping[str, Mapping[str, figures_lib.Spread]]) -> str:
-  """What is neither time nor process: 'agent steps 1,200/s, policy lag 2'."""
+def _counts(
+  spreads: Mapping[str, Mapping[str, figures_lib.Spread]],
+) -> list[str]:
+  """What is neither time nor process: 'agent steps 1,200/s'."""
   calls = spreads.get('milliseconds', {})
   rates = [
     f'{name.replace("_", " ")} {_spread(spread)}/s'
@@ -173,18 +175,18 @@ def _counts(spreads: Mapping[str, Mapping[str, figures_lib.Spread]]) -> str:
     f'{name.replace("_", " ")} {_spread(spread)}'
     for name, spread in spreads.get('gauges', {}).items()
   ]
-  return ', '.join(rates + gauges)
+  return rates + gauges
 
 
-def _process(process: Mapping[str, figures_lib.Spread]) -> str:
-  """'0.60 cores, 445 MB'."""
+def _process(process: Mapping[str, figures_lib.Spread]) -> list[str]:
+  """'0.60 cores' and '445 MB'."""
   texts = []
   if 'cores' in process:
     texts.append(f'{_spread(process["cores"], "{:.2f}".format)} cores')
   if 'rss_bytes' in process:
     megabytes = _spread(process['rss_bytes'], lambda v: f'{v / 1e6:,.0f}')
     texts.append(f'{megabytes} MB')
-  return '  ' + ', '.join(texts) if texts else ''
+  return texts
 
 
 def _members(

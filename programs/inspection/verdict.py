@@ -9,7 +9,9 @@ from programs.inspection import figures as figures_lib
 from programs.inspection import graph as graph_lib
 
 # A side that waits for less of its time is not held up.
-_HELD_UP = 0.25
+_HELD_UP = 0.1
+# Both sides are, where one waits at least so much of what the other does.
+_ALIKE = 0.5
 # The processors have nothing left to give.
 _FULL = 0.9
 # Activities that are worth a word.
@@ -77,14 +79,15 @@ def judge(
     if figures.machine_busy >= _FULL
     else ''
   )
-  if waiting < _HELD_UP and blocked < _HELD_UP:
+  less, more = sorted((waiting, blocked))
+  if more < _HELD_UP:
     return Verdict(
       'none',
       f'Neither side holds up the other: {whom.wait} for data {waiting:.0%} of '
       f'the time, {who.wait} for room in the queue {blocked:.0%}{full}.',
       shares,
     )
-  if waiting >= _HELD_UP and blocked >= _HELD_UP:
+  if less >= max(_HELD_UP, _ALIKE * more):
     return Verdict(
       'queue',
       f'{whom.wait} for data {waiting:.0%} of the time, and {who.wait} for '
@@ -93,7 +96,7 @@ def judge(
       f'(--queue_capacity){full}.',
       shares,
     )
-  if waiting >= _HELD_UP:
+  if waiting == more:
     main = max(_REMEDIES, key=lambda name: made.get(name, 0.0))
     return Verdict(
       'producers',
