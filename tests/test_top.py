@@ -109,6 +109,8 @@ def test_the_graph_with_figures():
   for part in (
     'actor x 3',
     'busy 80%, blocked 20%',
+    '█' * 19 + '▓' * 5,
+    '█' * 5 + '▒' * 19,
     'environment 80% (16 ms), waiting for queue 20%',
     'agent steps 100/200/300/s',
     '8 of 32',

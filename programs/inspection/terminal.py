@@ -16,6 +16,8 @@ STYLES = {
   'blocked': 'red',
   'idle': 'bright_black',
 }
+# Told apart without colours too.
+_BLOCKS = {'busy': '█', 'waiting': '▒', 'blocked': '▓', 'idle': '░'}
 _BAR = 24  # Characters.
 _MOST_NODES = 16  # Of a role, that are listed one by one.
 _WORTH = 0.005  # Shares below are not told.
@@ -107,9 +109,8 @@ def _bar(shares: Mapping[str, float]) -> rich.text.Text:
   for state in figures_lib.STATES:
     done += shares.get(state, 0.0) / whole
     end = round(done * _BAR)
-    bar.append('█' * (end - drawn), style=STYLES[state])
+    bar.append(_BLOCKS[state] * (end - drawn), style=STYLES[state])
     drawn = end
-  bar.append('░' * (_BAR - drawn), style='bright_black')
   return bar
 
 
