@@ -41,6 +41,7 @@ class NodeFigures:
     activities: Activity -> the same.
     milliseconds: Activity -> mean time of one call.
     rates: What is counted -> how many a second.
+    counts: What is counted -> how many since the node's start.
     gauges: Name -> last value.
     activity: What it is at.
     cores: Of the processor, that its process and its children use.
@@ -53,6 +54,7 @@ class NodeFigures:
   activities: Mapping[str, float] = dataclasses.field(default_factory=dict)
   milliseconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
   rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  counts: Mapping[str, float] = dataclasses.field(default_factory=dict)
   gauges: Mapping[str, float] = dataclasses.field(default_factory=dict)
   activity: str | None = None
   cores: float | None = None
@@ -268,6 +270,7 @@ def _node(
       name: count / seconds
       for name, count in {**calls, **grown.get('counts', {})}.items()
     },
+    counts=pushed.get('counts', {}),
     gauges=pushed.get('gauges', {}),
     activity=pushed.get('activity'),
     cores=None if used is None else used / seconds,
