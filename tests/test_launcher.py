@@ -194,6 +194,7 @@ def test_help_teaches_without_installing(checkout, arguments):
     'evaluate',
     'experiment',
     'graph',
+    'dashboard',
     'roms',
     'scenarios',
     'doctor',

@@ -58,7 +58,8 @@ def test_the_map_names_every_file_once():
   files = {
     str(path.relative_to(_ROOT))
     for folder in _FOLDERS
-    for path in (_ROOT / folder).rglob('*.py')
+    for pattern in ('*.py', '*.html', '*.css', '*.js')
+    for path in (_ROOT / folder).rglob(pattern)
   }
   counts = mapped_files()
   assert {name: n for name, n in counts.items() if n > 1} == {}

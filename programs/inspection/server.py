@@ -1,0 +1,179 @@
+"""The dashboard's server: a page, and what it shows as JSON.
+
+It listens on this machine alone and answers browsers of this machine alone: a
+page from elsewhere whose name leads here (DNS rebinding) is refused by its
+`Host`. Requests name nodes, levels, evaluations and videos, which are looked up
+among those of the run; no request names a path.
+"""
+
+import functools
+import json
+import math
+import pathlib
+import re
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import werkzeug.exceptions
+import werkzeug.serving
+import werkzeug.utils
+import werkzeug.wrappers
+
+from programs.inspection import view as view_lib
+
+HOST = '127.0.0.1'
+
+_PAGE = pathlib.Path(__file__).with_name('page')
+_TYPES = {
+  '.html': 'text/html; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+}
+_HEADERS = {
+  'Cache-Control': 'no-store',
+  'Content-Security-Policy': "default-src 'none'; script-src 'self'; "
+  "style-src 'self'; connect-src 'self'; media-src 'self'; img-src data:; "
+  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+}
+_OUR_NAMES = re.compile(r'(localhost|127\.0\.0\.1)(:\d{1,5})?', re.IGNORECASE)
+
+_Request = werkzeug.wrappers.Request
+_Response = werkzeug.wrappers.Response
+
+
+class App:
+  """The WSGI application."""
+
+  def __init__(self, view: view_lib.View) -> None:
+    """Reads the page's own files.
+
+    Args:
+      view: Of the run.
+    """
+    self._view = view
+    self._files = {
+      path.name: (path.read_bytes(), _TYPES[path.suffix])
+      for path in _PAGE.iterdir()
+      if path.suffix in _TYPES
+    }
+    self._routes: dict[str, Callable[[_Request], _Response]] = {
+      '/': functools.partial(self._file, 'index.html'),
+      **{
+        f'/{name}': functools.partial(self._file, name) for name in self._files
+      },
+      '/state': lambda r: _json(view.state(r.args.get('role', ''))),
+      '/graph': lambda r: _json(view.graph()),
+      '/curves': lambda r: _json(view.curves(r.args.get('level', ''))),
+      '/evaluations': lambda r: _json(view.evaluations(r.args.get('name', ''))),
+      '/configuration': lambda r: _json(view.configuration()),
+      '/log': self._log,
+      '/video': self._video,
+    }
+
+  def __call__(
+    self, environ: Mapping[str, Any], start_response: Callable[..., Any]
+  ) -> Iterable[bytes]:
+    """Answers a request, or says why not."""
+    request = _Request(dict(environ))
+    try:
+      response = self._answer(request)
+    except werkzeug.exceptions.HTTPException as refusal:
+      response = _Response(
+        f'{refusal.description}\n',
+        refusal.code,
+        dict(
+          header for header in refusal.get_headers() if header[0] == 'Allow'
+        ),
+        mimetype='text/plain',
+      )
+    for name, value in _HEADERS.items():
+      response.headers[name] = value
+    return response(dict(environ), start_response)
+
+  def _answer(self, request: _Request) -> _Response:
+    """Answers, or raises why not."""
+    if not _OUR_NAMES.fullmatch(request.environ.get('HTTP_HOST', '')):
+      raise werkzeug.exceptions.Forbidden(
+        'Host must be localhost or 127.0.0.1: this server answers browsers of '
+        'its own machine.'
+      )
+    if request.method not in ('GET', 'HEAD'):
+      raise werkzeug.exceptions.MethodNotAllowed(
+        ['GET', 'HEAD'], 'The method must be GET or HEAD: nothing is changed.'
+      )
+    route = self._routes.get(request.path)
+    if route is None:
+      raise werkzeug.exceptions.NotFound('There is no such page.')
+    return route(request)
+
+  def _file(self, name: str, request: _Request) -> _Response:
+    content, kind = self._files[name]
+    return _Response(content, content_type=kind)
+
+  def _log(self, request: _Request) -> _Response:
+    log = self._view.log(request.args.get('node', ''))
+    if log is None:
+      raise werkzeug.exceptions.NotFound('There is no such node.')
+    return _json(log)
+
+  def _video(self, request: _Request) -> _Response:
+    path = self._view.video(
+      request.args.get('evaluation', ''), request.args.get('name', '')
+    )
+    if path is None or not path.is_file():
+      raise werkzeug.exceptions.NotFound('There is no such video.')
+    # Answers requests for a range, by which browsers wind forward.
+    return werkzeug.utils.send_file(
+      path, request.environ, mimetype='video/mp4', etag=False
+    )
+
+
+class _QuietHandler(werkzeug.serving.WSGIRequestHandler):
+  """Writes no line for each request."""
+
+  def log_request(self, *unused: object) -> None:
+    pass
+
+
+def make_server(
+  view: view_lib.View, port: int
+) -> werkzeug.serving.BaseWSGIServer:
+  """A server that listens already; `serve_forever` answers.
+
+  Args:
+    view: Of the run.
+    port: Where it listens; 0: any free one.
+
+  Raises:
+    OSError: The port is taken, or not for us.
+  """
+  # By ourselves, since werkzeug would end the process where a port is taken.
+  with socket.create_server((HOST, port)) as listening:
+    return werkzeug.serving.make_server(
+      HOST,
+      listening.getsockname()[1],
+      App(view),
+      threaded=True,
+      request_handler=_QuietHandler,
+      fd=listening.fileno(),
+    )
+
+
+def _json(content: Any) -> _Response:
+  text = json.dumps(_finite(content), allow_nan=False, separators=(',', ':'))
+  return _Response(text, content_type='application/json')
+
+
+def _finite(content: Any) -> Any:
+  """The same with None where a number is not finite: JSON has no such."""
+  if isinstance(content, float):
+    return content if math.isfinite(content) else None
+  if isinstance(content, Mapping):
+    return {str(name): _finite(value) for name, value in content.items()}
+  if isinstance(content, list | tuple):
+    return [_finite(value) for value in content]
+  return content
