@@ -1,0 +1,311 @@
+"""The dashboard's page in a browser, beside a run that learns.
+
+A start takes ten seconds and more, so one run is told as a story: it learns
+while somebody looks, is stopped, and goes on to its end. The page stays open
+all the time.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import types
+import urllib.parse
+
+import processes
+import pytest
+from playwright import sync_api
+
+from programs import machine, runs
+
+pytestmark = pytest.mark.slow
+
+ROOT = pathlib.Path(__file__).absolute().parent.parent
+START_SECONDS = 120  # Six imports of TensorFlow; quiet machines need 10.
+ENDLESS = 100_000_000
+FLAGS = (
+  '--num_actors=2',
+  '--num_envs_per_actor=4',
+  '--log_period_seconds=0.2',
+  '--evaluation_period_frames=0',
+  '--test_num_episodes=3',
+)
+
+
+@contextlib.contextmanager
+def started(module, directory, *flags):
+  """A command as a process; interrupted at the end, and waited for."""
+  log = directory.with_name(f'{module}.out')
+  with (
+    open(log, 'ab') as file,
+    subprocess.Popen(
+      [sys.executable, '-m', f'programs.{module}', f'--logdir={directory}']
+      + [*flags],
+      stdout=file,
+      stderr=subprocess.STDOUT,
+      stdin=subprocess.DEVNULL,
+      cwd=directory.parent,
+      env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    ) as process,
+  ):
+    try:
+      yield types.SimpleNamespace(process=process, output=log.read_text)
+    finally:
+      if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+      try:
+        process.wait(30)
+      finally:
+        process.kill()
+
+
+@contextlib.contextmanager
+def dashboard(directory, port):
+  with started('dashboard', directory, f'--port={port}') as command:
+    processes.wait_until(
+      lambda: command.output().count(f':{port}/') or command.process.poll(), 30
+    )
+    yield f'http://127.0.0.1:{port}/'
+
+
+def train(directory, frames, *flags):
+  return started(
+    'train', directory, f'--total_environment_frames={frames}', *FLAGS, *flags
+  )
+
+
+def free_port():
+  with socket.create_server(('127.0.0.1', 0)) as taken:
+    return taken.getsockname()[1]
+
+
+@pytest.fixture(scope='module')
+def browser():
+  path = machine.find_browser()
+  if path is None:
+    pytest.fail('there is no Chromium: apt-get install chromium')
+  with sync_api.sync_playwright() as driver:
+    options = {'executable_path': path, 'args': ['--no-sandbox']}
+    with contextlib.closing(driver.chromium.launch(**options)) as chromium:
+      yield chromium
+
+
+class Page:
+  """The page, and all that it does besides being looked at."""
+
+  def __init__(self, browser, address):
+    self.address = address
+    self.complaints, self.requests, self.refusals = [], [], []
+    view = {'width': 1280, 'height': 900}
+    self.page = browser.new_page(viewport=view)
+    self.page.set_default_timeout(START_SECONDS * 1000)
+    self.page.on('console', lambda said: self.complaints.append(said.text))
+    self.page.on('pageerror', lambda error: self.complaints.append(str(error)))
+    self.page.on('request', lambda request: self.requests.append(request.url))
+    self.page.on(
+      'response',
+      lambda answer: (
+        self.refusals.append(answer.url) if answer.status >= 400 else None
+      ),
+    )
+    self.page.goto(address)
+
+  def wait(self, selector, text):
+    """For an element whose text has a match."""
+    found = self.page.locator(selector)
+    sync_api.expect(found.first).to_have_text(
+      re.compile(text), timeout=START_SECONDS * 1000
+    )
+
+  def frames(self):
+    text = self.page.locator('#numbers dd').first.inner_text()
+    return int(text.split(' of ')[0].replace(',', ''))
+
+  def wait_for_frames(self, more_than):
+    """Until the page shows more."""
+
+    def is_there():
+      self.page.wait_for_timeout(100)
+      return self.frames() > more_than
+
+    processes.wait_until(is_there, START_SECONDS)
+
+  def check(self):
+    """It has asked this server alone, and nothing has gone wrong."""
+    assert self.complaints == []
+    assert self.refusals == []
+    host = urllib.parse.urlsplit(self.address).netloc
+    assert self.requests
+    assert {
+      urllib.parse.urlsplit(url).netloc
+      for url in self.requests
+      if not url.startswith('data:')
+    } == {host}
+
+
+@pytest.fixture(scope='module')
+def directory(tmp_path_factory):
+  return tmp_path_factory.mktemp('dashboard') / 'run'
+
+
+@pytest.fixture(scope='module')
+def port():
+  return free_port()
+
+
+@pytest.fixture(scope='module')
+def address(directory, port, learning):
+  with dashboard(directory, port) as address:
+    yield address
+
+
+@pytest.fixture(scope='module')
+def learning(directory):
+  """A run that goes on."""
+  with contextlib.ExitStack() as stack:
+    command = stack.enter_context(train(directory, ENDLESS))
+
+    def is_there():
+      assert command.process.poll() is None, command.output()
+      return runs.RunDirectory(directory).is_run()
+
+    processes.wait_until(is_there, START_SECONDS)
+    yield types.SimpleNamespace(process=command.process, stop=stack.close)
+
+
+@pytest.fixture(scope='module')
+def page(browser, address):
+  return Page(browser, address)
+
+
+def test_figures_of_a_run_move(page):
+  page.wait('#state', r'^running \d:\d\d:\d\d$')
+  page.wait('#level', '^catch$')
+  page.wait_for_frames(more_than=page.frames())
+  page.wait_for_frames(more_than=page.frames())
+  page.wait('#verdict', 'wait.* for .* of the time')
+  actor = '#graph a[data-role=actor]'
+  page.wait(f'{actor} text >> nth=0', '^actor x 2$')
+  page.wait(f'{actor} text >> nth=1', r'^(busy|waiting|back-pressured) \d+%')
+  page.wait('#graph a[data-role=queue] text >> nth=1', r'^\d+ of 32$')
+  for edge in ('actor insert queue', 'queue sample learner'):
+    page.wait(f'#graph g[data-edge="{edge}"] text', r' [\d.,]+/s$')
+  bars = page.page.locator(f'{actor} .segment')
+  total = sum(float(bar.get_attribute('width')) for bar in bars.all())
+  assert total == pytest.approx(140, abs=0.5)
+  page.check()
+
+
+def test_the_curve_is_drawn(page):
+  line = page.page.locator('#returns path.line')
+  processes.wait_until(
+    lambda: line.count() and line.get_attribute('d').count('L') > 3,
+    START_SECONDS,
+  )
+  picture = page.page.locator('#returns svg').bounding_box()
+  page.page.mouse.move(picture['x'] + 300, picture['y'] + 100)
+  page.wait('#returns .told', r'^-?[\d.]+ at frame [\d,]+$')
+  for name in ('frames_per_second', 'policy_lag_mean', 'entropy', 'loss'):
+    assert page.page.locator(f'#small-{name} path.line').count() == 1
+  page.check()
+
+
+def test_a_box_opens_and_a_node_shows_its_log(page):
+  page.page.locator('#graph a[data-role=actor]').press('Enter')
+  page.wait('#details-title', '^actor x 2$')
+  page.wait('#nodes', r'environment\d+%, [\d.]+ ms')
+  assert page.page.locator('#nodes tbody tr').count() == 2
+  pids = runs.RunDirectory(page_directory(page)).read_meta()['processes']
+  page.wait('#nodes tbody tr:nth-child(2)', rf' {pids["actor/1"]}$')
+  page.page.get_by_role('link', name='actor/1').click()
+  page.wait('#log-title', '^Log of actor/1$')
+  page.wait('#log-text', r'^=== .* actor/1: ')
+  # It follows the file, as text whatever that says.
+  log = page_directory(page) / 'logs/actor_1.log'
+  with open(log, 'a', encoding='utf-8') as file:
+    file.write('<b id="injected">bold</b>\n')
+  page.wait('#log-text', '<b id="injected">bold</b>')
+  assert page.page.locator('#injected').count() == 0
+  page.page.keyboard.press('Escape')
+  sync_api.expect(page.page.locator('#details')).to_be_hidden()
+  page.check()
+
+
+def page_directory(page):
+  return pathlib.Path(page.page.locator('#directory').inner_text())
+
+
+def test_a_run_is_stopped_and_goes_on_to_its_end(page, directory, learning):
+  learning.stop()
+  page.wait('#state', '^interrupted ')
+  frames = page.frames()
+  with train(directory, frames + 10_000) as command:
+    page.wait('#state', '^running ')
+    page.wait_for_frames(more_than=frames)
+    page.wait('#state', '^finished ')
+    assert command.process.wait(START_SECONDS) == 0
+  assert page.frames() >= frames + 10_000
+  page.wait('#evaluation-note', r'^after [\d,]+ frames')
+  page.wait('#evaluated tbody tr', r'^\s*catch')
+  page.wait('#window', 'over the whole run')
+  assert page.page.locator('#returns .evaluation').count() == 1
+  page.check()
+
+
+def test_a_finished_run_is_there_at_once(browser, address, page):
+  fresh = Page(browser, address)
+  fresh.page.set_default_timeout(10_000)
+  fresh.wait('#state', '^finished ')
+  fresh.wait('#verdict', 'of the time')
+  fresh.page.get_by_text('Configuration').click()
+  fresh.wait('#configuration dd.flag >> nth=0', '.')
+  for width, scheme in ((800, 'dark'), (1280, 'light')):
+    fresh.page.set_viewport_size({'width': width, 'height': 900})
+    fresh.page.emulate_media(color_scheme=scheme)
+    overflow = fresh.page.evaluate(
+      'document.documentElement.scrollWidth - innerWidth'
+    )
+    assert overflow <= 0, width
+  fresh.check()
+  fresh.page.close()
+
+
+def test_another_run_in_its_place(page, directory):
+  """The directory is set aside, and a run starts anew where it was."""
+  aside = directory.with_name('aside')
+  directory.rename(aside)
+  page.wait('#state', '^starting$')
+  page.wait('#returns', '^nothing yet$')
+  sync_api.expect(page.page.locator('#graph svg')).to_have_count(0)
+  shutil.copytree(aside, directory)
+  page.wait('#state', '^finished ')
+  line = page.page.locator('#returns path.line')
+  sync_api.expect(line).to_have_count(1, timeout=10_000)
+  sync_api.expect(page.page.locator('#graph svg')).to_have_count(1)
+  page.check()
+
+
+def test_it_tells_that_the_server_is_gone_and_goes_on(browser, directory):
+  port = free_port()
+  with dashboard(directory, port) as address:
+    page = Page(browser, address)
+    page.wait('#state', '^finished ')
+    gone = page.page.locator('#unreachable')
+    sync_api.expect(gone).to_be_hidden()
+    page.check()
+  sync_api.expect(gone).to_be_visible(timeout=10_000)
+  with dashboard(directory, port):
+    sync_api.expect(gone).to_be_hidden(timeout=10_000)
+    page.wait('#state', '^finished ')
+  page.page.close()
+
+
+def test_nothing_is_left(directory, address, page):
+  """But for the server that the page is of."""
+  page.page.close()
+  assert len(processes.naming(directory)) == 1
