@@ -114,6 +114,16 @@ def test_starts_of_the_monitor_add_up():
   assert made.tables['queue'].inserts_per_second == pytest.approx(20)
 
 
+def test_a_start_that_ended_before_its_nodes_told_anything():
+  alone = figures_lib.make_figures(stretch())
+  both = [*stretch(), make_record(3000.0, start=2999.0)]
+  both.append(make_record(3010.0, start=2999.0))
+  figures = figures_lib.make_figures(both)
+  assert figures.seconds == alone.seconds + 10
+  assert figures.nodes['actor/0'].states == alone.nodes['actor/0'].states
+  assert figures.nodes['actor/0'].activity == 'environment'
+
+
 def test_too_few_records():
   assert figures_lib.make_figures([]) is None
   assert figures_lib.make_figures(stretch()[:1]) is None

@@ -186,7 +186,14 @@ def make_figures(records: Sequence[recording.Record]) -> Figures | None:
   seconds = sums.get('time', 0.0)
   if seconds <= 0:
     return None
-  last = records[-1]
+  last = dict(records[-1])
+  for part in ('nodes', 'processes'):
+    # A start may have ended before its nodes told anything.
+    last[part] = {
+      name: told
+      for _, end in stretches.values()
+      for name, told in end[part].items()
+    }
   return Figures(
     seconds,
     {
