@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from programs import flags, runs
-from programs.inspection import status
+from programs.inspection import rows
 from programs.launching import children, outcomes
 
 MEGABYTE = 1e6
@@ -54,7 +54,9 @@ class Trial:
     """
     self._directory = directory
     self._launcher = launcher
-    self._metrics = status.MetricsTail(directory.metrics / 'learner.csv')
+    self._metrics = rows.Rows(
+      directory.metrics / 'learner.csv', from_start=False
+    )
     self._processes: dict[str, psutil.Process] = {}
 
   @property
@@ -87,7 +89,7 @@ class Trial:
       for name, pid in {LAUNCHER: self._launcher.pid, **nodes}.items()
     }
 
-  def new_rows(self) -> list[dict[str, float]]:
+  def new_rows(self) -> list[rows.Row]:
     """The learner's rows of metrics since the last call; waits a moment.
 
     Raises:

@@ -12,7 +12,7 @@ import rich.live
 import rich.text
 
 from programs import flags
-from programs.inspection import live, status, terminal
+from programs.inspection import live, rows, terminal
 
 _DESCRIPTION = """\
 Shows a run's graph with figures: what each node is at, what flows, how full the
@@ -74,9 +74,7 @@ class _Header:
 
   def __init__(self, path: pathlib.Path) -> None:
     self._path = path
-    self._tail = status.MetricsTail(
-      path / 'metrics' / 'learner.csv', from_start=True
-    )
+    self._tail = rows.Rows(path / 'metrics' / 'learner.csv')
     self._row: Mapping[str, float] = {}
     self._speed: float | None = None
 

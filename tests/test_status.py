@@ -45,62 +45,6 @@ def append(path, *rows):
     writer.writerows(rows)
 
 
-class TestMetricsTail:
-  @pytest.fixture
-  def path(self, tmp_path):
-    return tmp_path / 'metrics.csv'
-
-  def test_a_file_that_appears_later(self, path):
-    tail = status.MetricsTail(path)
-    assert tail.read() == []
-    path.touch()
-    assert tail.read() == []
-    append(path, {'b': 2.5, 'a': 1})
-    assert tail.read() == [{'a': 1.0, 'b': 2.5}]
-    assert tail.read() == []
-
-  def test_only_what_is_new(self, path):
-    append(path, {'a': 1}, {'a': 2})
-    tail = status.MetricsTail(path)
-    assert tail.read() == []
-    append(path, {'a': 3}, {'a': 4})
-    assert tail.read() == [{'a': 3.0}, {'a': 4.0}]
-    append(path, {'a': 5})
-    assert tail.read() == [{'a': 5.0}]
-
-  def test_only_whole_rows(self, path):
-    tail = status.MetricsTail(path)
-    got = []
-    for character in 'a,bb\n1,2\n3.5,nan\n':
-      with open(path, 'a', encoding='utf-8') as file:
-        file.write(character)
-      got += tail.read()
-    assert got[0] == {'a': 1.0, 'bb': 2.0}
-    assert got[1]['a'] == 3.5 and math.isnan(got[1]['bb'])
-    assert len(got) == 2
-
-  def test_a_file_that_begins_anew(self, path):
-    """As one does whose columns are others than those of before."""
-    append(path, *[{'a': number} for number in range(100)])
-    tail = status.MetricsTail(path)
-    path.unlink()
-    append(path, {'a': 7, 'b': 8})
-    assert tail.read() == [{'a': 7.0, 'b': 8.0}]
-    append(path, {'a': 9, 'b': 10})
-    assert tail.read() == [{'a': 9.0, 'b': 10.0}]
-
-  def test_a_row_that_was_cut_short_is_passed_over(self, path):
-    """As a full disk or a crash leaves it, and a later start goes on."""
-    append(path, {'a': 1, 'b': 2})
-    tails = [status.MetricsTail(path)]
-    with open(path, 'a', encoding='utf-8') as file:
-      file.write('3,')
-    tails.append(status.MetricsTail(path))
-    append(path, {'a': 5, 'b': 6}, {'a': 7, 'b': 8})
-    for tail in tails:
-      assert tail.read()[-1] == {'a': 7.0, 'b': 8.0}
-
-
 def make_status(tmp_path, console, total_frames=1_000_000):
   return status.Status('impala catch', tmp_path, total_frames, 32, console)
 

@@ -1,72 +1,15 @@
 """Curves of a run, from the rows of its CSV files, however many these are."""
 
 import collections
-import csv
 import math
-import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from programs.inspection import rows as rows_lib
 
 MAX_POINTS = 500
 _RATE_SECONDS = 60.0  # Over which the present speed is measured.
-
-Row = Mapping[str, str]
-
-
-class Rows:
-  """Follows a CSV file that grows and may be replaced.
-
-  What was kept beside it when its columns changed, `<name>.before-*.csv`,
-  comes first.
-  """
-
-  def __init__(self, path: pathlib.Path) -> None:
-    """Reads nothing yet; the file need not exist."""
-    self._path = path
-    self._offset, self._inode = 0, -1
-    self._names: Sequence[str] = ()
-
-  def read(self) -> tuple[bool, list[Row]]:
-    """Whole rows since the last call.
-
-    Returns:
-      Whether the file is another one than before, so that these are all of its
-      rows; and the rows.
-    """
-    try:
-      status = os.stat(self._path)
-    except OSError:
-      is_new = self._inode != -1
-      self._offset, self._inode = 0, -1
-      return is_new, []
-    rows: list[Row] = []
-    is_new = status.st_ino != self._inode or status.st_size < self._offset
-    if is_new:
-      for path in sorted(self._path.parent.glob(self._path.stem + '.before-*')):
-        self._offset = 0
-        rows += self._parse(path)
-      self._offset, self._inode = 0, status.st_ino
-    rows += self._parse(self._path)
-    return is_new, rows
-
-  def _parse(self, path: pathlib.Path) -> Iterator[Row]:
-    """Rows of a file behind the offset, which moves on."""
-    try:
-      with open(path, 'rb') as file:
-        file.seek(self._offset)
-        data = file.read()
-    except OSError:
-      return
-    whole = data[: data.rfind(b'\n') + 1]
-    lines = csv.reader(whole.decode('utf-8', 'replace').splitlines())
-    if whole and not self._offset:
-      self._names = next(lines)
-    self._offset += len(whole)
-    for cells in lines:
-      # A crash leaves half a row, and the next start goes on behind it.
-      if len(cells) == len(self._names):
-        yield dict(zip(self._names, cells, strict=True))
 
 
 class Curve:
@@ -125,7 +68,7 @@ class LearningCurves:
       metrics: Folder of the files, which need not exist yet.
     """
     self._files = {
-      name: Rows(metrics / f'{name}.csv')
+      name: rows_lib.Rows(metrics / f'{name}.csv')
       for name in ('learner', 'levels', 'evaluator')
     }
     self.version = 0
@@ -141,12 +84,12 @@ class LearningCurves:
       'evaluator': self._take_evaluation,
     }
     for name, file in self._files.items():
-      is_new, rows = file.read()
-      if is_new:
+      rows = file.read()
+      if file.began_anew:
         self._forget(name)
       for row in rows:
         takers[name](row)
-      self.version += bool(is_new or rows)
+      self.version += bool(file.began_anew or rows)
 
   def levels(self) -> list[str]:
     """The levels in which games ended, by name."""
@@ -192,7 +135,7 @@ class LearningCurves:
     else:
       self._evaluations: list[list[float | None]] = []
 
-  def _take_learner(self, row: Row) -> None:
+  def _take_learner(self, row: rows_lib.Row) -> None:
     before, self.last = self.last, {k: _number(v) for k, v in row.items()}
     values = self.last
     frames, now = values.get('frames', math.nan), values.get('time', math.nan)
@@ -214,12 +157,12 @@ class LearningCurves:
       while self._recent[0][0] < now - _RATE_SECONDS:
         self._recent.popleft()
 
-  def _take_level(self, row: Row) -> None:
+  def _take_level(self, row: rows_lib.Row) -> None:
     name, frames = row.get('level_name'), _number(row.get('frames'))
     if name:
       self._levels[name].add(frames, _number(row.get('episode_return')))
 
-  def _take_evaluation(self, row: Row) -> None:
+  def _take_evaluation(self, row: rows_lib.Row) -> None:
     names = ('frames', 'mean_return', 'mean_return_low', 'mean_return_high')
     values = [_number(row.get(name)) for name in names]
     if math.isfinite(values[0]) and math.isfinite(values[1]):
@@ -228,9 +171,6 @@ class LearningCurves:
       )
 
 
-def _number(text: str | None) -> float:
+def _number(value: Any) -> float:
   """NaN where it is none."""
-  try:
-    return float(text or 'nan')
-  except ValueError:
-    return math.nan
+  return value if isinstance(value, float) else math.nan

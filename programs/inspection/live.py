@@ -72,8 +72,11 @@ class Run:
       if state == 'running' and age > _LOST_SECONDS:
         state = 'lost'
     figures = None
-    if age is not None:
-      figures = self._figures(is_over=state != 'running')
+    if state != 'running':
+      ends = [record for pair in self._ends.values() for record in pair]
+      figures = figures_lib.make_figures(ends)
+    elif age is not None:
+      figures = self._latest_figures()
     return Snapshot(
       graph,
       state,
@@ -83,10 +86,7 @@ class Run:
       age,
     )
 
-  def _figures(self, is_over: bool) -> figures_lib.Figures | None:
-    if is_over:
-      ends = [record for pair in self._ends.values() for record in pair]
-      return figures_lib.make_figures(ends)
+  def _latest_figures(self) -> figures_lib.Figures | None:
     start = self._recent[-1]['start']
     return figures_lib.make_figures(
       [record for record in self._recent if record['start'] == start]

@@ -1,7 +1,6 @@
 """The live status of a run in the terminal, read from its metrics."""
 
 import collections
-import csv
 import datetime
 import math
 import pathlib
@@ -14,50 +13,11 @@ import rich.progress_bar
 import rich.table
 import rich.text
 
-from programs.inspection import live
+from programs.inspection import live, rows
 
 WINDOWS_SECONDS = (10, 60, 300)
 _LINE_SECONDS = 10.0  # Between lines where there is no terminal.
 _LOOK_SECONDS = 1.0  # Between looks at what the monitor records.
-
-
-class MetricsTail:
-  """The rows that are added to a CSV file from now on, or all of them."""
-
-  def __init__(self, path: pathlib.Path, from_start: bool = False) -> None:
-    """Starts at the file's present end; it need not exist yet.
-
-    Args:
-      path: Of a file with a header line.
-      from_start: Starts at the first row instead.
-    """
-    self._path = path
-    is_there = path.exists() and not from_start
-    self._offset = path.stat().st_size if is_there else 0
-    self._names: Sequence[str] = ()
-
-  def read(self) -> list[dict[str, float]]:
-    """The rows added since the last call, whole ones only."""
-    if not self._path.exists():
-      return []
-    if self._path.stat().st_size < self._offset:
-      self._offset = 0  # Another file, as one of other columns begins anew.
-    with open(self._path, newline='', encoding='utf-8') as file:
-      header = file.readline()
-      if not header.endswith('\n'):
-        return []
-      self._names = next(csv.reader([header]))
-      file.seek(max(self._offset, len(header)))
-      text = file.read()
-    whole = text[: text.rfind('\n') + 1]
-    self._offset = max(self._offset, len(header)) + len(whole)
-    rows = csv.reader(whole.splitlines())
-    # A crash leaves half a row, and the next start goes on behind it.
-    return [
-      dict(zip(self._names, map(float, row), strict=True))
-      for row in rows
-      if len(row) == len(self._names)
-    ]
 
 
 class Status:
@@ -84,8 +44,12 @@ class Status:
       console: Where to show it.
     """
     self._title = title
-    self._learner = MetricsTail(directory / 'metrics' / 'learner.csv')
-    self._evaluator = MetricsTail(directory / 'metrics' / 'evaluator.csv')
+    self._learner = rows.Rows(
+      directory / 'metrics' / 'learner.csv', from_start=False
+    )
+    self._evaluator = rows.Rows(
+      directory / 'metrics' / 'evaluator.csv', from_start=False
+    )
     self._run = live.Run(directory)
     self._snapshot: live.Snapshot | None = None
     self._next_look = 0.0
