@@ -504,7 +504,7 @@ def test_the_graph_and_the_figures_of_what_was_recorded(tmp_path):
   verdict, path = output.splitlines()
   assert status == 0
   assert verdict.startswith(
-    'learner waits for data 75% of the time: the actors are the bottleneck'
+    'The learner waits for data 75% of the time: the actors are the bottleneck'
   )
   page = Page(pathlib.Path(path))
   assert verdict in page.text

@@ -247,7 +247,7 @@ def test_warnings_are_shown(tmp_path, is_terminal):
   text = shown(tmp_path, is_terminal, [ROW])
   assert text.count('learner/0 has waited [long].') == (2 if is_terminal else 1)
   if is_terminal:
-    assert 'learner waits for data 100% of the time: the actors' in text
+    assert 'The learner waits for data 100% of the time: the actors' in text
 
 
 def test_warnings_are_told_again_when_they_come_again(tmp_path, monkeypatch):

@@ -216,7 +216,7 @@ def test_the_command_on_a_finished_run(tmp_path, capsys, monkeypatch):
   assert re.search(r'  finished  .* days, .*  frames 1,000  return 0.50$', line)
   assert 'actor x 3' in text and 'machine' in text
   assert 'Stuck [here].' in text
-  assert 'learner waits for data 80% of the time: the actors' in text
+  assert 'The learner waits for data 80% of the time: the actors' in text
 
 
 def test_the_command_before_there_are_figures(tmp_path, capsys):

@@ -29,6 +29,9 @@ _REMEDIES = {
 }
 
 
+Side = Literal['producers', 'consumers', 'queue', 'none']
+
+
 @dataclasses.dataclass(frozen=True)
 class Verdict:
   """Where the bottleneck is.
@@ -41,7 +44,7 @@ class Verdict:
       producers, and their activities.
   """
 
-  side: Literal['producers', 'consumers', 'queue', 'none']
+  side: Side
   sentence: str
   shares: Mapping[str, float]
 
@@ -67,49 +70,49 @@ def judge(
   if not made or not used:
     return None
   waiting, blocked = used['state waiting'], made['state blocked']
-  shares = {
-    'waiting': waiting,
-    'blocked': blocked,
-    **{name: s for name, s in made.items() if not name.startswith('state ')},
-  }
+  side = _side(waiting, blocked)
   who, whom = _Party(graph, producers), _Party(graph, consumers)
-  full = (
-    f'; the {figures.cores} cores of the machine are '
-    f'{figures.machine_busy:.0%} busy, so that more processes would not help'
-    if figures.machine_busy >= _FULL
-    else ''
+  waits = f'{whom.wait} for data {waiting:.0%} of the time'
+  blocks = f'{who.wait} for room in the queue {blocked:.0%} of the time'
+  full = _full(figures)
+  remedy = max(_REMEDIES, key=lambda name: made.get(name, 0.0))
+  sentence = {
+    'none': f'Neither side holds up the other: {waits}, {blocks}{full}.',
+    'queue': f'{waits}, and {blocks}: the queue between them is the bottleneck '
+    f'({_capacities(figures)}); make it larger (--queue_capacity){full}.',
+    'producers': f'{waits}: {who.are} the bottleneck; {_activities(made)}'
+    f'{full or ": " + _REMEDIES[remedy]}.',
+    'consumers': f'{blocks}: {whom.are} the bottleneck; {_activities(used)}: '
+    f'more threads (--learner_threads), a GPU or fewer actors{full}.',
+  }[side]
+  return Verdict(
+    side,
+    sentence[0].upper() + sentence[1:],
+    {
+      'waiting': waiting,
+      'blocked': blocked,
+      **{name: s for name, s in made.items() if not name.startswith('state ')},
+    },
   )
+
+
+def _side(waiting: float, blocked: float) -> Side:
+  """Who holds up whom, by the shares of time that they wait."""
   less, more = sorted((waiting, blocked))
   if more < _HELD_UP:
-    return Verdict(
-      'none',
-      f'Neither side holds up the other: {whom.wait} for data {waiting:.0%} of '
-      f'the time, {who.wait} for room in the queue {blocked:.0%}{full}.',
-      shares,
-    )
+    return 'none'
   if less >= max(_HELD_UP, _ALIKE * more):
-    return Verdict(
-      'queue',
-      f'{whom.wait} for data {waiting:.0%} of the time, and {who.wait} for '
-      f'room in the queue {blocked:.0%}: the queue between them is the '
-      f'bottleneck ({_capacities(figures)}); make it larger '
-      f'(--queue_capacity){full}.',
-      shares,
-    )
-  if waiting == more:
-    main = max(_REMEDIES, key=lambda name: made.get(name, 0.0))
-    return Verdict(
-      'producers',
-      f'{whom.wait} for data {waiting:.0%} of the time: {who.are} the '
-      f'bottleneck; {_activities(made)}{full or ": " + _REMEDIES[main]}.',
-      shares,
-    )
-  return Verdict(
-    'consumers',
-    f'{who.wait} for room in the queue {blocked:.0%} of the time: {whom.are} '
-    f'the bottleneck; {_activities(used)}: more threads (--learner_threads), a '
-    f'GPU or fewer actors{full}.',
-    shares,
+    return 'queue'
+  return 'producers' if waiting == more else 'consumers'
+
+
+def _full(figures: figures_lib.Figures) -> str:
+  """That the processors have nothing left to give, where they have not."""
+  if figures.machine_busy < _FULL:
+    return ''
+  return (
+    f"; the machine's cores ({figures.cores}) are {figures.machine_busy:.0%} "
+    'busy, so that more processes would not help'
   )
 
 
@@ -122,8 +125,12 @@ class _Party:
     is_one = sum(len(graph.roles[role]) for role in roles) == 1
     plural = [r if len(graph.roles[r]) == 1 else f'{r}s' for r in roles]
     name = ' and '.join(plural)
-    self.wait = f'{name} {"waits" if is_one else "wait"}'
+    self.wait = f'the {name} {"waits" if is_one else "wait"}'
     self.are = f'the {name} {"is" if is_one else "are"}'
+
+
+def _capital(text: str) -> str:
+  return text[:1].upper() + text[1:]
 
 
 def _roles(graph: graph_lib.ProgramGraph, kind: str, end: str) -> Sequence[str]:
