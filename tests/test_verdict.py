@@ -124,8 +124,8 @@ def test_the_sentence_says_who_and_what_helps():
   assert found.side == 'producers'
   assert found.sentence == (
     'The learner waits for data 83% of the time: the actors are the '
-    'bottleneck; environment 71%, fetching variables 17%, forward pass 12%: add actors or '
-    'use more processes (--num_actors, --env_processes).'
+    'bottleneck; environment 71%, fetching variables 17%, forward pass 12%: '
+    'add actors or use more processes (--num_actors, --env_processes).'
   )
   assert found.shares['waiting'] == pytest.approx(0.83)
   assert found.shares['environment'] == pytest.approx(0.71)
