@@ -27,6 +27,14 @@ from another one, forward the port: ssh -L 8765:localhost:8765 MACHINE.
 DEFAULT_PORT = 8765
 _PORTS = range(65536)
 
+_OF_THE_RUN = ('preset', 'logdir')
+
+
+@dataclasses.dataclass
+class _Unknown:
+  """A group that this version does not know."""
+
+
 _GROUPS = {
   'run': runs.RunConfig,
   'agent': config_lib.ImpalaConfig,
@@ -111,11 +119,15 @@ def describe(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
   preset = presets.PRESETS.get(groups.get('run', {}).get('preset', ''), {})
   settings = []
   for group, values in groups.items():
-    known = {f.name: f for f in dataclasses.fields(_GROUPS[group])}
+    known = {
+      f.name: f for f in dataclasses.fields(_GROUPS.get(group, _Unknown))
+    }
     for name, value in values.items():
       field = known.get(name)
       if name in preset and value == preset[name]:
         origin = 'preset'
+      elif name in _OF_THE_RUN:
+        origin = 'default'  # Chosen for each run.
       else:
         origin = 'default' if field and value == field.default else 'flag'
       facts = field.metadata if field else {}

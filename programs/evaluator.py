@@ -44,30 +44,26 @@ def run_evaluator(
   client = nodes.NodeClient(learner, stop)
   period = configuration.run.evaluation_period_frames
   total = configuration.agent.total_environment_frames
-  meter = meter_lib.Meter()
-  evaluator = _Evaluator(configuration, client, stop, meter)
-  due = None
-  name = f'{nodes.EVALUATOR}/0'
-  try:
-    with (
-      monitor.reporting(monitoring, name, meter.read),
-      meter.measure('nothing_to_do'),
-    ):
-      while not stop.wait(_POLL_SECONDS):
-        frames = evaluator.player.newest_frames()
-        if due is None:
+  meter, due = meter_lib.Meter(), None
+  with monitor.reporting(monitoring, f'{nodes.EVALUATOR}/0', meter.read):
+    evaluator = _Evaluator(configuration, client, stop, meter)
+    try:
+      with meter.measure('nothing_to_do'):
+        while not stop.wait(_POLL_SECONDS):
+          frames = evaluator.player.newest_frames()
+          if due is None:
+            due = _next_multiple(frames, period, total)
+          if frames < min(due, total):
+            continue
+          frames = evaluator.evaluate()
+          client.call('evaluated', frames)
+          if frames >= total:
+            return
           due = _next_multiple(frames, period, total)
-        if frames < min(due, total):
-          continue
-        frames = evaluator.evaluate()
-        client.call('evaluated', frames)
-        if frames >= total:
-          return
-        due = _next_multiple(frames, period, total)
-  except nodes.Stopped:
-    logging.info('Stopped')
-  finally:
-    evaluator.metrics.close()
+    except nodes.Stopped:
+      logging.info('Stopped')
+    finally:
+      evaluator.metrics.close()
 
 
 def _next_multiple(frames: int, period: int, total: int) -> int:

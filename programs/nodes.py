@@ -143,9 +143,9 @@ class LearnerNode:
     with monitor.reporting(self._monitoring, f'{LEARNER}/0', self._report):
       with self._meter.measure('learning'):
         self._learn()
-      self._save()
-      self._learner.close()
-      self._level_metrics.close()
+        self._save()
+        self._learner.close()
+        self._level_metrics.close()
       with self._meter.measure('nothing_to_do'):
         while not self._final_evaluation.wait(0.1):
           if self._stop.is_set():
@@ -251,6 +251,20 @@ def run_actor(
   """
   stop = lp.stop_event()
   actor_meter = meter.Meter()
+  name = f'{ACTOR}/{index}'
+  with monitor.reporting(monitoring, name, actor_meter.read):
+    _act(configuration, index, NodeClient(learner, stop), queue, actor_meter)
+
+
+def _act(
+  configuration: runs.Configuration,
+  index: int,
+  learner: NodeClient,
+  queue: reverb.Client,
+  actor_meter: meter.Meter,
+) -> None:
+  """Makes an actor and its environments; acts until the program stops."""
+  stop = lp.stop_event()
   seeds = np.random.SeedSequence((configuration.agent.seed, index))
   sampling, *each = seeds.generate_state(
     1 + configuration.run.num_envs_per_actor
@@ -271,26 +285,24 @@ def run_actor(
     configuration.environment,
     configuration.run.env_processes,
   )
-  variable_source: acme.VariableSource = NodeClient(learner, stop)
+  variable_source: acme.VariableSource = learner
   if configuration.agent.extra_policy_lag:
     variable_source = lag.LaggedVariables(
       variable_source, configuration.agent.extra_policy_lag
     )
-  name = f'{ACTOR}/{index}'
   try:
-    with monitor.reporting(monitoring, name, actor_meter.read):
-      actor = acting.Actor(
-        network,
-        policy,
-        signature,
-        batch.levels,
-        variable_source,
-        unrolls_lib.UnrollWriter(
-          queue, stop, actor_meter, configuration.agent.num_replayed > 0
-        ),
-        actor_meter,
-      )
-      acting.run_environments(actor, batch, stop, actor_meter)
+    actor = acting.Actor(
+      network,
+      policy,
+      signature,
+      batch.levels,
+      variable_source,
+      unrolls_lib.UnrollWriter(
+        queue, stop, actor_meter, configuration.agent.num_replayed > 0
+      ),
+      actor_meter,
+    )
+    acting.run_environments(actor, batch, stop, actor_meter)
   except Stopped:
     logging.info('Stopped')
   finally:

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
@@ -16,6 +17,8 @@ from agents.impala import config as config_lib
 from environments import suites
 from programs import presets
 from programs.inspection import watchdog
+
+_LOCK_TRIES, _LOCK_SECONDS = 5, 0.05
 
 ON_EXISTING = ('resume', 'fail', 'restart')
 
@@ -112,6 +115,10 @@ class RunConfig:
       raise ValueError(
         f'env_processes must be at most num_envs_per_actor, '
         f'{self.num_envs_per_actor}, got {self.env_processes}'
+      )
+    if self.watchdog == 'stop' and not self.monitor:
+      raise ValueError(
+        'monitor must be true with watchdog=stop, which it is, got False'
       )
     environments.check_level(self.level_name)
 
@@ -237,7 +244,7 @@ class RunDirectory:
     """
     with self._open_lock() as file:
       try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(file)
       except BlockingIOError:
         file.seek(0)
         raise RunError(
@@ -258,17 +265,6 @@ class RunDirectory:
         f'logdir must be a directory that can be written to, got {self.path} '
         f'({error.strerror})'
       ) from error
-
-  def is_in_use(self) -> bool:
-    """Whether a process runs in it now."""
-    try:
-      with open(self.path / '.lock', encoding='utf-8') as file:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-      return False
-    except BlockingIOError:
-      return True
-    return False
 
   def is_run(self) -> bool:
     """Whether a run was started here."""
@@ -328,6 +324,19 @@ class RunDirectory:
   def update_meta(self, **facts: Any) -> None:
     """Adds to what is known of the run."""
     write_json(self.meta_file, {**self.read_meta(), **facts})
+
+
+def _take(file: TextIO) -> None:
+  """Locks a file; who only asks whether it is locked has it for a moment.
+
+  Raises:
+    BlockingIOError: Somebody else keeps it locked.
+  """
+  for _ in range(_LOCK_TRIES - 1):
+    with contextlib.suppress(BlockingIOError):
+      return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    time.sleep(_LOCK_SECONDS)
+  fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

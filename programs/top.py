@@ -5,7 +5,7 @@ import datetime
 import pathlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import rich.console
 import rich.live
@@ -74,15 +74,13 @@ class _Header:
 
   def __init__(self, path: pathlib.Path) -> None:
     self._path = path
-    self._tail = rows.Rows(path / 'metrics' / 'learner.csv')
-    self._row: Mapping[str, float] = {}
-    self._speed: float | None = None
+    self._learner = rows.Rows(path / 'metrics' / 'learner.csv')
+    self._row: rows.Row = {}
 
   def text(self, snapshot: live.Snapshot) -> rich.text.Text:
     """What runs, for how long, and how far it is."""
-    rows = self._tail.read()
-    if rows:
-      self._row = rows[-1]
+    for row in self._learner.read()[-1:]:
+      self._row = row
     parts = [str(self._path), snapshot.state, _elapsed(snapshot)]
     if snapshot.state == 'lost' and snapshot.age_seconds is not None:
       parts.append(f'no record for {snapshot.age_seconds:,.0f} s')
@@ -99,11 +97,13 @@ def _elapsed(snapshot: live.Snapshot) -> str:
   if not started:
     return ''
   ended = (snapshot.meta.get('ended') or {}).get('time')
-  end = (
-    datetime.datetime.fromisoformat(ended)
-    if ended
-    else datetime.datetime.now().astimezone()
-  )
+  if ended:
+    end = datetime.datetime.fromisoformat(ended)
+  else:
+    lost = snapshot.state == 'lost' and snapshot.age_seconds
+    end = datetime.datetime.now().astimezone() - datetime.timedelta(
+      seconds=lost or 0.0
+    )
   seconds = (end - datetime.datetime.fromisoformat(started)).total_seconds()
   return str(datetime.timedelta(seconds=round(seconds)))
 
@@ -111,21 +111,21 @@ def _elapsed(snapshot: live.Snapshot) -> str:
 def _page(
   snapshot: live.Snapshot, header: _Header
 ) -> rich.console.RenderableType:
-  parts: list[rich.console.RenderableType] = [header.text(snapshot), '']
-  if snapshot.figures is None:
-    parts.append('No figures yet: nodes import TensorFlow, or run unwatched.')
-  parts.append(terminal.graph_text(snapshot.graph, snapshot.figures))
-  if snapshot.figures:
-    machine = snapshot.figures
-    parts.append(
-      f'machine          {machine.cores} cores, {machine.machine_busy:.0%} busy'
-    )
-    parts += [
-      rich.text.Text(warning, style='bold red') for warning in machine.warnings
-    ]
+  figures = snapshot.figures
+  # What matters most stands where no terminal is too small for it.
+  parts: list[rich.console.RenderableType] = [header.text(snapshot)]
+  for warning in figures.warnings if figures else ():
+    parts.append(rich.text.Text(warning, style='bold red'))
   if snapshot.verdict:
-    parts += ['', rich.text.Text(snapshot.verdict.sentence, style='bold')]
-  return rich.console.Group(*parts)
+    parts.append(rich.text.Text(snapshot.verdict.sentence))
+  if figures is None:
+    parts.append('No figures yet: nodes import TensorFlow, or run unwatched.')
+  else:
+    parts.append(
+      f'machine: {figures.cores} cores, {figures.machine_busy:.0%} busy'
+    )
+  graph = terminal.graph_text(snapshot.graph, figures)
+  return rich.console.Group(*parts, '', graph)
 
 
 if __name__ == '__main__':

@@ -16,7 +16,7 @@ from absl import flags as absl_flags
 
 import environments
 from agents.impala import torsos
-from programs import flags, graph, impala, provenance, runs, tables
+from programs import flags, graph, impala, nodes, provenance, runs, tables
 from programs.inspection import graph as graph_lib
 from programs.inspection import status
 from programs.launching import local
@@ -246,6 +246,7 @@ def _run_processes(
     impala.make_resources(configuration),
     configuration.directory.path,
     on_poll,
+    expendable=(nodes.MONITOR,),
   )
   return {
     'kind': outcome.kind,
@@ -267,11 +268,17 @@ def _run_threads(
   manager = lp.launch(program, lp.LaunchType.LOCAL_MULTI_THREADING)
   thread = threading.Thread(target=show, daemon=True)
   thread.start()
+  failure = None
   try:
     manager.wait()
+  except Exception as error:  # A node's own, of any type.
+    failure = error
   finally:
     over.set()
     thread.join()
+  if failure is not None:
+    description = f'failed: {type(failure).__name__}: {failure}'
+    return {'kind': 'failed', 'exit_status': 1, 'description': description}
   if _is_finished(configuration):
     return {'kind': 'finished', 'exit_status': 0, 'description': 'finished'}
   return {
@@ -321,9 +328,7 @@ def _show_end(
     console.print(tables.table(path))
   if verdict:
     console.print(verdict, markup=False, soft_wrap=True)
-    console.print(
-      f'report       {directory.report / "report.html"}', soft_wrap=True
-    )
+    console.print(f'{"report":<12} {directory.report}', soft_wrap=True)
   for meaning, path in (
     ('checkpoints', directory.checkpoints),
     ('evaluations', directory.evaluations),

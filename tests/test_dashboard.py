@@ -42,6 +42,7 @@ EVALUATION = {
 RESULTS = {
   'trained_frames': 640,
   'greedy': False,
+  'summary': {'mean_return': 0.5, 'episodes': 2},
   'levels': [
     {
       'level_name': 'catch',
@@ -67,7 +68,9 @@ def make_records(begin, waiting=0.8, warnings=()):
     yield make_record(
       begin + seconds,
       {
-        'learner/0': make_node('learner_step', seconds=learner),
+        'learner/0': make_node(
+          'learner_step', seconds=learner, calls={'waiting_for_data': 9}
+        ),
         'actor/0': make_node(
           seconds=actor,
           counts={'agent_steps': 50 * seconds, 'environment_restarts': 3},
@@ -137,9 +140,12 @@ def test_nothing_there_is_no_error(path, client):
   assert get(client, '/evaluations')['names'] == []
   assert get(client, '/configuration') == []
   write_run(path)
-  state = get(client, '/state', role='actor')
+  with runs.RunDirectory(path).locked():
+    state = get(client, '/state', role='actor')
   assert state['run']['state'] == 'starting' and state['verdict'] is None
   assert list(state['nodes']) == ['actor/0', 'actor/1']
+  # Killed before its first record.
+  assert get(client, '/state')['run']['state'] == 'lost'
 
 
 def test_a_run_that_goes_on(path, client):
@@ -174,7 +180,8 @@ def test_figures_are_those_of_the_last_start(path, client):
   now = time.time()
   write_run(path, age=12.0)
   record(path, make_records(now - 100, waiting=0.0))
-  assert get(client, '/state')['run']['state'] == 'starting'
+  with runs.RunDirectory(path).locked():
+    assert get(client, '/state')['run']['state'] == 'starting'
   record(path, make_records(now - 11, waiting=0.8))
   shares = get(client, '/state')['roles']['learner']['states']
   assert shares['waiting'] == pytest.approx(0.8)

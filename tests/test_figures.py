@@ -145,13 +145,31 @@ def test_what_is_not_known():
   assert made.nodes['actor/0'].is_silent
   assert made.nodes['actor/0'].cores is None
   assert made.nodes['queue/0'].state is None
-  assert made.tables['queue'].inserts_per_second == pytest.approx(30)
+  assert made.tables['queue'].size == 4
+  assert made.tables['queue'].inserts_per_second == 0  # From one answer alone.
+
+
+def test_a_server_that_did_not_answer_at_an_end():
+  first, _, last = stretch()
+  second = {**first, 'time': 2002.0}
+  made = figures_lib.make_figures(
+    [{**first, 'tables': None}, second, last, {**last, 'tables': None}]
+  )
+  assert made.tables['queue'].inserts_per_second == pytest.approx(200 / 8)
+  assert made.nodes['actor/0'].rates['agent_steps'] == pytest.approx(640)
+
+
+def test_a_silent_node_has_spent_nothing():
+  first, _, last = stretch()
+  made = figures_lib.make_figures([first, {**last, 'nodes': first['nodes']}])
+  assert made.nodes['actor/0'].states == {}
+  assert made.nodes['actor/0'].state is None
 
 
 def make_several():
   """Figures of three actors that differ, and of a learner."""
   first, last = {}, {}
-  for index, blocked in enumerate((0.0, 1.0, 5.0)):
+  for index, blocked in enumerate((0.001, 1.0, 5.0)):
     first[f'actor/{index}'] = make_actor(0.0, 0.0, 0, 0)
     last[f'actor/{index}'] = make_node(
       seconds={'environment': 10.0 - blocked, 'waiting_for_queue': blocked},
@@ -166,8 +184,8 @@ def make_several():
 def test_spreads_over_a_role():
   names = ['actor/0', 'actor/1', 'actor/2', 'actor/3']  # The last is not there.
   spreads = make_several().spreads(names)
-  assert spreads['states']['blocked'] == figures_lib.Spread(0.0, 0.1, 0.5)
-  assert spreads['states']['busy'] == figures_lib.Spread(0.5, 0.9, 1.0)
+  assert spreads['states']['blocked'] == figures_lib.Spread(0.0001, 0.1, 0.5)
+  assert spreads['states']['busy'] == figures_lib.Spread(0.5, 0.9, 0.9999)
   assert spreads['rates']['fetching_variables'].median == pytest.approx(4)
   assert 'process' not in spreads
   assert make_several().spreads(['nobody/0']) == {}

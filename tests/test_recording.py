@@ -1,6 +1,7 @@
 """Records on disk: appended, thinned, followed."""
 
 import itertools
+import json
 import os
 
 import pytest
@@ -13,6 +14,11 @@ def path(tmp_path):
   return tmp_path / 'metrics' / 'graph.jsonl'
 
 
+def record(number, **more):
+  parts = dict.fromkeys(recording._PARTS, 0)
+  return {**parts, 'n': number, **more}
+
+
 def numbers(records):
   return [record['n'] for record in records]
 
@@ -20,48 +26,48 @@ def numbers(records):
 def test_what_is_written_is_read(path):
   recorder, reader = recording.Recorder(path), recording.Reader(path)
   assert reader.read() == []
-  recorder.write({'n': 1, 'nodes': {'actor/0': {'seconds': {'a': 0.5}}}})
-  assert reader.read() == [
-    {'n': 1, 'nodes': {'actor/0': {'seconds': {'a': 0.5}}}}
-  ]
+  nodes = {'actor/0': {'seconds': {'a': 0.5}}}
+  recorder.write(record(1, nodes=nodes))
+  assert reader.read() == [record(1, nodes=nodes)]
   assert reader.began_anew
-  recorder.write({'n': 2})
+  recorder.write(record(2))
   assert numbers(reader.read()) == [2]
   assert not reader.began_anew
   assert reader.read() == []
 
 
 def test_a_later_recorder_appends(path):
-  recording.Recorder(path).write({'n': 1})
-  recording.Recorder(path).write({'n': 2})
+  recording.Recorder(path).write(record(1))
+  recording.Recorder(path).write(record(2))
   assert numbers(recording.Reader(path).read()) == [1, 2]
 
 
 def test_half_a_line_is_left_for_later_or_passed_over(path):
-  recording.Recorder(path).write({'n': 1})
+  recording.Recorder(path).write(record(1))
   reader = recording.Reader(path)
+  lines = [json.dumps(record(number)).encode() for number in range(5)]
   with open(path, 'ab') as file:
-    file.write(b'{"n": ')
+    file.write(lines[2][:7])
     file.flush()
     assert numbers(reader.read()) == [1]
-    file.write(b'2}\n{"n": 3')
+    file.write(lines[2][7:] + b'\n' + lines[3][:7])
   assert numbers(reader.read()) == [2]
   with open(path, 'ab') as file:
-    file.write(b'{"n": 4}\n')  # A crash, and another start.
+    file.write(lines[4] + b'\n')  # A crash, and another start.
   assert reader.read() == []
-  recording.Recorder(path).write({'n': 5})
+  recording.Recorder(path).write(record(5))
   assert numbers(reader.read()) == [5]
 
 
 def test_a_long_file_is_thinned_and_keeps_the_newest(path):
-  recorder = recording.Recorder(path, max_bytes=1000)
+  recorder = recording.Recorder(path, max_bytes=10_000)
   reader, seen = recording.Reader(path), []
   for number in range(1000):
-    recorder.write({'n': number})
+    recorder.write(record(number))
     if number % 10 == 0:
       seen.append(numbers(reader.read())[-1])
   assert seen == list(range(0, 1000, 10))  # Whatever was thinned meanwhile.
-  assert path.stat().st_size <= 1000
+  assert path.stat().st_size <= 10_000
   kept = numbers(recording.Reader(path).read())
   assert kept == sorted(kept) and kept[-1] == 999
   # The older, the sparser, but from all of the time.
@@ -74,12 +80,27 @@ def test_a_long_file_is_thinned_and_keeps_the_newest(path):
 def test_another_run_in_its_place_is_read_from_its_start(path):
   recorder = recording.Recorder(path)
   for number in range(10):
-    recorder.write({'n': number})
+    recorder.write(record(number))
   reader = recording.Reader(path)
   reader.read()
   path.rename(path.with_name('old'))
   assert reader.read() == []
   for number in range(20, 40):
-    recording.Recorder(path).write({'n': number})
+    recording.Recorder(path).write(record(number))
   assert numbers(reader.read()) == list(range(20, 40))
   assert reader.began_anew
+
+
+def test_what_is_no_record_is_passed_over(path):
+  path.parent.mkdir()
+  path.write_text('{}\n[]\n7\nnull\n{"n": 1}\n\0\0\n')
+  recording.Recorder(path).write(record(2))
+  assert numbers(recording.Reader(path).read()) == [2]
+
+
+def test_a_folder_that_is_gone_is_not_made_again(path):
+  recorder = recording.Recorder(path)
+  path.parent.rmdir()
+  with pytest.raises(FileNotFoundError):
+    recorder.write(record(1))
+  assert not path.parent.exists()

@@ -22,8 +22,8 @@ import pytest
 
 from agents.impala import metrics
 from programs import flags, impala, metric_files, report, results, runs, train
+from programs.inspection import evaluations, recording
 from programs.inspection import graph as graph_lib
-from programs.inspection import recording
 from programs.reports import comparisons, curves, histories, rows
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
@@ -466,7 +466,12 @@ def record(time_):
         **node,
         'seconds': {'environment': 0.5 * time_, 'forward_pass': 0.5 * time_},
       },
-      'learner/0': {**node, 'calls': {}, 'counts': {}, 'seconds': waits},
+      'learner/0': {
+        **node,
+        'calls': {'waiting_for_data': 9},
+        'counts': {},
+        'seconds': waits,
+      },
     },
     'tables': {
       'queue': {
@@ -662,7 +667,7 @@ def trained(tmp_path_factory):
 def test_training_ends_with_its_report(trained):
   directory, output = trained
   path = directory.path / 'report/report.html'
-  assert f'report       {path}' in output.splitlines()
+  assert f'report       {path.parent}' in output.splitlines()
   page = Page(path)
   ((name, level, seed, state, frames),) = page.table('run', 'group')
   assert (name, level, seed, state) == ('run', 'catch', '1', 'finished')
@@ -688,3 +693,21 @@ def test_a_report_takes_a_moment(trained):
   begin = time.monotonic()
   assert run_main(directory.path)[0] == 0
   assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    '[]',
+    '{"trained_frames": 1, "levels": 1, "summary": {}}',
+    '{"trained_frames": 1, "summary": {"mean_return": 1, "episodes": 1}, '
+    '"levels": [{"episodes": 1, "mean_return": null}]}',
+    '{"trained_frames": 1, "summary": {}, "levels": []}',
+    '{',
+  ],
+)
+def test_results_of_somebody_else_are_passed_over(tmp_path, text):
+  path = tmp_path / 'results.json'
+  path.write_text(text)
+  assert evaluations.read_results(path) is None
+  assert evaluations.read_results(tmp_path) is None

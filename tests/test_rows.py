@@ -102,3 +102,11 @@ def test_a_file_that_goes_and_comes(path):
   assert file.read() == [] and not file.began_anew
   append(path, {'a': 2})
   assert file.read() == [{'a': 2.0}] and file.began_anew
+
+
+def test_zeros_that_a_power_cut_left(path):
+  append(path, {'a': 1})
+  with open(path, 'ab') as file:
+    file.write(b'\0' * 100 + b'\n')
+  append(path, {'a': 2})
+  assert rows.Rows(path).read() == [{'a': 1.0}, {'a': 2.0}]

@@ -10,6 +10,7 @@ import pytest
 import environments
 from agents.impala import config as config_lib
 from programs import provenance, runs
+from programs.inspection import live
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 
@@ -139,16 +140,16 @@ def test_a_second_process_is_refused(directory):
       command, capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.strip()
 
-  assert not directory.is_in_use()
+  assert not live.is_in_use(directory.path)
   with directory.locked():
-    assert directory.is_in_use()
+    assert live.is_in_use(directory.path)
     said = other()
     assert said.startswith(f'{directory.path} is in use by process ')
     assert str(os.getpid()) in said
     assert '--logdir' in said
     with pytest.raises(runs.RunError), directory.locked():
       pass  # Nor twice in one process.
-  assert not directory.is_in_use()
+  assert not live.is_in_use(directory.path)
   assert other() == 'locked'
 
 
@@ -232,3 +233,30 @@ def test_the_git_revision_is_the_projects(tmp_path, monkeypatch):
     check=True,
   ).stdout.strip()
   assert revision.rstrip('+') == head
+
+
+def test_a_watchdog_needs_the_monitor():
+  with pytest.raises(ValueError, match='monitor must be true'):
+    runs.RunConfig(watchdog='stop', monitor=False)
+  runs.RunConfig(watchdog='warn', monitor=False)
+
+
+def test_who_only_asks_does_not_keep_a_run_from_starting(tmp_path):
+  """To ask takes the lock for a moment."""
+  directory, over = runs.RunDirectory(tmp_path), threading.Event()
+
+  def ask():
+    while not over.is_set():
+      live.is_in_use(tmp_path)
+
+  with directory.locked():
+    pass
+  thread = threading.Thread(target=ask)
+  thread.start()
+  try:
+    for _ in range(200):
+      with directory.locked():
+        pass
+  finally:
+    over.set()
+    thread.join()

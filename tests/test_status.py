@@ -231,7 +231,9 @@ def stuck_records(now):
     yield make_record(
       now - age,
       {
-        'learner/0': make_node('waiting_for_data', lasting=seconds),
+        'learner/0': make_node(
+          'waiting_for_data', lasting=seconds, calls={'waiting_for_data': 9}
+        ),
         'actor/0': make_node('environment', lasting=seconds),
       },
       {'queue': make_table()},
@@ -248,6 +250,14 @@ def test_warnings_are_shown(tmp_path, is_terminal):
   assert text.count('learner/0 has waited [long].') == (2 if is_terminal else 1)
   if is_terminal:
     assert 'The learner waits for data 100% of the time: the actors' in text
+
+
+def test_what_cannot_be_shown_does_not_end_the_run(tmp_path, monkeypatch):
+  made = make_status(tmp_path, make_console(False))
+  monkeypatch.setattr(made._run, 'look', lambda: 1 / 0)
+  append(tmp_path / 'metrics/learner.csv', ROW)
+  made.update()
+  assert made.frames_per_second(10) is not None
 
 
 def test_warnings_are_told_again_when_they_come_again(tmp_path, monkeypatch):

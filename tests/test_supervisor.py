@@ -11,7 +11,7 @@ import pytest
 from programs.launching import children, outcomes, supervisor
 
 
-def make_supervisor(tmp_path, *scripts, notice_seconds=5.0):
+def make_supervisor(tmp_path, *scripts, notice_seconds=5.0, expendable=()):
   """A supervisor of shell scripts: node/0, node/1, ..."""
   commands = [
     children.NodeCommand(
@@ -20,7 +20,7 @@ def make_supervisor(tmp_path, *scripts, notice_seconds=5.0):
     for i, script in enumerate(scripts)
   ]
   return supervisor.Supervisor(
-    commands, tmp_path / 'logs', tmp_path / 'stop', notice_seconds
+    commands, tmp_path / 'logs', tmp_path / 'stop', notice_seconds, expendable
   )
 
 
@@ -64,6 +64,23 @@ def test_all_nodes_return(tmp_path):
   assert outcome.describe() == 'finished: every node returned'
   assert outcome.statuses == {'node/0': 0, 'node/1': 0}
   assert (tmp_path / 'logs/node_1.log').read_text().endswith('\ntwo\n')
+
+
+@pytest.mark.parametrize(
+  ('script', 'expendable', 'kind'),
+  [
+    ('kill -9 $$', ('node',), 'finished'),
+    ('kill -9 $$', ('other',), 'failed'),
+    ('exit 1', ('node',), 'failed'),
+  ],
+)
+def test_who_is_expendable_may_be_killed(tmp_path, script, expendable, kind):
+  with make_supervisor(
+    tmp_path, script, 'sleep 0.5', expendable=expendable
+  ) as runner:
+    runner.start()
+    assert poll_until_told(runner).kind == kind
+    assert runner.stop().exit_status == (0 if kind == 'finished' else 1)
 
 
 def test_goes_on_while_one_node_runs(tmp_path):

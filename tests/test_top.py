@@ -39,7 +39,10 @@ def make_records(now, blocked=0.2, num_actors=3, **more):
             'waiting_for_data': 0.8 * seconds,
             'learner_step': 0.2 * seconds,
           },
-          calls={'learner_step': int(seconds * 4)},
+          calls={
+            'waiting_for_data': 1 + int(seconds * 4),
+            'learner_step': int(seconds * 4),
+          },
           gauges={'policy_lag_mean': 2.5},
         ),
         **{
@@ -157,15 +160,51 @@ def test_the_graph_alone():
     (None, 90, 0, 'running'),
     (None, 90, 60, 'lost'),
     ({**ENDED, 'kind': 'failed'}, 90, 60, 'failed'),
-    (None, 0, 60, 'running'),  # Resumed: no record of this start yet.
+    (None, 0, 60, 'lost'),  # Resumed, and killed before its first record.
   ],
 )
 def test_how_a_run_fares(tmp_path, ended, started_ago, age, expected):
   write_run(tmp_path, make_records(time.time() - age), ended, started_ago)
   snapshot = live.Run(tmp_path).look()
   assert snapshot.state == expected
-  assert (snapshot.figures is None) == (started_ago == 0)
-  assert (snapshot.verdict is None) == (started_ago == 0)
+  assert snapshot.figures and snapshot.verdict
+
+
+def test_a_run_that_starts_again_has_no_figures_yet(tmp_path):
+  write_run(tmp_path, make_records(time.time() - 60), None, started_ago=0)
+  with runs.RunDirectory(tmp_path).locked():
+    snapshot = live.Run(tmp_path).look()
+  assert (snapshot.state, snapshot.figures) == ('running', None)
+
+
+@pytest.mark.parametrize('calls', [{}, {'waiting_for_data': 9}])
+@pytest.mark.parametrize('ended', [None, ENDED])
+def test_no_verdict_while_no_data_flows(tmp_path, calls, ended):
+  """While all start, and while the last evaluation runs."""
+  records = [*make_records(time.time())]
+  for record in records:
+    activity = 'nothing_to_do' if calls else 'waiting_for_data'
+    record['nodes']['learner/0'] |= {'calls': calls, 'activity': activity}
+    record['nodes']['learner/0']['kinds'] |= {'nothing_to_do': 'idle'}
+  write_run(tmp_path, records, ended)
+  snapshot = live.Run(tmp_path).look()
+  assert snapshot.figures and snapshot.verdict is None
+
+
+def test_of_a_run_that_ended_only_what_flowed_is_judged(tmp_path):
+  now = time.time()
+  *_, last = make_records(now, blocked=0.1)
+  write_run(tmp_path, make_records(now, blocked=0.1), ENDED)
+  for name, node in last['nodes'].items():
+    # A long evaluation, for which actors wait and the learner has no work.
+    idle = name == 'learner/0'
+    node['activity'] = 'nothing_to_do' if idle else 'waiting_for_queue'
+    node['kinds']['nothing_to_do'] = 'idle'
+    node['seconds'][node['activity']] = 1000.0
+  write_run(tmp_path, [{**last, 'time': now + 1000}], ENDED)
+  snapshot = live.Run(tmp_path).look()
+  assert snapshot.verdict.side == 'producers'
+  assert snapshot.verdict.shares['blocked'] == pytest.approx(0.1)
 
 
 def test_figures_of_now_and_of_all_of_a_run(tmp_path):

@@ -10,8 +10,13 @@ FLOWING = {'queue': make_table(size=3, inserts=900, samples=897)}
 FULL = {'queue': make_table(size=32, inserts=900, samples=868)}
 
 
-def look(nodes, tables=FLOWING, time=5000.0):
-  return watchdog.Watchdog(SECONDS).look(make_record(time, nodes, tables))
+# Who samples has had a batch before.
+LEARNING = {'learner/9': make_node(calls={'waiting_for_data': 1})}
+
+
+def look(nodes, tables=FLOWING, before=LEARNING):
+  record = make_record(5000.0, {**before, **nodes}, tables)
+  return watchdog.Watchdog(SECONDS).look(record)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +48,19 @@ def test_no_variables():
   assert warning.startswith('actor/3 has been fetching variables since ')
 
 
-def test_before_the_first_sample_it_has_more_patience():
-  tables = {'queue': make_table(size=32, inserts=32)}
-  for lasting, is_wrong in ((299, False), (300, True)):
-    nodes = {'learner/0': make_node('waiting_for_data', lasting=lasting)}
-    assert bool(look(nodes, tables)) == is_wrong
-    assert bool(look(nodes, None)) == is_wrong
+@pytest.mark.parametrize(
+  'make',
+  [
+    lambda lasting: make_node('waiting_for_data', lasting=lasting),
+    lambda lasting: make_node('starting', age=lasting),
+  ],
+)
+def test_before_the_first_batch_it_has_more_patience(make):
+  """Also when a first sample has come: it is one of many of a batch."""
+  for tables in ({'queue': make_table(inserts=32)}, FLOWING, None):
+    for lasting, is_wrong in ((299, False), (300, True)):
+      nodes = {'learner/0': make(lasting)}
+      assert bool(look(nodes, tables, before={})) == is_wrong
 
 
 def test_a_queue_that_never_drains():
@@ -86,22 +98,33 @@ def test_a_silent_node():
 
 
 def test_a_server_that_does_not_answer(monkeypatch):
-  monkeypatch.setattr(watchdog.time, 'time', lambda: 1000.0)
+  now = 1000.0
+  monkeypatch.setattr(watchdog.time, 'monotonic', lambda: now)
   dog = watchdog.Watchdog(SECONDS)
-  assert dog.look(make_record(1059)) == []
-  (warning,) = dog.look(make_record(1060))
+
+  def at(time, tables=None, nodes=LEARNING):
+    nonlocal now
+    now = time
+    return dog.look(make_record(50_000 + time, nodes, tables))
+
+  assert at(1299, nodes={}) == []  # It may take long to start.
+  assert at(1300, FLOWING) == []
+  assert at(1359) == []
+  (warning,) = at(1360)
   assert 'Reverb server has not answered since' in warning
-  assert dog.look(make_record(1061, tables=FLOWING)) == []
+  assert at(1361, FLOWING) == []
   assert dog.warnings == []
-  assert dog.look(make_record(1120)) == []
-  assert dog.look(make_record(1121)) != []
+  assert at(1420) == []
+  assert at(1421) != []
 
 
 def test_it_is_said_once_until_it_is_over():
   dog = watchdog.Watchdog(SECONDS)
 
   def at(time, lasting):
-    node = make_node('waiting_for_data', lasting=lasting)
+    node = make_node(
+      'waiting_for_data', lasting=lasting, calls={'waiting_for_data': 9}
+    )
     return dog.look(make_record(time, {'learner/0': node}, FLOWING))
 
   (first,) = at(1060, 60)

@@ -1,6 +1,7 @@
 """The evaluations of a run and their videos, from `evaluations/*`."""
 
 import json
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,12 +30,12 @@ class Evaluations:
       try:
         written = path.stat().st_mtime_ns
         before = self._found.get(name)
-        if before and before[0] == written:
-          found[name] = before
-        else:
-          found[name] = written, _read(path)
-      except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        continue  # Gone meanwhile, or of somebody else.
+      except OSError:
+        continue
+      if before and before[0] == written:
+        found[name] = before
+      elif content := read_results(path):
+        found[name] = written, content
     if found.keys() != self._found.keys() or any(
       found[name][0] != self._found[name][0] for name in found
     ):
@@ -43,7 +44,12 @@ class Evaluations:
 
   def names(self) -> Sequence[str]:
     """Folders, that of the latest evaluation first."""
-    return sorted(self._found, key=lambda n: self._found[n][0], reverse=True)
+
+    def when(name: str) -> tuple[str, str]:
+      # Said in the file: a copy is of any time.
+      return str(self._found[name][1].get('evaluated', '')), name
+
+    return sorted(self._found, key=when, reverse=True)
 
   def to_dict(self, name: str = '') -> dict[str, Any]:
     """Plain data.
@@ -90,12 +96,23 @@ class Evaluations:
     return sorted((self._folder / name / 'videos').glob('[!.]*.mp4'))
 
 
-def _read(path: pathlib.Path) -> Mapping[str, Any]:
-  """A `results.json` without the figures of single episodes."""
-  content = json.loads(path.read_text(encoding='utf-8'))
-  content['levels'] = [
-    {k: value for k, value in row.items() if k not in _PER_EPISODE}
-    for row in content['levels']
-  ]
-  content['trained_frames'] = int(content['trained_frames'])
-  return content
+def read_results(path: pathlib.Path) -> Mapping[str, Any] | None:
+  """A `results.json` without the figures of single episodes.
+
+  Returns:
+    None where it is gone, damaged or somebody else's.
+  """
+  try:
+    content = json.loads(path.read_text(encoding='utf-8'))
+    content['trained_frames'] = int(content['trained_frames'])
+    content['levels'] = [
+      {k: value for k, value in row.items() if k not in _PER_EPISODE}
+      for row in content['levels']
+    ]
+    told = [content['summary'], *content['levels']]
+    is_good = all(
+      math.isfinite(row['mean_return']) and row['episodes'] for row in told
+    ) and all(row['level_name'] for row in content['levels'])
+  except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    return None
+  return content if is_good else None

@@ -1,21 +1,18 @@
 """What the monitor's records come to: rates, shares and states by node."""
 
 import dataclasses
-import functools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from programs.inspection import graph as graph_lib
-from programs.inspection import recording
+from programs.inspection import recording, sums
 
 # States of a node, best first: at its own work, waiting for what comes before
 # it, blocked by what comes after it, without anything to do.
 STATES = ('busy', 'waiting', 'blocked', 'idle')
 
 SILENT_SECONDS = 10.0  # Nodes push every second.
-
-Sums = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,28 +159,22 @@ class Figures:
       return sum(rates) if rates else None
     return None
 
-  def to_dict(self) -> dict[str, Any]:
-    """Plain data."""
-    return dataclasses.asdict(self)
-
 
 def make_figures(records: Sequence[recording.Record]) -> Figures | None:
   """The figures of a stretch of time.
 
   Args:
-    records: The first and the last one count, of each start of the monitor.
+    records: By their time; of each start of the monitor the first and the last
+      one count, and for tables those in which the server answered.
 
   Returns:
     None where there are too few records.
   """
   stretches: dict[float, list[recording.Record]] = {}
   for record in records:
-    ends = stretches.setdefault(record['start'], [record, record])
-    ends[1] = record
-  sums: Sums = functools.reduce(
-    _add, (_difference(*ends) for ends in stretches.values()), {}
-  )
-  seconds = sums.get('time', 0.0)
+    stretches.setdefault(record['start'], []).append(record)
+  added = sums.added(stretches.values())
+  seconds = added.get('time', 0.0)
   if seconds <= 0:
     return None
   last = dict(records[-1])
@@ -191,70 +182,35 @@ def make_figures(records: Sequence[recording.Record]) -> Figures | None:
     # A start may have ended before its nodes told anything.
     last[part] = {
       name: told
-      for _, end in stretches.values()
-      for name, told in end[part].items()
+      for stretch in stretches.values()
+      for name, told in stretch[-1][part].items()
     }
+  tables = [r['tables'] for r in records if r['tables'] is not None]
   return Figures(
     seconds,
     {
-      name: _node(name, sums, last, seconds)
+      name: _node(name, added, last, seconds)
       for name in sorted({*last['nodes'], *last['processes']})
     },
     {
-      name: _table(sums['tables'].get(name, {}), table, seconds)
-      for name, table in (last['tables'] or {}).items()
+      name: _table(added['tables'].get(name, {}), table, added['tables_time'])
+      for name, table in (tables[-1] if tables else {}).items()
     },
     last['machine']['cores'],
-    sums['machine'].get('busy_seconds', 0.0)
-    / max(sums['machine'].get('total_seconds', 0.0), 1e-9),
+    added['machine'].get('busy_seconds', 0.0)
+    / max(added['machine'].get('total_seconds', 0.0), 1e-9),
     last['warnings'],
   )
 
 
-def _difference(first: recording.Record, last: recording.Record) -> Sums:
-  """What was added to the sums from one record to another."""
-  return {
-    'time': last['time'] - first['time'],
-    **{
-      part: {
-        name: _grown((first[part] or {}).get(name) or {}, sums)
-        for name, sums in (last[part] or {}).items()
-      }
-      for part in ('nodes', 'tables', 'processes')
-    },
-    'machine': _grown(first['machine'], last['machine']),
-  }
-
-
-def _grown(first: Mapping[str, Any], last: Mapping[str, Any]) -> Sums:
-  """By how much each number has grown; all of it where it began anew."""
-  grown: dict[str, Any] = {}
-  for name, value in last.items():
-    if isinstance(value, Mapping):
-      grown[name] = _grown(first.get(name) or {}, value)
-    elif isinstance(value, int | float):
-      before = first.get(name) or 0
-      grown[name] = value - before if value >= before else value
-  return grown
-
-
-def _add(one: Sums, other: Sums) -> Sums:
-  added = dict(one)
-  for name, value in other.items():
-    if isinstance(value, Mapping):
-      added[name] = _add(added.get(name, {}), value)
-    else:
-      added[name] = added.get(name, 0) + value
-  return added
-
-
 def _node(
-  name: str, sums: Sums, last: recording.Record, seconds: float
+  name: str, added: sums.Sums, last: recording.Record, seconds: float
 ) -> NodeFigures:
   pushed = last['nodes'].get(name, {})
-  grown = sums['nodes'].get(name, {})
+  grown = added['nodes'].get(name, {})
   process = last['processes'].get(name, {})
-  spent = dict(grown.get('seconds', {}))
+  # A node that is silent has spent nothing.
+  spent = {n: s for n, s in grown.get('seconds', {}).items() if s}
   if len(spent) > 1:
     spent.pop('starting', None)  # What it does, not how it began.
   whole = sum(spent.values()) or 1.0
@@ -264,7 +220,7 @@ def _node(
   for activity, share in activities.items():
     state = pushed.get('kinds', {}).get(activity, 'busy')
     states[state] = states.get(state, 0.0) + share
-  used = sums['processes'].get(name, {}).get('cpu_seconds')
+  used = added['processes'].get(name, {}).get('cpu_seconds')
   return NodeFigures(
     states=states,
     activities=activities,
@@ -288,10 +244,10 @@ def _node(
 
 
 def _table(
-  grown: Sums, last: Mapping[str, Any], seconds: float
+  grown: sums.Sums, last: Mapping[str, Any], seconds: float
 ) -> TableFigures:
   def rate(name: str) -> float:
-    return grown.get(name, 0.0) / seconds
+    return grown.get(name, 0.0) / max(seconds, 1e-9)
 
   return TableFigures(
     last['size'],

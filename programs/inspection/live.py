@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import datetime
+import fcntl
 import json
 import pathlib
 import time
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 from programs.inspection import figures as figures_lib
 from programs.inspection import graph as graph_lib
-from programs.inspection import recording
+from programs.inspection import recording, sums
 from programs.inspection import verdict as verdict_lib
 
 WINDOW_SECONDS = 10  # Of figures, while a run goes on.
@@ -52,15 +53,14 @@ class Run:
     """
     self._directory = directory
     self._reader = recording.Reader(directory / 'metrics' / 'graph.jsonl')
-    # First and last record of each start of the monitor.
-    self._ends: dict[float, list[recording.Record]] = {}
+    self._ends = sums.Ends()
     self._recent: collections.deque[recording.Record] = collections.deque(
       maxlen=WINDOW_SECONDS + 1
     )
 
   def look(self) -> Snapshot | None:
     """What is to see now; None as long as there is no graph."""
-    graph = self._read_graph()
+    graph = read_graph(self._directory)
     if graph is None:
       return None
     self._read_records()
@@ -69,54 +69,70 @@ class Run:
     age = None
     if self._recent and self._recent[-1]['time'] >= _started(meta):
       age = time.time() - self._recent[-1]['time']
-      if state == 'running' and age > _LOST_SECONDS:
-        state = 'lost'
-    figures = None
+    is_fresh = age is not None and age <= _LOST_SECONDS
+    if state == 'running' and not is_fresh and not is_in_use(self._directory):
+      state = 'lost'
     if state != 'running':
-      ends = [record for pair in self._ends.values() for record in pair]
-      figures = figures_lib.make_figures(ends)
-    elif age is not None:
-      figures = self._latest_figures()
+      records, judged = self._ends.records(), self._ends.records()
+      if not self._ends.are_under_way:
+        judged = []
+    else:
+      records = self._latest() if is_fresh else []
+      judged = [record for record in records if sums.is_under_way(record)]
+    judged_figures = figures_lib.make_figures(judged)
     return Snapshot(
       graph,
       state,
       meta,
-      figures,
-      verdict_lib.judge(graph, figures) if figures else None,
+      figures_lib.make_figures(records),
+      verdict_lib.judge(graph, judged_figures) if judged_figures else None,
       age,
     )
 
-  def _latest_figures(self) -> figures_lib.Figures | None:
+  def _latest(self) -> list[recording.Record]:
+    """The last seconds of the last start."""
     start = self._recent[-1]['start']
-    return figures_lib.make_figures(
-      [record for record in self._recent if record['start'] == start]
-    )
+    return [record for record in self._recent if record['start'] == start]
 
   def _read_records(self) -> None:
     records = self._reader.read()
     if self._reader.began_anew:
-      self._ends.clear()
+      self._ends = sums.Ends()
       self._recent.clear()
     for record in records:
-      self._ends.setdefault(record['start'], [record, record])[1] = record
+      self._ends.add(record)
       self._recent.append(record)
-
-  def _read_graph(self) -> graph_lib.ProgramGraph | None:
-    try:
-      text = (self._directory / 'graph.json').read_text(encoding='utf-8')
-    except FileNotFoundError:
-      return None
-    return graph_lib.ProgramGraph.from_json(text)
 
   def _read_meta(self) -> Mapping[str, Any]:
     try:
       return json.loads((self._directory / 'meta.json').read_text('utf-8'))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
       return {}
+
+
+def read_graph(directory: pathlib.Path) -> graph_lib.ProgramGraph | None:
+  """The graph that a run left; None where there is none of this version."""
+  try:
+    text = (directory / 'graph.json').read_text(encoding='utf-8')
+    return graph_lib.ProgramGraph.from_json(text)
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+
+
+def is_in_use(directory: pathlib.Path) -> bool:
+  """Whether a process runs in a run directory now: it holds the lock."""
+  try:
+    with open(directory / '.lock', encoding='utf-8') as file:
+      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return True
+  except OSError:
+    return False
+  return False
 
 
 def _started(meta: Mapping[str, Any]) -> float:
   """When the run was started last, in seconds since 1970."""
-  if 'started' not in meta:
+  if not meta.get('started'):
     return 0.0
   return datetime.datetime.fromisoformat(meta['started']).timestamp()

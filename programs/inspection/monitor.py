@@ -25,6 +25,7 @@ PERIOD_SECONDS = 1.0
 CALL_TIMEOUT_SECONDS = 2.0
 
 _CHILDREN_TICKS = 10  # All processes of the machine are looked through then.
+_ERROR_SECONDS = 60  # Between lines that say the same.
 _UNLIMITED = 1e300  # Rate limiters that never wait have such a bound.
 
 
@@ -113,10 +114,15 @@ class MonitorNode:
       try:
         record = self._look()
         new = self._watchdog.look(record)
-        self._recorder.write({**record, 'warnings': self._watchdog.warnings})
       except Exception:  # What watches must not end what it watches.
-        logging.exception('Nothing recorded')
+        logging.exception('Nothing seen')
         continue
+      try:
+        self._recorder.write({**record, 'warnings': self._watchdog.warnings})
+      except OSError as error:
+        logging.log_every_n_seconds(
+          logging.ERROR, 'Nothing recorded: %s', _ERROR_SECONDS, error
+        )
       for warning in new:
         logging.warning('%s', warning)
       if new and self._is_fatal:
@@ -165,12 +171,15 @@ def _table(info: Any) -> dict[str, Any]:
 
 
 def _machine() -> dict[str, Any]:
-  times, memory = psutil.cpu_times(), psutil.virtual_memory()
-  # A guest's time is in the user's already.
-  total = sum(times[:8])
+  cores, memory = os.sched_getaffinity(0), psutil.virtual_memory()
+  total = idle = 0.0
+  for index, times in enumerate(psutil.cpu_times(percpu=True)):
+    if index in cores:
+      total += sum(times[:8])  # A guest's time is in the user's already.
+      idle += times.idle + times.iowait
   return {
-    'cores': len(os.sched_getaffinity(0)),
-    'busy_seconds': round(total - times.idle - times.iowait, 2),
+    'cores': len(cores),
+    'busy_seconds': round(total - idle, 2),
     'total_seconds': round(total, 2),
     'memory_used_bytes': memory.total - memory.available,
     'memory_bytes': memory.total,
@@ -196,7 +205,7 @@ class _Processes:
       for process in members:
         with contextlib.suppress(psutil.Error), process.oneshot():
           times = process.cpu_times()
-          cpu += times.user + times.system
+          cpu += sum(times[:4])  # Of children that have ended as well.
           rss += process.memory_info().rss
       if rss:
         figures[name] = {'cpu_seconds': round(cpu, 2), 'rss_bytes': int(rss)}

@@ -14,8 +14,8 @@ tell exactly what was between them, whatever lies or is lost in between:
              'waiting_for_samples_seconds', 'waiting_for_inserts_seconds'; null
              where the server did not answer
   processes  node -> sum 'cpu_seconds' and 'rss_bytes', with its children
-  machine    'cores'; sums 'busy_seconds' and 'total_seconds' over all of its
-             processors; 'memory_used_bytes', 'memory_bytes'
+  machine    'cores' that may be used; sums 'busy_seconds' and 'total_seconds'
+             over these; 'memory_used_bytes', 'memory_bytes'
   warnings   what the watchdog says now
 """
 
@@ -30,27 +30,37 @@ Record = Mapping[str, Any]
 
 MAX_BYTES = 16_000_000
 
+_PARTS = {
+  'time',
+  'start',
+  'nodes',
+  'tables',
+  'processes',
+  'machine',
+  'warnings',
+}
+
 
 class Recorder:
   """Appends records; thins the older ones when there are too many bytes."""
 
   def __init__(self, path: pathlib.Path, max_bytes: int = MAX_BYTES) -> None:
-    """Opens the file at the first record.
+    """Makes the file's folder, if it is not there.
 
     Args:
-      path: Made with its folder if it is not there.
+      path: Made at the first record.
       max_bytes: When the file is that long, every second line of it goes.
     """
     self._path = path
     self._max_bytes = max_bytes
+    path.parent.mkdir(parents=True, exist_ok=True)
 
   def write(self, record: Record) -> None:
     """Appends a record.
 
     Raises:
-      OSError: The file cannot be written.
+      OSError: The file cannot be written, or its folder is gone.
     """
-    self._path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(record, separators=(',', ':')).encode() + b'\n'
     with open(self._path, 'ab') as file:
       file.write(line)
@@ -81,7 +91,7 @@ class Reader:
     with contextlib.ExitStack() as stack:
       try:
         file = stack.enter_context(open(self._path, 'rb'))
-      except FileNotFoundError:
+      except OSError:
         return []
       status = os.fstat(file.fileno())
       if status.st_ino != self._inode or status.st_size < self._offset:
@@ -91,8 +101,10 @@ class Reader:
       text = file.read()
     whole = text[: text.rfind(b'\n') + 1]
     self._offset += len(whole)
-    records = []
+    records: list[Record] = []
     for line in whole.splitlines():
       with contextlib.suppress(ValueError):  # Half a line, left by a crash.
-        records.append(json.loads(line))
+        record = json.loads(line)
+        if isinstance(record, dict) and record.keys() >= _PARTS:
+          records.append(record)
     return records

@@ -65,7 +65,9 @@ class Rows:
     except OSError:
       return
     whole = data[: data.rfind(b'\n') + 1]
-    lines = csv.reader(whole.decode('utf-8', 'replace').splitlines())
+    # A power cut may leave zeros, which csv refuses.
+    text = whole.replace(b'\0', b'').decode('utf-8', 'replace')
+    lines = csv.reader(text.splitlines())
     if whole and not self._offset:
       self._names = next(lines)
     self._offset += len(whole)

@@ -12,6 +12,7 @@ import rich.live
 import rich.progress_bar
 import rich.table
 import rich.text
+from absl import logging
 
 from programs.inspection import live, rows
 
@@ -91,7 +92,10 @@ class Status:
       self._evaluation = row
     if time.monotonic() >= self._next_look:
       self._next_look = time.monotonic() + _LOOK_SECONDS
-      self._snapshot = self._run.look()
+      try:
+        self._snapshot = self._run.look()
+      except Exception:  # What shows a run must not end it.
+        logging.exception('The monitor cannot be shown')
     if self._console.is_terminal:
       self._live.update(self._table())
       return

@@ -83,7 +83,8 @@ def judge(
     'producers': f'{waits}: {who.are} the bottleneck; {_activities(made)}'
     f'{full or ": " + _REMEDIES[remedy]}.',
     'consumers': f'{blocks}: {whom.are} the bottleneck; {_activities(used)}: '
-    f'more threads (--learner_threads), a GPU or fewer actors{full}.',
+    f'{"" if full else "more threads (--learner_threads), "}a GPU or fewer '
+    f'actors{full}.',
   }[side]
   return Verdict(
     side,
@@ -127,10 +128,6 @@ class _Party:
     name = ' and '.join(plural)
     self.wait = f'the {name} {"waits" if is_one else "wait"}'
     self.are = f'the {name} {"is" if is_one else "are"}'
-
-
-def _capital(text: str) -> str:
-  return text[:1].upper() + text[1:]
 
 
 def _roles(graph: graph_lib.ProgramGraph, kind: str, end: str) -> Sequence[str]:

@@ -8,7 +8,7 @@ from programs.inspection import recording
 
 ACTIONS = ('warn', 'stop')
 
-# Before the first sample everything may take so many times longer: simulators
+# Before the first batch everything may take so many times longer: simulators
 # load their levels.
 _START_FACTOR = 5
 
@@ -28,7 +28,8 @@ class Watchdog:
     """
     self._seconds = seconds
     self._found: dict[str, str] = {}  # What is wrong -> in words.
-    self._answered = time.time()  # When the Reverb server did last.
+    self._has_begun = False
+    self._answered = time.monotonic()  # When the Reverb server did last.
 
   @property
   def warnings(self) -> Sequence[str]:
@@ -50,15 +51,17 @@ class Watchdog:
 
   def _judge(self, record: recording.Record) -> Iterator[tuple[str, str]]:
     """What is wrong, and that in words."""
-    patience = self._seconds
-    if not any(table['samples'] for table in (record['tables'] or {}).values()):
-      patience *= _START_FACTOR
+    # Whoever samples has had a batch: its first wait is over.
+    self._has_begun |= any(
+      node['calls'].get('waiting_for_data') for node in record['nodes'].values()
+    )
+    patience = self._seconds * (1 if self._has_begun else _START_FACTOR)
     state = _describe_tables(record)
     now = record['time']
     blocked = []
     for name, node in record['nodes'].items():
       at, lasted = _words(node['activity']), node['activity_seconds']
-      if node['age_seconds'] >= self._seconds:
+      if node['age_seconds'] >= patience:
         yield (
           f'{name} silent',
           f'{name} has been silent since {_clock(now - node["age_seconds"])}, '
@@ -81,11 +84,12 @@ class Watchdog:
         'See its log.',
       )
     if record['tables'] is not None:
-      self._answered = now
-    elif now - self._answered >= self._seconds:
+      self._answered = time.monotonic()
+    silence = time.monotonic() - self._answered
+    if silence >= patience:
       yield (
         'no answer',
-        f'The Reverb server has not answered since {_clock(self._answered)}. '
+        f'The Reverb server has not answered since {_clock(now - silence)}. '
         'See its log.',
       )
 

@@ -12,7 +12,7 @@ import signal
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import launchpad as lp
@@ -103,6 +103,7 @@ def launch(
   directory: pathlib.Path,
   on_poll: Callable[[supervisor.Supervisor], None] | None = None,
   notice_seconds: float = 10.0,
+  expendable: Collection[str] = (),
 ) -> outcomes.Outcome:
   """Runs a program to its end; call it from the main thread.
 
@@ -116,6 +117,7 @@ def launch(
     on_poll: Called about four times a second until the last node has ended.
       What it raises stops the program, and is raised when all have ended.
     notice_seconds: Time that nodes have to end once they were asked to.
+    expendable: Groups whose nodes may be killed without ending the program.
 
   Raises:
     ValueError: Another launch runs in `directory`, or as `make_commands`.
@@ -130,6 +132,7 @@ def launch(
         directory / 'logs',
         workspace.stop_path(directory),
         notice_seconds,
+        expendable,
       )
     )
     held.enter_context(_handle_signals(runner.interrupt))

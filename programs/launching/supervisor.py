@@ -8,7 +8,7 @@ import pathlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from programs.launching import children, outcomes
 
@@ -36,6 +36,7 @@ class Supervisor:
     log_directory: pathlib.Path,
     stop_path: pathlib.Path,
     notice_seconds: float = 10.0,
+    expendable: Collection[str] = (),
   ) -> None:
     """Starts nothing yet.
 
@@ -46,6 +47,8 @@ class Supervisor:
       stop_path: File whose appearance asks for a stop; it holds the name of the
         node that asked.
       notice_seconds: Time between SIGTERM and SIGKILL, at least 0.
+      expendable: Groups whose nodes may be killed by a signal without that
+        being a failure of the program.
 
     Raises:
       ValueError: No command, two of one name, or a negative notice.
@@ -61,6 +64,9 @@ class Supervisor:
     self._log_directory = log_directory
     self._stop_path = stop_path
     self._notice_seconds = notice_seconds
+    self._expendable = {
+      command.name for command in commands if command.group in expendable
+    }
     self._children: list[children.Child] = []
     self._guardian: children.Guardian | None = None
     self._outcome: outcomes.Outcome | None = None
@@ -191,7 +197,12 @@ class Supervisor:
     if self._signum is not None:
       return outcomes.Outcome('interrupted', signum=self._signum)
     asked_at = self._stop_time()
-    failed = [child for child in ended if child.returncode]
+    failed = [
+      child
+      for child in ended
+      if child.returncode
+      and not (child.name in self._expendable and child.returncode < 0)
+    ]
     if failed:
       # A look sees what happened since the last one: a node's last words tell
       # which of several came first, and whether it failed before the stop.

@@ -1,9 +1,6 @@
 """What a run left behind, whole or not: its metrics, evaluations, records."""
 
-import contextlib
 import dataclasses
-import json
-import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +9,9 @@ import environments
 from agents.impala import config as config_lib
 from environments import suites
 from programs import runs
+from programs.inspection import evaluations, live, recording, sums, verdict
 from programs.inspection import figures as figures_lib
 from programs.inspection import graph as graph_lib
-from programs.inspection import recording, verdict
 from programs.reports import rows as rows_lib
 
 
@@ -96,7 +93,7 @@ def read(directory: runs.RunDirectory, name: str) -> History:
     **{name: v for group in stored.values() for name, v in group.items()},
   }
   trained = rows_lib.read(directory.metrics, 'learner')
-  graph, figures = _read_monitor(directory)
+  graph, figures, is_judged = _read_monitor(directory)
   return History(
     name=name,
     directory=directory,
@@ -115,7 +112,9 @@ def read(directory: runs.RunDirectory, name: str) -> History:
     evaluations=_read_evaluations(directory.evaluations),
     graph=graph,
     figures=figures,
-    verdict=verdict.judge(graph, figures) if graph and figures else None,
+    verdict=verdict.judge(graph, figures)
+    if graph and figures and is_judged
+    else None,
   )
 
 
@@ -131,7 +130,7 @@ def _state(directory: runs.RunDirectory, meta: Mapping[str, Any]) -> str:
   ended = meta.get('ended') or {}
   if 'kind' in ended:
     return ended['kind']
-  return 'running' if directory.is_in_use() else 'lost'
+  return 'running' if live.is_in_use(directory.path) else 'lost'
 
 
 def _by_level(
@@ -154,30 +153,23 @@ def _by_level(
 def _read_evaluations(folder: pathlib.Path) -> list[Evaluation]:
   found = []
   for path in folder.glob('[!.]*/results.json'):
-    with contextlib.suppress(ValueError, KeyError):  # Somebody else's.
-      content = json.loads(path.read_text(encoding='utf-8'))
-      if all(math.isfinite(row['mean_return']) for row in content['levels']):
-        found.append(
-          Evaluation(
-            path.parent.name,
-            content['trained_frames'],
-            content['levels'],
-            content['summary'],
-          )
+    if content := evaluations.read_results(path):
+      found.append(
+        Evaluation(
+          path.parent.name,
+          content['trained_frames'],
+          content['levels'],
+          content['summary'],
         )
+      )
   return sorted(found, key=lambda each: (each.frames, each.name))
 
 
 def _read_monitor(
   directory: runs.RunDirectory,
-) -> tuple[graph_lib.ProgramGraph | None, figures_lib.Figures | None]:
-  """The graph and the figures of all the time that was recorded."""
-  graph = figures = None
-  with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-    graph = graph_lib.ProgramGraph.from_json(
-      (directory.path / 'graph.json').read_text(encoding='utf-8')
-    )
-  records = recording.Reader(directory.metrics / 'graph.jsonl').read()
-  if records:
-    figures = figures_lib.make_figures(records)
-  return graph, figures
+) -> tuple[graph_lib.ProgramGraph | None, figures_lib.Figures | None, bool]:
+  """The graph, figures while it learned, and whether these can be judged."""
+  graph = live.read_graph(directory.path)
+  ends = sums.Ends(recording.Reader(directory.metrics / 'graph.jsonl').read())
+  figures = figures_lib.make_figures(ends.records())
+  return graph, figures, ends.are_under_way

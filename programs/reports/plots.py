@@ -72,11 +72,8 @@ def _draw_curve(
 ) -> None:
   lines = [line for line in curve.lines if line.frames.size]
   for line in lines:
-    raw = dict(color=color, alpha=0.3, linewidth=0.8)
-    if len(lines) == 1:
-      axes.plot(*_thinned(line.frames, line.returns), **raw)
-    else:
-      axes.plot(curve.grid, line.smoothed, **raw)
+    frames, returns = _thinned(line.frames, line.returns)
+    axes.plot(frames, returns, color=color, alpha=0.3, linewidth=0.8)
   many = f', {len(lines)} runs' if len(lines) > 1 else ''
   if lines:
     axes.plot(curve.grid, curve.mean, color=color, label=curve.group + many)

@@ -28,10 +28,14 @@ METHOD = (
   'Intervals are 95%. Of one run: bootstrap over the episodes of the '
   'evaluation, which says how exactly this agent was measured. Over runs: '
   "Student's t over the runs' means, which says how training goes with other "
-  'seeds. The best evaluation was chosen by its own score, so it flatters. '
+  'seeds; one that was evaluated long before the others is left out of their '
+  'last evaluation. The best evaluation was chosen by its own score, so it '
+  'flatters. '
   'Human %: 0 is a random agent, 100 a human; of all levels together it is the '
   'median.'
 )
+
+_AS_FAR = 0.9
 
 Score = Mapping[str, Any]  # By `COLUMNS`; None where it is not known.
 
@@ -71,8 +75,19 @@ def make_scores(
     for row in found:
       key = (row['level_name'], row['evaluation'])
       by_key.setdefault(key, []).append(row)
-    of_groups += [_over_runs(each) for each in by_key.values() if len(each) > 1]
+    alike = [_as_far(each) for each in by_key.values()]
+    of_groups += [_over_runs(each) for each in alike if len(each) > 1]
   return of_runs, of_groups
+
+
+def _as_far(rows: Sequence[Score]) -> list[Score]:
+  """Those that were evaluated about as late as the latest."""
+  latest = max(row['frames'] for row in rows)
+  return [
+    row
+    for row in rows
+    if row['evaluation'] != 'last' or row['frames'] >= _AS_FAR * latest
+  ]
 
 
 def _chosen(

@@ -77,7 +77,7 @@ function makeScale({line, points = [], isSmall, height}, width) {
     .filter((value) => value !== null);
   let low = ys.reduce((a, b) => Math.min(a, b), Infinity);
   let high = ys.reduce((a, b) => Math.max(a, b), -Infinity);
-  if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 2,
+  if (high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high))) [low, high] = [low - (Math.abs(low) || 1) / 2,
                                    high + (Math.abs(high) || 1) / 2];
   const room = (high - low) * 0.06;
   [low, high] = [low - room, high + room];

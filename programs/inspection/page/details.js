@@ -13,9 +13,17 @@ let shownLog = null;  // Node whose log is in the page.
 let isPaused = false;
 let timer = 0;
 
+function fromAddress() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return '';  // An address that was typed wrong.
+  }
+}
+
 /** What the address names: {role, node}, each empty where there is none. */
 export function opened() {
-  const name = decodeURIComponent(location.hash.slice(1));
+  const name = fromAddress();
   for (const role of roles) {
     if (role.role === name) return {role, node: ''};
     if (role.nodes.includes(name)) return {role, node: name};

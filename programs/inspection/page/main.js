@@ -30,6 +30,15 @@ async function readGraph() {
 /** One round: the state, and the parts that have changed. */
 async function look() {
   clearTimeout(timer);
+  try {
+    await lookOnce();
+  } finally {
+    clearTimeout(timer);
+    timer = setTimeout(look, MILLISECONDS);
+  }
+}
+
+async function lookOnce() {
   const {role} = details.opened();
   const state = await fetchJson('state', {role: role?.role ?? ''});
   byId('unreachable').hidden = state !== null;
@@ -42,8 +51,6 @@ async function look() {
         read[part] = version;
     show(state);
   }
-  clearTimeout(timer);
-  timer = setTimeout(look, MILLISECONDS);
 }
 
 function show(state) {

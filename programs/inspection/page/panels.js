@@ -22,7 +22,7 @@ export function start() {
     chosen.evaluation = event.target.value;
     readEvaluations();
   });
-  for (const [name, text] of [['line', 'training, mean of the last 100 games'],
+  for (const [name, text] of [['line', ''],
                               ['point', 'evaluation with 95% interval']])
     byId('series').append(make('li', {}, make('i', {class: `key ${name}`}), text));
   for (const [name, title] of Object.entries(SMALL))
@@ -37,6 +37,10 @@ export async function readCurves() {
   if (!curves) return false;
   choose('levels', ['', ...curves.levels], chosen.level,
          (name) => name || 'all, their mean', curves.levels.length > 1);
+  const line = byId('series').firstElementChild;
+  setText(line.lastChild, curves.levels.includes(chosen.level)
+    ? 'training, mean of the games of some seconds'
+    : 'training, mean of the last 100 games');
   chart(byId('returns'), {label: 'return', line: curves.returns,
     points: curves.evaluations, height: 236});
   for (const [name, title] of Object.entries(SMALL))
