@@ -10,8 +10,6 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import environments
-from agents.impala import config as config_lib
 from programs import flags, presets, runs
 from programs.inspection import server, view
 
@@ -28,18 +26,6 @@ DEFAULT_PORT = 8765
 _PORTS = range(65536)
 
 _OF_THE_RUN = ('preset', 'logdir')
-
-
-@dataclasses.dataclass
-class _Unknown:
-  """A group that this version does not know."""
-
-
-_GROUPS = {
-  'run': runs.RunConfig,
-  'agent': config_lib.ImpalaConfig,
-  'environment': environments.Settings,
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,9 +105,10 @@ def describe(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
   preset = presets.PRESETS.get(groups.get('run', {}).get('preset', ''), {})
   settings = []
   for group, values in groups.items():
-    known = {
-      f.name: f for f in dataclasses.fields(_GROUPS.get(group, _Unknown))
-    }
+    known = {}
+    if group in flags.GROUPS:  # Another version may know others.
+      fields = dataclasses.fields(flags.GROUPS[group])
+      known = {field.name: field for field in fields}
     for name, value in values.items():
       field = known.get(name)
       if name in preset and value == preset[name]:

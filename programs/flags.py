@@ -13,7 +13,8 @@ import environments
 from agents.impala import config as config_lib
 from programs import presets, runs
 
-_GROUPS = {
+# Group of `config.json` -> whose fields it holds.
+GROUPS = {
   'run': runs.RunConfig,
   'agent': config_lib.ImpalaConfig,
   'environment': environments.Settings,
@@ -50,7 +51,7 @@ def add_configuration(
     names: Of the fields; by default, all.
     preset_names: Whose defaults the help shows.
   """
-  for title, config_class in _GROUPS.items():
+  for title, config_class in GROUPS.items():
     group = parser.add_argument_group(title)
     for field in dataclasses.fields(config_class):
       if names is None or field.name in names:
@@ -156,7 +157,7 @@ def resolve(
       for field in dataclasses.fields(config_class)
       if field.name in values
     }
-    for title, config_class in _GROUPS.items()
+    for title, config_class in GROUPS.items()
   }
   return runs.Configuration.from_dict(groups)
 

@@ -1,13 +1,10 @@
 """Trains an agent: `./impala train --level_name=atari_pong --logdir=DIR`."""
 
 import argparse
-import contextlib
-import datetime
-import pathlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import launchpad as lp
@@ -15,8 +12,16 @@ import rich.console
 from absl import flags as absl_flags
 
 import environments
-from agents.impala import torsos
-from programs import flags, graph, impala, nodes, provenance, runs, tables
+from programs import (
+  flags,
+  graph,
+  impala,
+  nodes,
+  preparation,
+  provenance,
+  runs,
+  tables,
+)
 from programs.inspection import graph as graph_lib
 from programs.inspection import status
 from programs.launching import local
@@ -31,20 +36,6 @@ the same command on an existing directory goes on where that run stopped.
 
 Ctrl-C writes a last checkpoint and ends every process."""
 
-# What decides which variables a checkpoint holds, and their meaning.
-_FIXED_ON_RESUME = (
-  'level_name',
-  'preset',
-  'network',
-  'lstm',
-  'optimizer',
-  'center_frames',
-  'full_action_set',
-  'extended_actions',
-  'width',
-  'height',
-)
-
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command; returns its exit status.
@@ -56,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   given = vars(arguments)
   console = rich.console.Console(highlight=False)
   try:
-    directory = _run_directory(given)
-    with _prepared(directory, given, console) as configuration:
-      if _is_finished(configuration):
+    directory = preparation.run_directory(given)
+    with preparation.prepared(directory, given, console) as configuration:
+      if preparation.is_finished(configuration):
         console.print(
           'This run has finished; more frames with --total_environment_frames.'
         )
@@ -92,108 +83,6 @@ def _make_parser() -> argparse.ArgumentParser:
     help='a process for each node, or all as threads of one [default local_mp]',
   )
   return parser
-
-
-def _run_directory(given: Mapping[str, Any]) -> runs.RunDirectory:
-  """The directory that is asked for, or a new one below `runs`."""
-  path = given.get('logdir')
-  if not path:
-    level = given.get('level_name', runs.RunConfig().level_name)
-    now = datetime.datetime.now()
-    first, *others = level.split(',')
-    more = f'+{len(others)}' if others else ''
-    path = f'runs/{first}{more}_{now:%Y%m%d-%H%M%S}'
-  return runs.RunDirectory(pathlib.Path(path).expanduser().absolute())
-
-
-@contextlib.contextmanager
-def _prepared(
-  directory: runs.RunDirectory,
-  given: Mapping[str, Any],
-  console: rich.console.Console,
-) -> Iterator[runs.Configuration]:
-  """Resolves the configuration and holds its directory.
-
-  Raises:
-    runs.RunError: A flag is wrong, or the directory cannot be used as asked.
-    environments.MissingError: The simulator is not there.
-  """
-  given = {**given, 'logdir': str(directory.path)}
-  stored = None
-  if directory.is_run():
-    if given['on_existing'] == 'fail':
-      raise runs.RunError(
-        'logdir must not hold a run with on_existing=fail, got '
-        f'{directory.path}'
-      )
-    if given['on_existing'] == 'resume':
-      stored = directory.read_config()
-  try:
-    configuration = flags.resolve(given, stored)
-    if stored is not None:
-      _check_fixed(configuration, stored)
-    _check_levels(configuration)
-  except (ValueError, TypeError) as error:
-    raise runs.RunError(str(error)) from error
-  if stored is None and directory.is_run():
-    with directory.locked():
-      aside = directory.set_aside()
-      console.print(f'The old run is kept in {aside}', soft_wrap=True)
-  with directory.locked():
-    if not _is_finished(configuration):
-      if stored is not None:
-        _tell_resume(configuration, stored, console)
-      directory.write_config(configuration)
-    yield configuration
-
-
-def _check_levels(configuration: runs.Configuration) -> None:
-  """Looks whether there are the levels, and whether the network can play them.
-
-  Raises:
-    ValueError: It cannot.
-    environments.MissingError: A simulator is not there.
-  """
-  spec = environments.check_specs(
-    configuration.run.level_name, configuration.environment
-  )
-  torsos.make_torso(configuration.agent, spec.observations)
-
-
-def _check_fixed(
-  configuration: runs.Configuration,
-  stored: Mapping[str, Mapping[str, Any]],
-) -> None:
-  """Looks whether the run's checkpoints can follow what differs from before.
-
-  Raises:
-    runs.RunError: They cannot.
-  """
-  for name, before, after in flags.changes(stored, configuration):
-    if name in _FIXED_ON_RESUME:
-      raise runs.RunError(
-        f'{name} must stay {before!r}, with which the run in '
-        f'{configuration.run.logdir} was started, got {after!r}; take another '
-        '--logdir, or --on_existing=restart'
-      )
-
-
-def _tell_resume(
-  configuration: runs.Configuration,
-  stored: Mapping[str, Mapping[str, Any]],
-  console: rich.console.Console,
-) -> None:
-  """Says that a run is resumed, and what differs from before."""
-  console.print(f'Resuming the run in {configuration.run.logdir}')
-  for name, before, after in flags.changes(stored, configuration):
-    if name != 'logdir':
-      console.print(f'  {name} was {before}, is {after} from here on')
-
-
-def _is_finished(configuration: runs.Configuration) -> bool:
-  """Whether an earlier start reached the last frame and evaluated it."""
-  total = configuration.agent.total_environment_frames
-  return configuration.directory.finished_frames >= total
 
 
 def _train(
@@ -279,7 +168,7 @@ def _run_threads(
   if failure is not None:
     description = f'failed: {type(failure).__name__}: {failure}'
     return {'kind': 'failed', 'exit_status': 1, 'description': description}
-  if _is_finished(configuration):
+  if preparation.is_finished(configuration):
     return {'kind': 'finished', 'exit_status': 0, 'description': 'finished'}
   return {
     'kind': 'interrupted',

@@ -5,10 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import environments
-from agents.impala import config as config_lib
 from environments import suites
-from programs import runs
+from programs import flags, runs
 from programs.inspection import evaluations, live, recording, sums, verdict
 from programs.inspection import figures as figures_lib
 from programs.inspection import graph as graph_lib
@@ -121,7 +119,7 @@ def read(directory: runs.RunDirectory, name: str) -> History:
 def _defaults() -> dict[str, Any]:
   return {
     field.name: field.default
-    for each in (runs.RunConfig, config_lib.ImpalaConfig, environments.Settings)
+    for each in flags.GROUPS.values()
     for field in dataclasses.fields(each)
   }
 

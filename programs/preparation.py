@@ -1,0 +1,141 @@
+"""What `train` does before anything is launched: configuration, directory."""
+
+import contextlib
+import datetime
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import rich.console
+
+import environments
+from agents.impala import torsos
+from programs import flags, runs
+
+# What decides which variables a checkpoint holds, and their meaning.
+_FIXED_ON_RESUME = (
+  'level_name',
+  'preset',
+  'network',
+  'lstm',
+  'optimizer',
+  'center_frames',
+  'full_action_set',
+  'extended_actions',
+  'width',
+  'height',
+)
+
+
+def run_directory(given: Mapping[str, Any]) -> runs.RunDirectory:
+  """The directory that is asked for, or a new one below `runs`.
+
+  Args:
+    given: Flags of the command line.
+  """
+  path = given.get('logdir')
+  if not path:
+    level = given.get('level_name', runs.RunConfig().level_name)
+    now = datetime.datetime.now()
+    first, *others = level.split(',')
+    more = f'+{len(others)}' if others else ''
+    path = f'runs/{first}{more}_{now:%Y%m%d-%H%M%S}'
+  return runs.RunDirectory(pathlib.Path(path).expanduser().absolute())
+
+
+@contextlib.contextmanager
+def prepared(
+  directory: runs.RunDirectory,
+  given: Mapping[str, Any],
+  console: rich.console.Console,
+) -> Iterator[runs.Configuration]:
+  """Resolves the configuration and holds its directory.
+
+  Args:
+    directory: Of the run.
+    given: Flags of the command line.
+    console: Told what becomes of a run that is there already.
+
+  Yields:
+    The configuration, in a directory that nobody else may run in meanwhile.
+
+  Raises:
+    runs.RunError: A flag is wrong, or the directory cannot be used as asked.
+    environments.MissingError: The simulator is not there.
+  """
+  given = {**given, 'logdir': str(directory.path)}
+  stored = None
+  if directory.is_run():
+    if given['on_existing'] == 'fail':
+      raise runs.RunError(
+        'logdir must not hold a run with on_existing=fail, got '
+        f'{directory.path}'
+      )
+    if given['on_existing'] == 'resume':
+      stored = directory.read_config()
+  try:
+    configuration = flags.resolve(given, stored)
+    if stored is not None:
+      _check_fixed(configuration, stored)
+    _check_levels(configuration)
+  except (ValueError, TypeError) as error:
+    raise runs.RunError(str(error)) from error
+  if stored is None and directory.is_run():
+    with directory.locked():
+      aside = directory.set_aside()
+      console.print(f'The old run is kept in {aside}', soft_wrap=True)
+  with directory.locked():
+    if not is_finished(configuration):
+      if stored is not None:
+        _tell_resume(configuration, stored, console)
+      directory.write_config(configuration)
+    yield configuration
+
+
+def _check_levels(configuration: runs.Configuration) -> None:
+  """Looks whether there are the levels, and whether the network can play them.
+
+  Raises:
+    ValueError: It cannot.
+    environments.MissingError: A simulator is not there.
+  """
+  spec = environments.check_specs(
+    configuration.run.level_name, configuration.environment
+  )
+  torsos.make_torso(configuration.agent, spec.observations)
+
+
+def _check_fixed(
+  configuration: runs.Configuration,
+  stored: Mapping[str, Mapping[str, Any]],
+) -> None:
+  """Looks whether the run's checkpoints can follow what differs from before.
+
+  Raises:
+    runs.RunError: They cannot.
+  """
+  for name, before, after in flags.changes(stored, configuration):
+    if name in _FIXED_ON_RESUME:
+      raise runs.RunError(
+        f'{name} must stay {before!r}, with which the run in '
+        f'{configuration.run.logdir} was started, got {after!r}; take another '
+        '--logdir, or --on_existing=restart'
+      )
+
+
+def _tell_resume(
+  configuration: runs.Configuration,
+  stored: Mapping[str, Mapping[str, Any]],
+  console: rich.console.Console,
+) -> None:
+  """Says that a run is resumed, and what differs from before."""
+  console.print(f'Resuming the run in {configuration.run.logdir}')
+  for name, before, after in flags.changes(stored, configuration):
+    if name != 'logdir':
+      console.print(f'  {name} was {before}, is {after} from here on')
+
+
+def is_finished(configuration: runs.Configuration) -> bool:
+  """Whether an earlier start reached the last frame and evaluated it."""
+  total = configuration.agent.total_environment_frames
+  return configuration.directory.finished_frames >= total
