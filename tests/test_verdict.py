@@ -79,7 +79,14 @@ def make_graph(num_actors):
   )
 
 
-def judge(num_actors=2, waiting=0.0, actor=None, machine_busy=0.5):
+def judge(
+  num_actors=2,
+  waiting=0.0,
+  actor=None,
+  machine_busy=0.5,
+  held=0.0,
+  starved=0.0,
+):
   """The verdict on shares of time."""
   actor = actor or {'environment': 1.0}
   last = make_record(
@@ -99,7 +106,12 @@ def judge(num_actors=2, waiting=0.0, actor=None, machine_busy=0.5):
         for index in range(num_actors)
       },
     },
-    {'queue': make_table()},
+    {
+      'queue': make_table(
+        waiting_for_samples_seconds=10 * held,
+        waiting_for_inserts_seconds=10 * starved,
+      )
+    },
     machine={
       'cores': 4,
       'busy_seconds': 40 * machine_busy,
@@ -161,6 +173,22 @@ def test_what_helps_is_for_what_takes_longest(activity, remedy):
 def test_who_holds_up_whom(waiting, blocked, side):
   actor = {'environment': 1 - blocked, 'waiting_for_queue': blocked}
   assert judge(waiting=waiting, actor=actor).side == side
+
+
+@pytest.mark.parametrize(
+  ('held', 'starved', 'side'),
+  [
+    (0.31, 0.36, 'reading'),
+    (0.04, 0.38, 'producers'),
+    (0.05, 0.0, 'producers'),
+    (0.15, 0.4, 'producers'),
+  ],
+)
+def test_a_slow_way_out_of_the_queue(held, starved, side):
+  """The learner waits, and so do inserts: not for want of actors."""
+  found = judge(waiting=0.7, held=held, starved=starved)
+  assert found.side == side
+  assert ('items wait to be sampled 31%' in found.sentence) == (held == 0.31)
 
 
 def test_more_processes_are_not_advised_where_there_are_no_cores():

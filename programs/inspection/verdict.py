@@ -29,7 +29,7 @@ _REMEDIES = {
 }
 
 
-Side = Literal['producers', 'consumers', 'queue', 'none']
+Side = Literal['producers', 'consumers', 'queue', 'reading', 'none']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Verdict:
 
   Attributes:
     side: 'producers' (who inserts), 'consumers' (who samples), 'queue' (both
-      wait for what lies between them), or 'none'.
+      wait for what lies between them), 'reading' (who samples waits though
+      inserts do so too: the way out of the table is slow), or 'none'.
     sentence: That, with the shares that prove it.
     shares: What was measured: 'waiting' of the consumers, 'blocked' of the
       producers, and their activities.
@@ -70,7 +71,13 @@ def judge(
   if not made or not used:
     return None
   waiting, blocked = used['state waiting'], made['state blocked']
-  side = _side(waiting, blocked)
+  held = max(
+    (t.waiting_for_samples for t in figures.tables.values()), default=0
+  )
+  starved = max(
+    (t.waiting_for_inserts for t in figures.tables.values()), default=0
+  )
+  side = _side(waiting, blocked, held, starved)
   who, whom = _Party(graph, producers), _Party(graph, consumers)
   waits = f'{whom.wait} for data {waiting:.0%} of the time'
   blocks = f'{who.wait} for room in the queue {blocked:.0%} of the time'
@@ -80,6 +87,9 @@ def judge(
     'none': f'Neither side holds up the other: {waits}, {blocks}{full}.',
     'queue': f'{waits}, and {blocks}: the queue between them is the bottleneck '
     f'({_capacities(figures)}); make it larger (--queue_capacity){full}.',
+    'reading': f'{waits}, although items wait to be sampled {held:.0%} of it: '
+    f'the way out of the queue is the bottleneck; fewer and larger items '
+    f'(--unroll_length){full}.',
     'producers': f'{waits}: {who.are} the bottleneck; {_activities(made)}'
     f'{full or ": " + _REMEDIES[remedy]}.',
     'consumers': f'{blocks}: {whom.are} the bottleneck; {_activities(used)}: '
@@ -92,19 +102,30 @@ def judge(
     {
       'waiting': waiting,
       'blocked': blocked,
+      'held': held,
+      'starved': starved,
       **{name: s for name, s in made.items() if not name.startswith('state ')},
     },
   )
 
 
-def _side(waiting: float, blocked: float) -> Side:
-  """Who holds up whom, by the shares of time that they wait."""
+def _side(waiting: float, blocked: float, held: float, starved: float) -> Side:
+  """Who holds up whom, by the shares of time that they wait.
+
+  Args:
+    waiting: Of who samples, for data.
+    blocked: Of who inserts, for room.
+    held: Of the table, inserts for samples.
+    starved: Of the table, samplers for inserts.
+  """
   less, more = sorted((waiting, blocked))
   if more < _HELD_UP:
     return 'none'
   if less >= max(_HELD_UP, _ALIKE * more):
     return 'queue'
-  return 'producers' if waiting == more else 'consumers'
+  if waiting < more:
+    return 'consumers'
+  return 'reading' if held >= max(_HELD_UP, _ALIKE * starved) else 'producers'
 
 
 def _full(figures: figures_lib.Figures) -> str:
