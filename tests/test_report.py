@@ -21,7 +21,16 @@ import PIL.Image
 import pytest
 
 from agents.impala import metrics
-from programs import flags, impala, metric_files, report, results, runs, train
+from programs import (
+  flags,
+  impala,
+  metric_files,
+  preparation,
+  report,
+  results,
+  runs,
+  train,
+)
 from programs.inspection import evaluations, recording
 from programs.inspection import graph as graph_lib
 from programs.reports import comparisons, curves, histories, rows
@@ -624,8 +633,8 @@ def test_a_failure_does_not_change_how_training_ended(
   def prepared(*arguments):
     yield configuration
 
-  monkeypatch.setattr(train, '_prepared', prepared)
-  monkeypatch.setattr(train, '_is_finished', lambda configuration: False)
+  monkeypatch.setattr(preparation, 'prepared', prepared)
+  monkeypatch.setattr(preparation, 'is_finished', lambda _: False)
   end = {'kind': 'finished', 'exit_status': 0}
   monkeypatch.setattr(train, '_train', lambda *arguments: end)
   for error in (MemoryError('none left'), KeyboardInterrupt()):
