@@ -19,7 +19,8 @@ import os
 import launchpad as lp
 from launchpad.nodes.python import local_multi_processing
 
-from programs import evaluator, examinations, nodes, runs
+from programs import actor, evaluator, examinations, nodes, runs
+from programs import learner as learner_lib
 from programs.inspection import monitor
 
 # Calls between nodes come on ever other threads: with an arena for each of them
@@ -67,14 +68,14 @@ def make_program(configuration: runs.Configuration) -> lp.Program:
     monitoring.set_client_kwargs(call_timeout=monitor.CALL_TIMEOUT_SECONDS)
   with program.group(nodes.LEARNER):
     learner = program.add_node(
-      lp.CourierNode(nodes.LearnerNode, configuration, queue, monitoring)
+      lp.CourierNode(learner_lib.LearnerNode, configuration, queue, monitoring)
     )
   learner.set_client_kwargs(call_timeout=_CALL_TIMEOUT_SECONDS)
   with program.group(nodes.ACTOR):
     for index in range(run.num_actors):
       program.add_node(
         lp.PyNode(
-          nodes.run_actor, configuration, index, learner, queue, monitoring
+          actor.run_actor, configuration, index, learner, queue, monitoring
         )
       )
   with program.group(nodes.EVALUATOR):

@@ -117,9 +117,7 @@ class RunConfig:
         f'{self.num_envs_per_actor}, got {self.env_processes}'
       )
     if self.watchdog == 'stop' and not self.monitor:
-      raise ValueError(
-        'monitor must be true with watchdog=stop, which it is, got False'
-      )
+      raise ValueError("monitor must be true with watchdog='stop', got False")
     environments.check_level(self.level_name)
 
 

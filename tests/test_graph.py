@@ -75,7 +75,7 @@ def test_our_own_program():
   }
   actor = graph.roles['actor'][7]
   assert (actor.name, actor.type) == ('actor/7', 'PyNode')
-  assert actor.function == 'programs.nodes.run_actor'
+  assert actor.function == 'programs.actor.run_actor'
   assert actor.about == 'Acts until the program stops.'
   assert actor.arguments == {'configuration': 'Configuration', 'index': '7'}
 

@@ -18,7 +18,7 @@ from launchpad.nodes.reverb import node as reverb_node
 
 import environments
 from agents.impala import acting, networks, policies
-from programs import evaluator, examinations, flags, impala, nodes
+from programs import actor, evaluator, examinations, flags, impala
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 
@@ -156,7 +156,7 @@ def test_actors_share_the_levels_out_among_them(tmp_path, monkeypatch):
   configuration = make_configuration(tmp_path, num_envs_per_actor=5)
   for index in (0, 3):
     with pytest.raises(Asked) as asked:
-      nodes.run_actor(configuration, index, learner=None, queue=None)
+      actor.run_actor(configuration, index, learner=None, queue=None)
     assert asked.value.args == ('catch', 5, 5 * index)
 
 
@@ -179,7 +179,7 @@ def test_actors_act_at_random_in_benchmark_mode_alone(
   chosen = []
   for index in (0, 1):
     with pytest.raises(Made) as made:
-      nodes.run_actor(configuration, index, learner=None, queue=None)
+      actor.run_actor(configuration, index, learner=None, queue=None)
     chosen += made.value.args
   assert [type(policy) for policy in chosen] == [expected, expected]
   if benchmark_mode:  # Each actor has its own actions, of catch's three.
