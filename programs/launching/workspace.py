@@ -12,7 +12,7 @@ from collections.abc import Iterator
 _NAME = '.launch'
 # A path of a Unix socket has at most 107 characters, and multiprocessing puts
 # its own below the temporary folder.
-_MAX_TMPDIR_LENGTH = 107 - len('/pymp-xxxxxxxx/listener-xxxxxxxx')
+_MAX_TMPDIR_LENGTH = 107 - len('/pymp-/listener-') - 2 * 8
 
 
 def workspace_path(directory: pathlib.Path) -> pathlib.Path:
