@@ -14,6 +14,7 @@ import numpy as np
 from dm_env import specs
 
 import environments
+from environments import pictures
 
 _NOOP = 0
 _SIDE = 84
@@ -122,11 +123,9 @@ class Atari(dm_env.Environment):
       return dm_env.termination(reward, observation)
     return dm_env.truncation(reward, observation)
 
-  def observation_spec(self) -> specs.BoundedArray:
+  def observation_spec(self) -> pictures.PictureStack:
     """`[84, 84, 4]` uint8."""
-    return specs.BoundedArray(
-      (_SIDE, _SIDE, _NUM_STACKED), np.uint8, 0, 255, name='pictures'
-    )
+    return pictures.PictureStack(_SIDE, _SIDE, _NUM_STACKED)
 
   def action_spec(self) -> specs.DiscreteArray:
     """The actions that the game uses, or all 18."""

@@ -11,7 +11,7 @@ import tree
 from acme.tf import variable_utils
 
 from agents.impala import meter as meter_lib
-from agents.impala import networks, policies
+from agents.impala import networks, policies, stacks
 from agents.impala import unrolls as unrolls_lib
 
 
@@ -160,8 +160,8 @@ class Actor(acme.Actor):
     """Stores what the network sees of the row that begins."""
     row, inputs = self._row, self._unrolls.inputs
 
-    def store(column: np.ndarray, value: np.ndarray) -> None:
-      column[:, row] = value
+    def store(column: np.ndarray, observation: np.ndarray) -> None:
+      stacks.write(column, row, self._length + 1, observation)
 
     tree.map_structure(store, inputs.observation, timestep.observation)
     inputs.last_action[:, row] = last_action

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tree
 
 from agents.impala import config as config_lib
-from agents.impala import unrolls
+from agents.impala import stacks, unrolls
 
 
 def make_dataset(
@@ -59,7 +59,10 @@ def make_dataset(
 
 
 def _time_major(batch: unrolls.Unroll) -> unrolls.Unroll:
-  """Swaps `[B, T]` to `[T, B]` in all but the columns without rows."""
+  """Swaps `[B, T]` to `[T, B]` in all but the columns without rows.
+
+  Stacks of pictures become those that the actors saw.
+  """
 
   def swap(tensor: tf.Tensor) -> tf.Tensor:
     return tf.transpose(tensor, [1, 0, *range(2, tensor.shape.rank)])
@@ -67,10 +70,19 @@ def _time_major(batch: unrolls.Unroll) -> unrolls.Unroll:
   swapped = tf.nest.map_structure(
     swap,
     batch._replace(
-      environment_restarts=(), level=(), learner_step=(), core_state=()
+      inputs=batch.inputs._replace(observation=()),
+      environment_restarts=(),
+      level=(),
+      learner_step=(),
+      core_state=(),
     ),
   )
+  observation = tf.nest.map_structure(
+    lambda column: stacks.read(column, batch.inputs.start_of_episode),
+    batch.inputs.observation,
+  )
   return swapped._replace(
+    inputs=swapped.inputs._replace(observation=observation),
     environment_restarts=batch.environment_restarts,
     level=batch.level,
     learner_step=batch.learner_step,

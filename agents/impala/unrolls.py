@@ -23,7 +23,7 @@ import tree
 
 from agents.impala import config as config_lib
 from agents.impala import meter as meter_lib
-from agents.impala import networks
+from agents.impala import networks, stacks
 
 QUEUE = 'queue'  # Name of the FIFO table.
 REPLAY = 'replay'  # Name of the uniform table, where there is one.
@@ -35,7 +35,8 @@ class Unroll(NamedTuple):
   """One actor's T rows. In a batch: time-major, `[T, B, ...]` for `[T, ...]`.
 
   Attributes:
-    inputs: `[T + 1, ...]` what the network sees.
+    inputs: `[T + 1, ...]` what the network sees; outside of a batch, stacks of
+      pictures are kept as `stacks` says.
     action: `[T]` int32.
     reward: `[T]` float32, unclipped.
     discount: `[T]` float32, the environment's.
@@ -96,7 +97,7 @@ def make_signature(
   return Unroll(
     inputs=networks.NetworkInput(
       observation=tree.map_structure(
-        lambda spec: rows(length + 1, spec), observation_spec
+        lambda spec: stacks.column_spec(spec, length + 1), observation_spec
       ),
       last_action=rows(length + 1, scalar['int32']),
       last_reward=rows(length + 1, scalar['float32']),

@@ -1,0 +1,96 @@
+"""Stacks of pictures on their way to the learner: each picture is sent once.
+
+An observation may be the last S pictures, `[H, W, S]`, newest last, of an
+environment that moves them by one picture an agent step and fills the stack
+with the first picture where an episode starts; its spec says so by an attribute
+`num_stacked`. Rows 0 to T of such stacks are then kept as `[T + S, H, W]`: the
+stack of row 0, and the newest picture of each row after it.
+"""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+def column_spec(spec: Any, num_rows: int) -> tf.TensorSpec:
+  """How the observations of an unroll are kept.
+
+  Args:
+    spec: Of one observation, a `dm_env.specs.Array`.
+    num_rows: T + 1.
+
+  Returns:
+    `[T + 1, ...]`; of stacks of S > 1, `[T + S, H, W]`.
+  """
+  num_stacked = getattr(spec, 'num_stacked', 1)
+  if num_stacked == 1:
+    return tf.TensorSpec((num_rows, *spec.shape), spec.dtype)
+  rows = num_rows - 1 + num_stacked
+  return tf.TensorSpec((rows, *spec.shape[:-1]), spec.dtype)
+
+
+def write(
+  column: np.ndarray, row: int, num_rows: int, observation: np.ndarray
+) -> None:
+  """Keeps one row of N unrolls.
+
+  Args:
+    column: Written to: `[N, ...]` as of `column_spec`.
+    row: From 0 to T, in this order.
+    num_rows: T + 1.
+    observation: `[N, ...]`.
+  """
+  older = column.shape[1] - num_rows
+  if not older:
+    column[:, row] = observation
+  elif row:
+    column[:, row + older] = observation[..., -1]
+  else:
+    column[:, : older + 1] = np.moveaxis(observation, -1, 1)
+
+
+def read(column: tf.Tensor, start_of_episode: tf.Tensor) -> tf.Tensor:
+  """The observations as they were written, time-major.
+
+  Args:
+    column: `[B, ...]` as of `column_spec`.
+    start_of_episode: `[B, T + 1]` bool.
+
+  Returns:
+    `[T + 1, B, ...]`; of stacks, `[T + 1, B, H, W, S]`.
+  """
+  older = column.shape[1] - start_of_episode.shape[1]
+  if not older:
+    return tf.transpose(column, [1, 0, *range(2, column.shape.rank)])
+  batch_size, num_pictures, height, width = tf.unstack(tf.shape(column))
+  # Whole pictures are gathered, at the cost of a copy; then pixels interleaved.
+  first = tf.range(batch_size)[:, tf.newaxis] * num_pictures
+  which = _pictures(start_of_episode, older + 1) + first
+  pictures = tf.gather(
+    tf.reshape(column, [-1, height * width]), tf.reshape(which, [-1])
+  )
+  pixels = tf.transpose(
+    tf.reshape(pictures, [-1, older + 1, height * width]), [0, 2, 1]
+  )
+  stacks = tf.reshape(pixels, [-1, batch_size, height, width, older + 1])
+  shape = (start_of_episode.shape[1], column.shape[0], *column.shape[2:])
+  return tf.ensure_shape(stacks, (*shape, older + 1))
+
+
+def _pictures(start_of_episode: tf.Tensor, num_stacked: int) -> tf.Tensor:
+  """`[T + 1, B, S]` int32: of each stack, where its pictures are in a column.
+
+  A row's stack ends with its newest picture and reaches back S - 1 further, but
+  not behind the first picture of its episode.
+  """
+  starts = tf.transpose(start_of_episode)
+  num_rows = starts.shape[0]
+  newest = tf.range(num_rows)[:, tf.newaxis] + num_stacked - 1
+  # Of the last start within the stack's reach; 0 where there is none.
+  first = tf.zeros_like(starts, tf.int32)
+  for rows_ago in range(num_stacked - 1):
+    was_start = tf.pad(starts, [[rows_ago, 0], [0, 0]])[:num_rows]
+    first = tf.maximum(first, tf.where(was_start, newest - rows_ago, 0))
+  back = tf.range(num_stacked) - (num_stacked - 1)
+  return tf.maximum(newest[..., tf.newaxis] + back, first[..., tf.newaxis])
