@@ -1,6 +1,7 @@
 """Torsos: what makes features of an observation, by name."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sonnet as snt
@@ -118,6 +119,22 @@ def _scale(frames: tf.Tensor, center: bool) -> tf.Tensor:
   so that a step of the optimiser can end it: the first layer of a network
   that was trained on Pong without had one live filter of 16.
   """
+  return _make_scale()(frames, center)
+
+
+@functools.cache
+def _make_scale() -> Callable[[tf.Tensor, bool], tf.Tensor]:
+  """`_scale`, compiled for a CPU.
+
+  TensorFlow's own cast takes five times as long there, and with it the learner
+  step of the small Atari network a sixth more. On a GPU it is little, and a
+  compiler is not always installed.
+  """
+  is_compiled = not tf.config.list_physical_devices('GPU')
+  return tf.function(_scale_eagerly, jit_compile=is_compiled)
+
+
+def _scale_eagerly(frames: tf.Tensor, center: bool) -> tf.Tensor:
   scaled = tf.cast(frames, tf.float32) / 255.0
   if not center:
     return scaled
