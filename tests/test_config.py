@@ -42,6 +42,13 @@ def test_only_frames_can_be_centred():
     config_lib.ImpalaConfig(network='mlp', lstm=False, center_frames=True)
 
 
+def test_only_frames_can_be_less_precise():
+  with pytest.raises(
+    ValueError, match=r"precision must be float32.*'bfloat16'"
+  ):
+    config_lib.ImpalaConfig(network='mlp', lstm=False, precision='bfloat16')
+
+
 def test_every_field_can_be_explained():
   for field in dataclasses.fields(config_lib.ImpalaConfig):
     assert field.metadata['help'].endswith('.'), field.name

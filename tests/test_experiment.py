@@ -58,6 +58,7 @@ REFERENCE = {
   'extra_policy_lag': 0,
   'network': 'deep',
   'center_frames': False,
+  'precision': 'float32',
   'extended_actions': False,
   'level_cache': '',
   'correction': 'vtrace',

@@ -296,6 +296,39 @@ def test_centred_frames_hide_the_brightness_and_show_the_contrast(
   np.testing.assert_allclose(centred(frames), plain(by_hand), atol=1e-4)
 
 
+@pytest.mark.parametrize('network', ['shallow_atari', 'deep_atari'])
+def test_bfloat16_says_nearly_the_same_with_the_same_variables(network):
+  spec = specs.Array((84, 84, 4), np.uint8)
+  config = config_lib.ImpalaConfig(network=network, lstm=False)
+  exact = torsos.make_torso(config, spec)
+  lower = torsos.make_torso(
+    dataclasses.replace(config, precision='bfloat16'), spec
+  )
+  rng = np.random.default_rng(0)
+  frames = rng.integers(256, size=(3, 84, 84, 4), dtype=np.uint8)
+  exact(frames), lower(frames)
+  gradients = []
+  for variable, same in zip(
+    lower.trainable_variables, exact.trainable_variables, strict=True
+  ):
+    assert (variable.name, variable.dtype) == (same.name, tf.float32)
+    variable.assign(same)
+  for torso in (exact, lower):
+    with tf.GradientTape() as tape:
+      features = torso(frames)
+      assert features.dtype == tf.float32
+      loss = tf.reduce_mean(features**2)
+    gradients.append(tape.gradient(loss, torso.trainable_variables))
+  # Eight bits of mantissa: half a percent a layer, and as much of a gradient.
+  scale = np.abs(exact(frames)).max()
+  error = np.abs(exact(frames) - lower(frames)).max() / scale
+  assert 1e-5 < error < 0.03
+  for first, second in zip(*gradients, strict=True):
+    assert second.dtype == tf.float32
+    difference = tf.norm(first - second) / tf.norm(first)
+    assert difference < 0.15, first.shape
+
+
 def test_the_residual_torso_against_plain_tensorflow():
   """Layer by layer as the reference has them, with the torso's variables."""
   torso = torsos.make_torso(

@@ -166,7 +166,7 @@ def make_network(
   """Builds the network that `config` names, with its variables.
 
   Args:
-    config: `network`, `lstm` and `center_frames` are read.
+    config: `network`, `lstm`, `center_frames` and `precision` are read.
     observation_spec: Of one environment, a nest of `dm_env.specs.Array`.
     num_actions: A.
 

@@ -32,6 +32,7 @@ class ConvolutionTorso(snt.Module):
     padding: str,
     size: int,
     center_frames: bool = False,
+    precision: str = 'float32',
     name: str = 'convolution_torso',
   ) -> None:
     """Builds the layers.
@@ -41,10 +42,12 @@ class ConvolutionTorso(snt.Module):
       padding: 'VALID' or 'SAME'.
       size: D, units of the last layer.
       center_frames: As in the config.
+      precision: As in the config.
       name: Of the module.
     """
     super().__init__(name=name)
     self._center_frames = center_frames
+    self._precision = precision
     self._convolutions = [
       snt.Conv2D(channels, kernel, stride, padding=padding)
       for channels, kernel, stride in convolutions
@@ -53,10 +56,10 @@ class ConvolutionTorso(snt.Module):
 
   def __call__(self, observation: tf.Tensor) -> tf.Tensor:
     """`[N, H, W, C]` uint8 -> `[N, D]`."""
-    hidden = _scale(observation, self._center_frames)
+    hidden = _scale(observation, self._center_frames, self._precision)
     for convolution in self._convolutions:
-      hidden = tf.nn.relu(convolution(hidden))
-    return tf.nn.relu(self._linear(snt.flatten(hidden)))
+      hidden = tf.nn.relu(_convolve(convolution, hidden))
+    return _last_layer(self._linear, hidden)
 
 
 class ResidualBlock(snt.Module):
@@ -69,8 +72,8 @@ class ResidualBlock(snt.Module):
 
   def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
     """`[N, H, W, channels]` -> the same shape."""
-    hidden = self._first(tf.nn.relu(inputs))
-    return self._second(tf.nn.relu(hidden)) + inputs
+    hidden = _convolve(self._first, tf.nn.relu(inputs))
+    return _convolve(self._second, tf.nn.relu(hidden)) + inputs
 
 
 class ResidualTorso(snt.Module):
@@ -81,16 +84,21 @@ class ResidualTorso(snt.Module):
   """
 
   def __init__(
-    self, center_frames: bool = False, name: str = 'residual_torso'
+    self,
+    center_frames: bool = False,
+    precision: str = 'float32',
+    name: str = 'residual_torso',
   ) -> None:
     """Builds the layers.
 
     Args:
       center_frames: As in the config.
+      precision: As in the config.
       name: Of the module.
     """
     super().__init__(name=name)
     self._center_frames = center_frames
+    self._precision = precision
     self._sections = [
       (
         snt.Conv2D(channels, 3),
@@ -102,28 +110,48 @@ class ResidualTorso(snt.Module):
 
   def __call__(self, observation: tf.Tensor) -> tf.Tensor:
     """`[N, H, W, C]` uint8 -> `[N, 256]`."""
-    hidden = _scale(observation, self._center_frames)
+    hidden = _scale(observation, self._center_frames, self._precision)
     for convolution, blocks in self._sections:
-      hidden = tf.nn.max_pool2d(convolution(hidden), 3, 2, 'SAME')
+      hidden = _convolve(convolution, hidden)
+      hidden = tf.nn.max_pool2d(hidden, 3, 2, 'SAME')
       for block in blocks:
         hidden = block(hidden)
-    hidden = snt.flatten(tf.nn.relu(hidden))
-    return tf.nn.relu(self._linear(hidden))
+    return _last_layer(self._linear, tf.nn.relu(hidden))
 
 
-def _scale(frames: tf.Tensor, center: bool) -> tf.Tensor:
-  """`[N, H, W, C]` uint8 -> float32 from 0 to 1.
+def _convolve(layer: snt.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
+  """Applies a layer in the type of its inputs; its variables are float32."""
+  if inputs.dtype == tf.float32:
+    return layer(inputs)
+  if not hasattr(layer, 'w'):
+    layer(tf.cast(inputs, tf.float32))  # Makes them.
+  weights, bias = (tf.cast(part, inputs.dtype) for part in (layer.w, layer.b))
+  convolved = tf.nn.conv2d(inputs, weights, layer.stride, layer.conv_padding)
+  return tf.nn.bias_add(convolved, bias)
+
+
+def _last_layer(layer: snt.Linear, hidden: tf.Tensor) -> tf.Tensor:
+  """As `_convolve`, flattened and followed by a ReLU; float32 again."""
+  hidden = snt.flatten(hidden)
+  if hidden.dtype == tf.float32 or not hasattr(layer, 'w'):
+    return tf.nn.relu(layer(tf.cast(hidden, tf.float32)))
+  product = tf.matmul(hidden, tf.cast(layer.w, hidden.dtype))
+  return tf.nn.relu(tf.cast(product, tf.float32) + layer.b)
+
+
+def _scale(frames: tf.Tensor, center: bool, precision: str) -> tf.Tensor:
+  """`[N, H, W, C]` uint8 -> from 0 to 1, in a type by its name.
 
   Centred, what an observation has in common goes to zero, and its contrast is
   doubled. A bright background otherwise moves all inputs of a unit together,
   so that a step of the optimiser can end it: the first layer of a network
   that was trained on Pong without had one live filter of 16.
   """
-  return _make_scale()(frames, center)
+  return _make_scale()(frames, center, precision)
 
 
 @functools.cache
-def _make_scale() -> Callable[[tf.Tensor, bool], tf.Tensor]:
+def _make_scale() -> Callable[[tf.Tensor, bool, str], tf.Tensor]:
   """`_scale`, compiled for a CPU.
 
   TensorFlow's own cast takes five times as long there, and with it the learner
@@ -134,11 +162,14 @@ def _make_scale() -> Callable[[tf.Tensor, bool], tf.Tensor]:
   return tf.function(_scale_eagerly, jit_compile=is_compiled)
 
 
-def _scale_eagerly(frames: tf.Tensor, center: bool) -> tf.Tensor:
+def _scale_eagerly(
+  frames: tf.Tensor, center: bool, precision: str
+) -> tf.Tensor:
   scaled = tf.cast(frames, tf.float32) / 255.0
-  if not center:
-    return scaled
-  return 2.0 * (scaled - tf.reduce_mean(scaled, axis=[1, 2, 3], keepdims=True))
+  if center:
+    mean = tf.reduce_mean(scaled, axis=[1, 2, 3], keepdims=True)
+    scaled = 2.0 * (scaled - mean)
+  return tf.cast(scaled, precision)
 
 
 class InstructionEncoder(snt.Module):
@@ -208,7 +239,7 @@ def make_torso(
   """The torso that a network's name means.
 
   Args:
-    config: `network` and `center_frames` are read.
+    config: `network`, `center_frames` and `precision` are read.
     observation_spec: An array, or frames and instruction in a dictionary with
       the names that DeepMind Lab gives them, 'RGB_INTERLEAVED' and 'INSTR'.
 
@@ -236,16 +267,24 @@ def make_torso(
       f'least 36x36, got observations of shape {shape}; network mlp takes any'
     )
   if network in ('deep', 'deep_atari'):
-    return ResidualTorso(config.center_frames)
+    return ResidualTorso(config.center_frames, config.precision)
   if network == 'benchmark':
     # The fork of the reference that was used for measuring throughput.
     return ConvolutionTorso(
-      ((32, 8, 4), (64, 4, 2), (128, 3, 2)), 'SAME', 512, config.center_frames
+      ((32, 8, 4), (64, 4, 2), (128, 3, 2)),
+      'SAME',
+      512,
+      config.center_frames,
+      config.precision,
     )
   # The paper's shallow model for DeepMind Lab (Figure 3); without padding it
   # has the 1.2 million parameters stated there. For Atari the paper's text says
   # three convolutions, but cites Mnih et al. 2016, whose network is this one
   # (https://arxiv.org/abs/1602.01783, section 5.1): so are its experts here.
   return ConvolutionTorso(
-    ((16, 8, 4), (32, 4, 2)), 'VALID', 256, config.center_frames
+    ((16, 8, 4), (32, 4, 2)),
+    'VALID',
+    256,
+    config.center_frames,
+    config.precision,
   )
