@@ -11,7 +11,7 @@ from absl import logging
 import environments
 from agents.impala import acting, lag, meter, policies
 from agents.impala import unrolls as unrolls_lib
-from programs import nodes, runs
+from programs import nodes, runs, variables
 from programs.inspection import graph, monitor
 
 
@@ -70,7 +70,10 @@ def _act(
     configuration.environment,
     configuration.run.env_processes,
   )
-  variable_source: acme.VariableSource = learner
+  shared = variables.SharedVariables(
+    learner, variables.shared_path(configuration.run.logdir), stop
+  )
+  variable_source: acme.VariableSource = shared
   if configuration.agent.extra_policy_lag:
     variable_source = lag.LaggedVariables(
       variable_source, configuration.agent.extra_policy_lag
@@ -91,4 +94,5 @@ def _act(
   except nodes.Stopped:
     logging.info('Stopped')
   finally:
+    shared.close()
     batch.close()

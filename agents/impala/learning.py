@@ -1,6 +1,7 @@
 """The learner: a batch of unrolls -> gradients -> variables."""
 
 import math
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,7 @@ class Learner(acme.Learner):
     self._counts = metrics.Counts()
     self._metrics = learner_metrics
     self._meter = meter
+    self._identity = np.array(secrets.randbits(63), np.int64)
     self._served: Mapping[str, Sequence[np.ndarray]] = {}
     self.serve()
 
@@ -68,7 +70,8 @@ class Learner(acme.Learner):
 
     Args:
       names: Of 'policy' (the network's variables, then the learner step they
-        are of) and 'counts' (those of `metrics.Counts`).
+        are of), 'counts' (those of `metrics.Counts`) and 'version' (a number
+        that is this learner's alone, and the learner step).
 
     Returns:
       A list of arrays for each name.
@@ -111,7 +114,9 @@ class Learner(acme.Learner):
 
     Called by `step`; call it after restoring `state`.
     """
-    self._served = served_variables(self._network, self._counts)
+    served = served_variables(self._network, self._counts)
+    version = [self._identity, np.array(self._counts.learner_steps)]
+    self._served = {**served, 'version': version}
 
   @tf.function(autograph=False)
   def _update(

@@ -1,0 +1,138 @@
+"""The learner's variables, fetched once for all actors of a machine."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pathlib
+import threading
+from collections.abc import Iterator, Sequence
+
+import acme
+import numpy as np
+
+from programs import nodes
+
+# Files in memory; where there are none, the temporary folder does.
+_FOLDERS = (pathlib.Path('/dev/shm'), pathlib.Path('/tmp'))
+_POLL_SECONDS = 0.002
+
+
+def shared_path(logdir: str) -> pathlib.Path:
+  """Where the actors of this user and machine share a run's variables."""
+  folder = next(path for path in _FOLDERS if os.access(path, os.W_OK))
+  name = hashlib.sha256(os.fsencode(logdir)).hexdigest()[:16]
+  return folder / f'impala-{os.getuid()}-{name}'
+
+
+class SharedVariables(acme.VariableSource):
+  """Asks the learner for the version of its variables, and for them if needed.
+
+  Which they are if they are newer than what this actor has, and no other actor
+  of the machine has fetched them: those put them into a file. It goes with the
+  first actor that ends.
+  """
+
+  def __init__(
+    self,
+    learner: acme.VariableSource,
+    path: pathlib.Path,
+    stop: threading.Event,
+  ) -> None:
+    """Fetches nothing yet.
+
+    Args:
+      learner: Serves 'version' and 'policy' as `learning.Learner` does.
+      path: The file; see `shared_path`.
+      stop: Ends a wait for another actor that fetches.
+    """
+    self._learner = learner
+    self._path = path
+    self._stop = stop
+    self._version = np.zeros(2, np.int64)
+    self._variables: Sequence[np.ndarray] = ()
+
+  def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
+    """The newest variables there are.
+
+    Args:
+      names: ['policy'].
+
+    Returns:
+      As the learner; the same arrays again while there are none newer.
+
+    Raises:
+      nodes.Stopped: The program stops.
+    """
+    (wanted,) = self._learner.get_variables(['version'])
+    if not self._fits(wanted):
+      with self._locked():
+        self._read()
+        if not self._fits(wanted):
+          version, self._variables = self._learner.get_variables(
+            ['version', *names]
+          )
+          self._version = np.array(version)
+          self._write()
+    return [self._variables]
+
+  def close(self) -> None:
+    """Removes the file."""
+    for path in (self._path, self._lock_path):
+      with contextlib.suppress(OSError):
+        path.unlink()
+
+  @property
+  def _lock_path(self) -> pathlib.Path:
+    return self._path.with_name(f'{self._path.name}.lock')
+
+  def _fits(self, wanted: Sequence[np.ndarray]) -> bool:
+    """Whether what is here is of the same learner, and no older."""
+    learner, step = self._version
+    return learner == wanted[0] and step >= wanted[1]
+
+  @contextlib.contextmanager
+  def _locked(self) -> Iterator[None]:
+    """Keeps the other actors from fetching meanwhile."""
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    lock = os.open(self._lock_path, flags, 0o600)
+    try:
+      while not _take(lock):
+        if self._stop.wait(_POLL_SECONDS):
+          raise nodes.Stopped
+      yield
+    finally:
+      os.close(lock)
+
+  def _read(self) -> None:
+    """Takes what the file holds, if that is another actor's of this user."""
+    try:
+      with open(self._path, 'rb') as file:
+        if os.fstat(file.fileno()).st_uid != os.getuid():
+          return
+        version = np.load(file, allow_pickle=False)
+        count = int(np.load(file, allow_pickle=False))
+        variables = [np.load(file, allow_pickle=False) for _ in range(count)]
+    except (OSError, ValueError):  # There is none, or it is damaged.
+      return
+    self._version, self._variables = version, variables
+
+  def _write(self) -> None:
+    """Leaves them to the others; where that fails, they fetch by themselves."""
+    temporary = self._path.with_name(f'{self._path.name}.{os.getpid()}')
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
+      flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+      with open(os.open(temporary, flags, 0o600), 'wb') as file:
+        count = np.array(len(self._variables))
+        for array in (self._version, count, *self._variables):
+          np.save(file, array, allow_pickle=False)
+      os.replace(temporary, self._path)
+
+
+def _take(lock: int) -> bool:
+  try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return False
+  return True
