@@ -25,7 +25,14 @@ from programs.inspection import monitor
 
 # Calls between nodes come on ever other threads: with an arena for each of them
 # malloc keeps pieces of past messages, and memory creeps.
-_COMMON = {'MALLOC_ARENA_MAX': '1', 'TF_NUM_INTEROP_THREADS': '1'}
+_COMMON = {
+  'MALLOC_ARENA_MAX': '1',
+  'TF_NUM_INTEROP_THREADS': '1',
+  # NumPy's and OpenCV's: the roles share the cores out among them as it is.
+  'OMP_NUM_THREADS': '1',
+  'OPENBLAS_NUM_THREADS': '1',
+  'OPENCV_FOR_THREADS_NUM': '1',
+}
 # For all but learners.
 _SINGLE = {
   **_COMMON,
