@@ -13,7 +13,9 @@ COPY impala requirements.txt requirements.lock .python-version ./
 COPY programs/__init__.py programs/startup.py programs/doctor.py \
   programs/machine.py programs/downloads.py programs/roms.py \
   programs/scenarios.py programs/
-RUN UV_NO_CACHE=1 ./impala doctor && rm -rf .venv.uv
+# EnvPool brings ROMs along, which are not used.
+RUN UV_NO_CACHE=1 ./impala doctor && rm -rf .venv.uv \
+  .venv/lib/python3.10/site-packages/envpool/atari/roms/*.bin
 
 # COPY wants a file: without a wheel it gets one that is here anyway.
 ARG DEEPMIND_LAB_WHEEL=

@@ -163,7 +163,7 @@ _CHECKS: tuple[Callable[[], machine.Finding], ...] = (
   check_dmlab,
 )
 # Launchpad's courier is imported with it.
-_MODULES = ('tensorflow', 'reverb', 'launchpad', 'vizdoom', 'cv2')
+_MODULES = ('tensorflow', 'reverb', 'launchpad', 'vizdoom', 'envpool', 'cv2')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
