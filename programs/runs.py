@@ -126,7 +126,8 @@ class Configuration:
   """All that a run is made of; plain data, so that every node can have it.
 
   Raises:
-    ValueError: There are fewer environments than levels.
+    ValueError: There are fewer environments than levels, or what steps Atari
+      games cannot do so as asked.
   """
 
   run: RunConfig
@@ -142,6 +143,9 @@ class Configuration:
         'environment for each level of level_name (the others would never be '
         f'played), got {run.num_actors} x {run.num_envs_per_actor}'
       )
+    environments.check_engine(
+      run.level_name, self.environment, run.env_processes
+    )
 
   @property
   def num_action_repeats(self) -> int:

@@ -28,7 +28,7 @@ DOOM = ('--network=shallow', '--num_action_repeats=10')
 LEVELS = {
   'atari_breakout': ATARI,
   'atari_pong': ATARI,
-  'atari_qbert': ATARI,
+  'atari_qbert': (*ATARI, '--atari_engine=envpool'),
   'doom_basic': DOOM,
   'doom_health_gathering': DOOM,
   'doom_benchmark': DOOM,
