@@ -1,6 +1,9 @@
 """The actor nodes of a training run."""
 
-import acme
+import contextlib
+import functools
+from collections.abc import Iterator
+
 import courier
 import launchpad as lp
 import numpy as np
@@ -9,90 +12,103 @@ import tensorflow as tf
 from absl import logging
 
 import environments
-from agents.impala import acting, lag, meter, policies
+from agents.impala import acting, meter, networks, policies
 from agents.impala import unrolls as unrolls_lib
+from programs import inference as inference_lib
 from programs import nodes, runs, variables
 from programs.inspection import graph, monitor
 
 
-@graph.uses(learner='variables', queue='insert', monitoring='call')
+@graph.uses(
+  learner='variables', queue='insert', monitoring='call', inference='call'
+)
 def run_actor(
   configuration: runs.Configuration,
   index: int,
-  learner: courier.Client,
+  learner: courier.Client | None,
   queue: reverb.Client,
   monitoring: courier.Client | None = None,
+  inference: courier.Client | None = None,
 ) -> None:
   """Acts until the program stops.
 
   Args:
     configuration: Of the run.
     index: Of this actor, from 0.
-    learner: Serves variables.
+    learner: Serves variables; None where `inference` is.
     queue: Takes unrolls.
     monitoring: The monitor, if there is one.
+    inference: Chooses the actions, with `--inference=server`.
   """
-  stop = lp.stop_event()
   actor_meter = meter.Meter()
   name = f'{nodes.ACTOR}/{index}'
   with monitor.reporting(monitoring, name, actor_meter.read):
-    _act(
-      configuration, index, nodes.NodeClient(learner, stop), queue, actor_meter
-    )
+    _act(configuration, index, inference or learner, queue, actor_meter)
 
 
 def _act(
   configuration: runs.Configuration,
   index: int,
-  learner: nodes.NodeClient,
+  server: courier.Client,
   queue: reverb.Client,
   actor_meter: meter.Meter,
 ) -> None:
-  """Makes an actor and its environments; acts until the program stops."""
+  """Makes an actor and its environments; acts until the program stops.
+
+  Args:
+    configuration: Of the run.
+    index: Of this actor.
+    server: The learner or, with `inference=server`, the inference server.
+    queue: Takes unrolls.
+    actor_meter: Of this thread.
+  """
   stop = lp.stop_event()
   seeds = np.random.SeedSequence((configuration.agent.seed, index))
   sampling, *each = seeds.generate_state(
     1 + configuration.run.num_envs_per_actor
-  )
-  tf.random.set_seed(int(sampling))
+  ).tolist()
+  tf.random.set_seed(sampling)
   network, signature = nodes.make_model(configuration)
-  policy = (
-    policies.UniformPolicy(
-      signature.behaviour_logits.shape[-1], seed=int(sampling)
-    )
-    if configuration.run.benchmark_mode
-    else policies.Policy(network)
-  )
   batch = environments.make_batch(
     configuration.run.level_name,
-    [int(seed) for seed in each],
+    each,
     index * configuration.run.num_envs_per_actor,
     configuration.environment,
     configuration.run.env_processes,
   )
-  shared = variables.SharedVariables(
-    learner, variables.shared_path(configuration.run.logdir), stop
+  client = nodes.NodeClient(server, stop)
+  writer = unrolls_lib.UnrollWriter(
+    queue, stop, actor_meter, configuration.agent.num_replayed > 0
   )
-  variable_source: acme.VariableSource = shared
-  if configuration.agent.extra_policy_lag:
-    variable_source = lag.LaggedVariables(
-      variable_source, configuration.agent.extra_policy_lag
-    )
   try:
-    actor = acting.Actor(
-      network,
-      policy,
-      signature,
-      batch.levels,
-      variable_source,
-      unrolls_lib.UnrollWriter(
-        queue, stop, actor_meter, configuration.agent.num_replayed > 0
-      ),
-      actor_meter,
-    )
-    acting.run_environments(actor, batch, stop, actor_meter)
+    with _policy(
+      configuration, network, sampling, client, actor_meter
+    ) as policy:
+      actor = acting.Actor(policy, signature, batch.levels, writer, actor_meter)
+      acting.run_environments(actor, batch, stop, actor_meter)
   except nodes.Stopped:
     logging.info('Stopped')
   finally:
-    shared.close()
     batch.close()
+
+
+@contextlib.contextmanager
+def _policy(
+  configuration: runs.Configuration,
+  network: networks.ImpalaNetwork,
+  seed: int,
+  client: nodes.NodeClient,
+  actor_meter: meter.Meter,
+) -> Iterator[policies.ActingPolicy]:
+  """What the actor acts with; `client` is of the node that it asks."""
+  if configuration.run.inference == 'server':
+    ask = functools.partial(inference_lib.ask, client)
+    yield policies.RemotePolicy(ask, network, actor_meter)
+    return
+  policy: policies.Policy | policies.UniformPolicy = policies.Policy(network)
+  if configuration.run.benchmark_mode:
+    policy = policies.UniformPolicy(network.num_actions, seed)
+  with variables.acting_variables(
+    configuration, client, lp.stop_event()
+  ) as source:
+    yield policies.LocalPolicy(network, policy, source, actor_meter)

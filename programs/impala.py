@@ -4,6 +4,12 @@ actor x N --unrolls--> queue --batches--> learner
     ^                                      |  |
     +-------------- variables -------------+  +--> evaluator
 
+With `--inference=server` the actors have no variables, and ask a node that has:
+
+actor x N --observations--> inference <--variables-- learner
+    ^                           |
+    +--------- actions ---------+
+
 The monitor looks at the queue, and all but the queue push their figures to it.
 
 To evaluate a checkpoint is a program of its own:
@@ -19,7 +25,7 @@ import os
 import launchpad as lp
 from launchpad.nodes.python import local_multi_processing
 
-from programs import actor, evaluator, examinations, nodes, runs
+from programs import actor, evaluator, examinations, inference, nodes, runs
 from programs import learner as learner_lib
 from programs.inspection import monitor
 
@@ -78,11 +84,34 @@ def make_program(configuration: runs.Configuration) -> lp.Program:
       lp.CourierNode(learner_lib.LearnerNode, configuration, queue, monitoring)
     )
   learner.set_client_kwargs(call_timeout=_CALL_TIMEOUT_SECONDS)
+  to_learner, to_inference = learner, None
+  if run.inference == 'server':
+    with program.group(nodes.INFERENCE):
+      to_inference = program.add_node(
+        lp.CourierNode(
+          inference.InferenceNode,
+          configuration,
+          learner,
+          monitoring,
+          # All may wait for the same batch; with fewer it would never fill.
+          courier_kwargs={'thread_pool_size': run.num_actors},
+        )
+      )
+    to_inference.set_client_kwargs(
+      call_timeout=_CALL_TIMEOUT_SECONDS + run.inference_timeout_ms / 1000
+    )
+    to_learner = None
   with program.group(nodes.ACTOR):
     for index in range(run.num_actors):
       program.add_node(
         lp.PyNode(
-          actor.run_actor, configuration, index, learner, queue, monitoring
+          actor.run_actor,
+          configuration,
+          index,
+          to_learner,
+          queue,
+          monitoring,
+          to_inference,
         )
       )
   with program.group(nodes.EVALUATOR):
@@ -147,12 +176,19 @@ def make_resources(
   monitoring = {
     nodes.MONITOR: local_multi_processing.PythonProcess(env=_SINGLE)
   }
+  computing = {**_COMMON, 'TF_NUM_INTRAOP_THREADS': str(learner_threads)}
+  serving = {}
+  if configuration.run.inference == 'server':
+    # Two processes on one GPU: neither may take all of its memory.
+    computing['TF_FORCE_GPU_ALLOW_GROWTH'] = 'true'
+    serving[nodes.INFERENCE] = local_multi_processing.PythonProcess(
+      env=computing
+    )
   return {
     **(monitoring if configuration.run.monitor else {}),
+    **serving,
     nodes.QUEUE: local_multi_processing.PythonProcess(env=_SINGLE),
-    nodes.LEARNER: local_multi_processing.PythonProcess(
-      env={**_COMMON, 'TF_NUM_INTRAOP_THREADS': str(learner_threads)}
-    ),
+    nodes.LEARNER: local_multi_processing.PythonProcess(env=computing),
     nodes.ACTOR: local_multi_processing.PythonProcess(env=_SINGLE),
     nodes.EVALUATOR: local_multi_processing.PythonProcess(env=_SINGLE),
   }

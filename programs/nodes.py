@@ -20,8 +20,9 @@ from programs import runs
 
 # The program's groups.
 QUEUE, LEARNER, ACTOR, EVALUATOR = 'queue', 'learner', 'actor', 'evaluator'
-MONITOR, EXAMINER = 'monitor', 'examiner'
+INFERENCE, MONITOR, EXAMINER = 'inference', 'monitor', 'examiner'
 
+_PAUSE_SECONDS = 0.2
 _NO_ANSWER = ('DEADLINE_EXCEEDED', 'UNAVAILABLE')  # The learner may come up.
 
 
@@ -90,3 +91,12 @@ class NodeClient(acme.VariableSource):
         if getattr(code, 'name', '') not in _NO_ANSWER:
           raise
     raise Stopped
+
+  def pause(self) -> None:
+    """Lets a moment pass before the next call.
+
+    Raises:
+      Stopped: The program stops.
+    """
+    if self._stop.wait(_PAUSE_SECONDS):
+      raise Stopped

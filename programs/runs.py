@@ -20,6 +20,7 @@ from programs.inspection import watchdog
 
 _LOCK_TRIES, _LOCK_SECONDS = 5, 0.05
 
+INFERENCE = ('local', 'server')
 ON_EXISTING = ('resume', 'fail', 'restart')
 
 
@@ -65,6 +66,31 @@ class RunConfig:
     False,
     'Actors take random actions without a forward pass: measures environments '
     'and pipeline alone.',
+  )
+  inference: str = config_lib.option(
+    'local',
+    'Where actions are chosen: by each actor with a forward pass of its own, '
+    "or by one server that makes one forward pass of many actors' requests.",
+    rule=config_lib.one_of(INFERENCE),
+  )
+  inference_min_batch: int = config_lib.option(
+    1,
+    'The server waits for requests of so many environments, in vain at most '
+    'for inference_timeout_ms.',
+    'environments',
+    config_lib.POSITIVE,
+  )
+  inference_max_batch: int = config_lib.option(
+    1024,
+    "Environments in a forward pass of the server's at most.",
+    'environments',
+    config_lib.POSITIVE,
+  )
+  inference_timeout_ms: float = config_lib.option(
+    100.0,
+    'How long a request waits for inference_min_batch at most.',
+    'milliseconds',
+    config_lib.POSITIVE,
   )
   learner_threads: int = config_lib.option(
     0,
@@ -116,9 +142,38 @@ class RunConfig:
         f'env_processes must be at most num_envs_per_actor, '
         f'{self.num_envs_per_actor}, got {self.env_processes}'
       )
+    if self.inference == 'server':
+      self._check_server()
     if self.watchdog == 'stop' and not self.monitor:
       raise ValueError("monitor must be true with watchdog='stop', got False")
     environments.check_level(self.level_name)
+
+  def _check_server(self) -> None:
+    """Looks whether there is a batch that the inference server could make.
+
+    Raises:
+      ValueError: There is none.
+    """
+    if self.benchmark_mode:
+      raise ValueError(
+        'benchmark_mode must be false with inference=server (it makes no '
+        'forward pass that could be served), got True'
+      )
+    all_of_them = self.num_actors * self.num_envs_per_actor
+    most = min(all_of_them, self.inference_max_batch)
+    if self.inference_min_batch > most:
+      raise ValueError(
+        f'inference_min_batch must be at most {most}, the least of num_actors '
+        f'x num_envs_per_actor, {all_of_them}, and inference_max_batch, '
+        f'{self.inference_max_batch} (every request would wait for its '
+        f'timeout), got {self.inference_min_batch}'
+      )
+    if self.inference_max_batch < self.num_envs_per_actor:
+      raise ValueError(
+        f'inference_max_batch must be at least num_envs_per_actor, '
+        f"{self.num_envs_per_actor}, since an actor's environments stay "
+        f'together, got {self.inference_max_batch}'
+      )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 import acme
 import numpy as np
 
-from programs import nodes
+from agents.impala import lag
+from programs import nodes, runs
 
 # Files in memory; where there are none, the temporary folder does.
 _FOLDERS = (pathlib.Path('/dev/shm'), pathlib.Path('/tmp'))
@@ -128,6 +129,29 @@ class SharedVariables(acme.VariableSource):
         for array in (self._version, count, *self._variables):
           np.save(file, array, allow_pickle=False)
       os.replace(temporary, self._path)
+
+
+@contextlib.contextmanager
+def acting_variables(
+  configuration: runs.Configuration,
+  learner: acme.VariableSource,
+  stop: threading.Event,
+) -> Iterator[acme.VariableSource]:
+  """What is acted with: the newest variables, or older ones if so asked.
+
+  Args:
+    configuration: Of the run.
+    learner: As `SharedVariables` takes it.
+    stop: Ends a wait for another actor that fetches.
+  """
+  source = SharedVariables(
+    learner, shared_path(configuration.run.logdir), stop
+  )
+  steps = configuration.agent.extra_policy_lag
+  try:
+    yield lag.LaggedVariables(source, steps) if steps else source
+  finally:
+    source.close()
 
 
 def _take(lock: int) -> bool:

@@ -8,7 +8,6 @@ import dm_env
 import numpy as np
 import tensorflow as tf
 import tree
-from acme.tf import variable_utils
 
 from agents.impala import meter as meter_lib
 from agents.impala import networks, policies, stacks
@@ -61,38 +60,32 @@ class Actor(acme.Actor):
   """Acme's verbs over a batch of environments.
 
   Every T steps the unrolls go to the queue and the newest variables are
-  fetched, so that an unroll is acted with one set of variables.
+  fetched, so that an unroll is acted with one set of variables. Where a server
+  chooses the actions, its variables may change within an unroll, which then
+  bears the learner step of its oldest row.
   """
 
   def __init__(
     self,
-    network: networks.ImpalaNetwork,
-    policy: policies.Policy | policies.UniformPolicy,
+    policy: policies.ActingPolicy,
     signature: unrolls_lib.Unroll,
     levels: np.ndarray,
-    variable_source: acme.VariableSource,
     writer: unrolls_lib.UnrollWriter,
     meter: meter_lib.Meter,
   ) -> None:
     """Makes room for the unrolls; fetches variables.
 
     Args:
-      network: The actor's own copy.
       policy: Chooses the actions.
       signature: Of one unroll.
       levels: `[N]` int32, index of the level that each environment plays.
-      variable_source: The learner.
       writer: Takes finished unrolls.
       meter: Of the thread that acts.
     """
     self._meter = meter
     self._policy = policy
-    self._core_state = network.initial_state(len(levels))
+    self._core_state = policy.initial_state(len(levels))
     self._writer = writer
-    self._learner_step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    self._variables = variable_utils.VariableClient(
-      variable_source, {'policy': [*network.variables, self._learner_step]}
-    )
     self._length = signature.action.shape[0]
     self._unrolls = unrolls_lib.empty_unrolls(len(levels), signature)
     self._unrolls.level[:] = levels
@@ -120,8 +113,9 @@ class Actor(acme.Actor):
       lambda column: column[:, self._row],
       self._unrolls.inputs._replace(observation=()),
     )._replace(observation=observation)
-    with self._meter.measure('forward_pass'):
-      step = self._policy(inputs, self._core_state)
+    step = self._policy(inputs, self._core_state)
+    if self._row == 0:
+      self._unrolls.learner_step[:] = self._policy.learner_step
     self._core_state = step.core_state
     self._unrolls.behaviour_logits[:, self._row] = step.logits
     return np.asarray(step.action)
@@ -147,9 +141,8 @@ class Actor(acme.Actor):
       self._finish_unroll(next_timestep)
 
   def update(self, wait: bool = False) -> None:
-    """Fetches the newest variables and the learner step they are of."""
-    with self._meter.measure('fetching_variables'):
-      self._variables.update(wait=wait)
+    """Fetches the newest variables, where they have to be fetched."""
+    self._policy.update(wait)
 
   def _enter_row(
     self,
@@ -172,13 +165,12 @@ class Actor(acme.Actor):
       self._unrolls.episode_steps[:, row] = timestep.episode_steps
 
   def _enter_unroll(self) -> None:
-    """Stores what an unroll has once: the core state and its variables' age."""
+    """Stores the core state that the unroll begins with."""
 
     def store(column: np.ndarray, value: tf.Tensor) -> None:
       column[:] = value
 
     tree.map_structure(store, self._unrolls.core_state, self._core_state)
-    self._unrolls.learner_step[:] = self._learner_step.numpy()
 
   def _finish_unroll(self, timestep: BatchTimeStep) -> None:
     """Sends the unrolls; the last row becomes the first of the next ones."""

@@ -16,7 +16,11 @@ ACTIVITIES: Mapping[str, str] = {
   'writing': 'busy',
   'acting': 'busy',  # What is left of a loop.
   'fetching_variables': 'waiting',
+  'waiting_for_inference': 'waiting',
   'waiting_for_queue': 'blocked',
+  # Inference server, which is at 'forward_pass' too.
+  'waiting_for_requests': 'idle',
+  'batching': 'busy',  # What is left of a loop.
   # Learner.
   'waiting_for_data': 'waiting',
   'learner_step': 'busy',

@@ -1,15 +1,19 @@
 """From what the network says to actions: one forward pass for a batch.
 
-Or, where only environments and pipeline are measured, none.
+Or, where only environments and pipeline are measured, none. What an actor has
+is either of them with the variables to fetch, or a server that does it all.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
+import acme
 import numpy as np
 import tensorflow as tf
 import tree
+from acme.tf import variable_utils
 
+from agents.impala import meter as meter_lib
 from agents.impala import networks
 
 
@@ -81,7 +85,7 @@ class Policy:
     """One step for a batch; see `networks.ImpalaNetwork.step`.
 
     Args:
-      inputs: `[N, ...]`, of the same shapes in all calls.
+      inputs: `[N, ...]`, of the same shapes in all calls, but for N.
       core_state: Entering the step.
 
     Returns:
@@ -89,8 +93,11 @@ class Policy:
     """
     given = (inputs, core_state)
     if not self._given:
+      # An open first dimension costs nothing measurable, and no new trace for
+      # each number of environments that a server sees.
       self._given = [
-        tf.Variable(value, trainable=False) for value in tree.flatten(given)
+        tf.Variable(value, trainable=False, shape=[None, *value.shape[1:]])
+        for value in tree.flatten(given)
       ]
       options = tf.data.Options()
       options.autotune.enabled = False
@@ -112,3 +119,121 @@ class Policy:
     output, core_state = self._network.step(inputs, core_state)
     action = tf.squeeze(tf.random.categorical(output.logits, 1, tf.int32), -1)
     return PolicyStep(action, output.logits, core_state)
+
+
+class ActingPolicy(Protocol):
+  """What an actor acts with."""
+
+  @property
+  def learner_step(self) -> int:
+    """That of the variables with which the last actions were chosen."""
+
+  def initial_state(self, num_environments: int) -> networks.CoreState:
+    """The core state before any step, `[num_environments, ...]`."""
+
+  def update(self, wait: bool = False) -> None:
+    """Fetches the newest variables, where they have to be fetched."""
+
+  def __call__(
+    self, inputs: networks.NetworkInput, core_state: networks.CoreState
+  ) -> PolicyStep:
+    """One step for a batch, with NumPy arrays or tensors."""
+
+
+class LocalPolicy:
+  """Acts here, with variables that are fetched from the learner."""
+
+  def __init__(
+    self,
+    network: networks.ImpalaNetwork,
+    policy: Policy | UniformPolicy,
+    variable_source: acme.VariableSource,
+    meter: meter_lib.Meter,
+  ) -> None:
+    """Fetches no variables yet.
+
+    Args:
+      network: The actor's own copy.
+      policy: Chooses the actions.
+      variable_source: The learner.
+      meter: Of the thread that acts.
+    """
+    self._network = network
+    self._policy = policy
+    self._meter = meter
+    self._learner_step = tf.Variable(0, dtype=tf.int64, trainable=False)
+    self._variables = variable_utils.VariableClient(
+      variable_source, {'policy': [*network.variables, self._learner_step]}
+    )
+
+  @property
+  def learner_step(self) -> int:
+    """Of the variables that were fetched last."""
+    return int(self._learner_step.numpy())
+
+  def initial_state(self, num_environments: int) -> networks.CoreState:
+    """See `networks.ImpalaNetwork.initial_state`."""
+    return self._network.initial_state(num_environments)
+
+  def update(self, wait: bool = False) -> None:
+    """Fetches the newest variables and the learner step they are of."""
+    with self._meter.measure('fetching_variables'):
+      self._variables.update(wait=wait)
+
+  def __call__(
+    self, inputs: networks.NetworkInput, core_state: networks.CoreState
+  ) -> PolicyStep:
+    """See `Policy`."""
+    with self._meter.measure('forward_pass'):
+      return self._policy(inputs, core_state)
+
+
+class RemotePolicy:
+  """Has a server act, which fetches variables by itself.
+
+  The core state goes along with every request. An LSTM of 256 units has 2 KB
+  of it; that a server which keeps it by environment has to be told who asks,
+  and that no request may reach it twice, is dearer than that.
+  """
+
+  def __init__(
+    self,
+    step: Callable[..., Sequence[np.ndarray]],
+    network: networks.ImpalaNetwork,
+    meter: meter_lib.Meter,
+  ) -> None:
+    """Asks nothing yet.
+
+    Args:
+      step: Asks the server: takes the arrays of inputs and core state, returns
+        those of a `PolicyStep` and `[N]` learner steps.
+      network: Tells what a core state is.
+      meter: Of the thread that acts.
+    """
+    self._step = step
+    self._network = network
+    self._meter = meter
+    self._learner_step = 0
+
+  @property
+  def learner_step(self) -> int:
+    """Of the variables that the server chose the last actions with."""
+    return self._learner_step
+
+  def initial_state(self, num_environments: int) -> networks.CoreState:
+    """See `networks.ImpalaNetwork.initial_state`."""
+    return tree.map_structure(
+      np.asarray, self._network.initial_state(num_environments)
+    )
+
+  def update(self, wait: bool = False) -> None:
+    """Nothing: the server has the variables."""
+
+  def __call__(
+    self, inputs: networks.NetworkInput, core_state: networks.CoreState
+  ) -> PolicyStep:
+    """See `Policy`."""
+    with self._meter.measure('waiting_for_inference'):
+      *leaves, learner_step = self._step(*tree.flatten((inputs, core_state)))
+    self._learner_step = int(learner_step[0])
+    return tree.unflatten_as(PolicyStep(0, 0, core_state), leaves)

@@ -1,0 +1,344 @@
+"""Dynamic batching: requests of many threads become one computation.
+
+What the reference does with an op of its own in C++ (its dynamic_batching.py)
+for one process; here in Python, for any threads: those of a server's callers,
+or a program's own. The options and their defaults are the reference's. Beyond
+it, a request may have several rows, which stay together.
+"""
+
+import collections
+import contextlib
+import functools
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tree
+
+from agents.impala import meter as meter_lib
+from agents.impala import requests as requests_lib
+
+
+class Closed(Exception):
+  """The batcher takes no requests and gives no results any more.
+
+  Where a computation failed, its error is the cause.
+  """
+
+  @classmethod
+  def because(cls, error: BaseException | None) -> 'Closed':
+    """Says why: `error` closed the batcher, or somebody did who was done."""
+    if error is None:
+      return cls('the batcher is closed')
+    made = cls(f'the batcher is closed, since {type(error).__name__}: {error}')
+    made.__cause__ = error
+    return made
+
+
+class Batch(NamedTuple):
+  """The requests of one computation.
+
+  Attributes:
+    computation_id: For `Batcher.set_outputs`.
+    inputs: Nest of arrays, `[rows, ...]`.
+    num_rows: Of all its requests.
+    num_requests: So many.
+  """
+
+  computation_id: int
+  inputs: Any
+  num_rows: int
+  num_requests: int
+
+
+class Batcher:
+  """Collects requests into batches, and hands the results back.
+
+  Callers block in `compute`. Computing threads, one or several, take batches
+  with `get_inputs` and give results with `set_outputs`, in any order; `serve`
+  is such a thread's loop. As many callers as are to share a batch must be in
+  `compute` at the same time, each in a thread of its own.
+  """
+
+  def __init__(
+    self,
+    minimum_batch_size: int = 1,
+    maximum_batch_size: int = 1024,
+    timeout_ms: float | None = 100,
+  ) -> None:
+    """Has no requests yet.
+
+    Args:
+      minimum_batch_size: A batch waits for so many rows, in vain at most until
+        its oldest request is `timeout_ms` old. (The reference counts from when
+        a computation asks for a batch, so that a request may wait less.)
+      maximum_batch_size: A batch has so many rows at most.
+      timeout_ms: None: a batch waits for its minimum for ever.
+
+    Raises:
+      ValueError: The sizes or the time make no sense.
+    """
+    if minimum_batch_size < 1:
+      raise ValueError(
+        f'minimum_batch_size must be at least 1, got {minimum_batch_size}'
+      )
+    if maximum_batch_size < minimum_batch_size:
+      raise ValueError(
+        f'maximum_batch_size must be at least minimum_batch_size, '
+        f'{minimum_batch_size}, got {maximum_batch_size}'
+      )
+    if timeout_ms is not None and timeout_ms < 0:
+      raise ValueError(f'timeout_ms must be at least 0, got {timeout_ms}')
+    self._minimum = minimum_batch_size
+    self._maximum = maximum_batch_size
+    self._seconds = None if timeout_ms is None else timeout_ms / 1000
+    self._changed = threading.Condition()  # Guards all below.
+    self._example: Any = None  # The first request, which others must be like.
+    self._waiting: collections.deque[requests_lib.Request] = collections.deque()
+    self._num_rows = 0  # Of those that wait.
+    self._ids = itertools.count()
+    self._computing: dict[int, list[requests_lib.Request]] = {}
+    self._is_closed = False
+    self._error: BaseException | None = None
+
+  def compute(self, inputs: Any) -> Any:
+    """Waits for the results of some rows.
+
+    Args:
+      inputs: Nest of arrays or tensors, `[rows, ...]` each, with the structure,
+        types and other dimensions of all requests.
+
+    Returns:
+      Nest of arrays, `[rows, ...]`: the computation's outputs for these rows.
+
+    Raises:
+      ValueError: The rows are none, too many, or not like others.
+      Closed: The batcher was closed before there were results.
+    """
+    request = requests_lib.Request(inputs, self._maximum)
+    with self._changed:
+      if self._is_closed:
+        raise Closed.because(self._error)
+      if self._example is None:
+        self._example = request.no_rows()
+      request.check_like(self._example)
+      self._waiting.append(request)
+      self._num_rows += request.num_rows
+      # Less often than always: each wakes a thread up.
+      if len(self._waiting) == 1 or self._num_rows >= self._minimum:
+        self._changed.notify()
+    request.done.wait()
+    if request.outputs is None:
+      raise Closed.because(self._error)
+    return tree.unflatten_as(*request.outputs)
+
+  def get_inputs(self) -> Batch:
+    """Waits for a batch; its requests then wait for `set_outputs`.
+
+    Raises:
+      Closed: The batcher is closed.
+    """
+    with self._changed:
+      while not self._is_closed and not self._is_due():
+        self._changed.wait(self._seconds_left())
+      if self._is_closed:
+        raise Closed.because(self._error)
+      requests = self._take()
+      computation_id = next(self._ids)
+      self._computing[computation_id] = requests
+      if self._waiting:
+        self._changed.notify()  # Another thread may have a batch already.
+    columns = zip(*(request.leaves for request in requests), strict=True)
+    leaves = [
+      column[0] if len(column) == 1 else np.concatenate(column)
+      for column in columns
+    ]
+    return Batch(
+      computation_id,
+      tree.unflatten_as(self._example, leaves),
+      sum(request.num_rows for request in requests),
+      len(requests),
+    )
+
+  def set_outputs(self, computation_id: int, outputs: Any) -> None:
+    """Gives the results of a batch to its callers.
+
+    Args:
+      computation_id: Of the batch.
+      outputs: Nest of arrays or tensors, `[rows, ...]`.
+
+    Raises:
+      ValueError: There is no such batch, or a result is not one a row.
+      Closed: The batcher is closed.
+    """
+    with self._changed:
+      if self._is_closed:
+        raise Closed.because(self._error)
+      if computation_id not in self._computing:
+        raise ValueError(
+          'computation_id must be of a batch without outputs, '
+          f'{sorted(self._computing)}, got {computation_id}'
+        )
+      requests = self._computing[computation_id]
+      leaves = [np.asarray(leaf) for leaf in tree.flatten(outputs)]
+      _check_outputs(leaves, sum(request.num_rows for request in requests))
+      del self._computing[computation_id]
+    end = 0
+    for request in requests:
+      start, end = end, end + request.num_rows
+      # Its own thread puts them together.
+      request.outputs = outputs, [leaf[start:end] for leaf in leaves]
+      request.done.set()
+
+  def serve(
+    self,
+    function: Callable[[Any], Any],
+    meter: meter_lib.Meter | None = None,
+  ) -> None:
+    """Computes batches until the batcher is closed; an error closes it.
+
+    Args:
+      function: Inputs to outputs.
+      meter: Of the thread: its waiting is 'waiting_for_requests'.
+
+    Raises:
+      Exception: What `function` raised, or what closed the batcher elsewhere.
+    """
+    meter = meter or meter_lib.Meter()
+    try:
+      while True:
+        with meter.measure('waiting_for_requests'):
+          batch = self.get_inputs()
+        meter.count(requests=batch.num_requests, rows=batch.num_rows)
+        self.set_outputs(batch.computation_id, function(batch.inputs))
+    except BaseException as error:
+      self.close(error)
+      if not isinstance(error, Closed) or error is self._error:
+        raise
+      if self._error is not None:  # Somebody else's.
+        raise self._error from None
+
+  def close(self, error: BaseException | None = None) -> None:
+    """Releases all callers and computing threads with `Closed`.
+
+    Args:
+      error: Why, where it is for an error. The first close counts.
+    """
+    with self._changed:
+      if self._is_closed:
+        return
+      self._is_closed, self._error = True, error
+      computing = itertools.chain.from_iterable(self._computing.values())
+      for request in (*self._waiting, *computing):
+        request.done.set()
+      self._waiting.clear()
+      self._computing.clear()
+      self._changed.notify_all()
+
+  def _is_due(self) -> bool:
+    if self._num_rows >= self._minimum:
+      return True
+    left = self._seconds_left()
+    return left is not None and left <= 0
+
+  def _seconds_left(self) -> float | None:
+    """Until the oldest request has waited enough; None: no such time comes."""
+    if not self._waiting or self._seconds is None:
+      return None
+    return self._waiting[0].since + self._seconds - time.monotonic()
+
+  def _take(self) -> list[requests_lib.Request]:
+    """The oldest requests, as many as the maximum allows."""
+    taken, num_rows = [], 0
+    while (
+      self._waiting and num_rows + self._waiting[0].num_rows <= self._maximum
+    ):
+      taken.append(self._waiting.popleft())
+      num_rows += taken[-1].num_rows
+    self._num_rows -= num_rows
+    return taken
+
+
+def _check_outputs(leaves: Sequence[np.ndarray], num_rows: int) -> None:
+  """Looks whether there is one result a row.
+
+  Raises:
+    ValueError: There is not.
+  """
+  for leaf in leaves:
+    if not leaf.ndim:
+      raise ValueError(
+        f'outputs must have a batch dimension, {num_rows}, got {leaf!r}'
+      )
+    if len(leaf) != num_rows:
+      raise ValueError(
+        'outputs must have the batch dimension of the inputs, expected '
+        f'{num_rows}, got {len(leaf)}'
+      )
+
+
+class BatchedFunction:
+  """A function whose concurrent calls are computed together; see `batched`."""
+
+  def __init__(self, function: Callable[..., Any], batcher: Batcher) -> None:
+    """Wraps a function; its thread starts with the first call."""
+    functools.update_wrapper(self, function)
+    self._function = function
+    self._batcher = batcher
+    self._lock = threading.Lock()
+    self._thread: threading.Thread | None = None
+
+  def __call__(self, *inputs: Any) -> Any:
+    """See `Batcher.compute`."""
+    with self._lock:
+      if self._thread is None:
+        self._thread = threading.Thread(
+          target=self._serve, name='batched', daemon=True
+        )
+        self._thread.start()
+    return self._batcher.compute(inputs)
+
+  def close(self) -> None:
+    """Releases all callers with `Closed`; later calls get it as well."""
+    self._batcher.close()
+    with self._lock:
+      if self._thread:
+        self._thread.join()
+
+  def _serve(self) -> None:
+    # Every caller gets the error, as the cause of `Closed`.
+    with contextlib.suppress(Exception):
+      self._batcher.serve(lambda inputs: self._function(*inputs))
+
+
+def batched(
+  minimum_batch_size: int = 1,
+  maximum_batch_size: int = 1024,
+  timeout_ms: float | None = 100,
+) -> Callable[[Callable[..., Any]], BatchedFunction]:
+  """Has concurrent calls of a function computed together.
+
+    @inference.batched(minimum_batch_size=8)
+    def act(observation):
+      return policy(observation)
+
+  Call it from as many threads as are to share a batch, with arrays `[rows,
+  ...]`; it is called in a thread of its own, with the rows of several calls
+  behind one another, and must return arrays of as many rows. A `tf.function`
+  should leave the first dimension open (`input_signature`), or it is traced
+  for every size. Close what comes of it with `close()`.
+
+  Args:
+    minimum_batch_size: See `Batcher`, as for the others.
+    maximum_batch_size: The same.
+    timeout_ms: The same.
+
+  Raises:
+    ValueError: The sizes or the time make no sense.
+  """
+  return lambda function: BatchedFunction(
+    function, Batcher(minimum_batch_size, maximum_batch_size, timeout_ms)
+  )

@@ -1,0 +1,191 @@
+"""The inference server: one forward pass for the requests of many actors."""
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import acme
+import courier
+import launchpad as lp
+import numpy as np
+import tensorflow as tf
+import tree
+from absl import logging
+
+from agents.impala import inference, meter, policies
+from programs import nodes, runs
+from programs.inspection import graph, monitor
+
+# Between two fetches of variables there is at least this, and so many times as
+# long as the last one took: fetching takes a tenth of a core at most.
+_PAUSE_SECONDS, _PAUSE_SHARE = 0.02, 9
+
+
+@graph.uses(learner='variables', monitoring='call')
+class InferenceNode:
+  """Chooses actions for the actors, with the newest variables there are.
+
+  Public methods are served by Courier, which needs as many threads as there are
+  actors: each waits in `step` for a batch.
+  """
+
+  def __init__(
+    self,
+    configuration: runs.Configuration,
+    learner: courier.Client,
+    monitoring: courier.Client | None = None,
+  ) -> None:
+    """Builds the network; answers requests once `run` does.
+
+    Args:
+      configuration: Of the run.
+      learner: Serves variables.
+      monitoring: The monitor, if there is one.
+    """
+    self._stop = lp.stop_event()
+    self._monitoring = monitoring
+    self._meter = meter.Meter()
+    run, agent = configuration.run, configuration.agent
+    # Not an actor's stream of actions, which starts from its index.
+    seeds = np.random.SeedSequence((agent.seed, run.num_actors))
+    tf.random.set_seed(int(seeds.generate_state(1)[0]))
+    network, self._signature = nodes.make_model(configuration)
+    self._policy = policies.Policy(network)
+    self._variables = _Variables(
+      nodes.lagged_variables(
+        configuration, nodes.NodeClient(learner, self._stop)
+      ),
+      network.variables,
+    )
+    self._batcher = inference.Batcher(
+      run.inference_min_batch,
+      run.inference_max_batch,
+      run.inference_timeout_ms,
+    )
+
+  def step(self, *leaves: np.ndarray) -> Sequence[np.ndarray] | None:
+    """Chooses actions; waits for a batch.
+
+    Args:
+      *leaves: Of `networks.NetworkInput` and core state, `[N, ...]`; the same
+        call may arrive again.
+
+    Returns:
+      The leaves of a `policies.PolicyStep`, and the learner step of the
+      variables, `[N]`; None when the server ends.
+
+    Raises:
+      ValueError: The arrays are not what the network takes.
+    """
+    try:
+      return self._batcher.compute(leaves)
+    except inference.Closed as closed:
+      # Who caused it fails by itself, and the program with it.
+      logging.info('No answer: %s', closed)
+      return None
+
+  def run(self) -> None:
+    """Answers until the program stops."""
+    with monitor.reporting(
+      self._monitoring, f'{nodes.INFERENCE}/0', self._meter.read
+    ):
+      try:
+        self._variables.fetch()
+      except nodes.Stopped:
+        return
+      for target in (self._close_at_stop, self._keep_fetching):
+        threading.Thread(target=target, daemon=True).start()
+      with self._meter.measure('batching'):
+        self._batcher.serve(self._choose, self._meter)
+
+  def _choose(self, leaves: Sequence[np.ndarray]) -> Sequence[Any]:
+    """One batch; its variables are the same for all."""
+    if self._variables.are_newer:
+      with self._meter.measure('fetching_variables'):
+        self._variables.assign()
+    with self._meter.measure('forward_pass'):
+      step = self._policy(
+        *tree.unflatten_as(
+          (self._signature.inputs, self._signature.core_state), leaves
+        )
+      )
+      return [
+        *tree.flatten(step),
+        np.full(len(leaves[0]), self._variables.learner_step),
+      ]
+
+  def _close_at_stop(self) -> None:
+    self._stop.wait()
+    self._batcher.close()
+
+  def _keep_fetching(self) -> None:
+    """Fetches variables for the thread that assigns them between batches."""
+    pause = 0.0
+    try:
+      while not self._stop.wait(pause):
+        start = time.monotonic()
+        self._variables.fetch()
+        took = time.monotonic() - start
+        pause = max(_PAUSE_SECONDS, _PAUSE_SHARE * took)
+    except nodes.Stopped:
+      logging.info('Stopped')
+    except Exception as error:  # Which is to end the node.
+      self._batcher.close(error)
+
+
+class _Variables:
+  """The network's variables; one thread fetches, another assigns."""
+
+  def __init__(
+    self, source: acme.VariableSource, variables: Sequence[tf.Variable]
+  ) -> None:
+    self._source = source
+    self._variables = variables
+    self._newest: Sequence[np.ndarray] = ()  # Replaced as a whole.
+    self._assigned: Sequence[np.ndarray] = ()
+
+  @property
+  def are_newer(self) -> bool:
+    """Whether `assign` would change anything."""
+    return self._newest is not self._assigned
+
+  @property
+  def learner_step(self) -> int:
+    """Of the variables that were assigned last."""
+    return int(self._assigned[-1])
+
+  def fetch(self) -> None:
+    """Waits for the learner's variables.
+
+    Raises:
+      nodes.Stopped: The program stops.
+    """
+    (newest,) = self._source.get_variables(['policy'])
+    if not self._newest or newest[-1] != self._newest[-1]:
+      self._newest = newest
+
+  def assign(self) -> None:
+    """Takes what was fetched last."""
+    newest = self._newest
+    for variable, value in zip(self._variables, newest[:-1], strict=True):
+      variable.assign(value)
+    self._assigned = newest
+
+
+def ask(client: nodes.NodeClient, *leaves: np.ndarray) -> Sequence[np.ndarray]:
+  """Calls `InferenceNode.step`, for as long as it takes.
+
+  Args:
+    client: Of the node.
+    *leaves: As it takes them.
+
+  Returns:
+    What it returns.
+
+  Raises:
+    nodes.Stopped: The program stops.
+  """
+  while (answer := client.call('step', *leaves)) is None:
+    client.pause()  # The server has ended, and so will the program.
+  return answer
