@@ -1,7 +1,7 @@
 """Launches the program with Launchpad's own launchers, on a tiny Catch.
 
-launch_impala.py TYPE DIRECTORY: `test_mt` leaves in facts.json what the learner
-served as it was stepped by hand; the others run to the last frame.
+launch_impala.py TYPE DIRECTORY [INFERENCE]: `test_mt` leaves in facts.json what
+the learner served as it was stepped by hand; the others run to the last frame.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from programs import flags, impala, nodes, runs
 NUM_STEPS = 3
 
 
-def make_configuration(directory):
+def make_configuration(directory, inference='local'):
   """Catch, so small that a few learner steps are all there is."""
   return flags.resolve(
     {
@@ -30,6 +30,7 @@ def make_configuration(directory):
       'queue_capacity': 8,
       'num_actors': 1,
       'num_envs_per_actor': 8,
+      'inference': inference,
       'evaluation_period_frames': 0,
       'test_num_episodes': 3,
     }
@@ -72,7 +73,7 @@ def step_by_hand(program):
 
 def main(arguments):
   launch_type, directory = arguments[1], pathlib.Path(arguments[2])
-  configuration = make_configuration(directory)
+  configuration = make_configuration(directory, *arguments[3:])
   program = impala.make_program(configuration)
   if launch_type == 'test_mt':
     runs.write_json(directory / 'facts.json', step_by_hand(program))

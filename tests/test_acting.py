@@ -121,14 +121,18 @@ def play(rig, num_unrolls, policy=None):
   tapes = [Tape(0, [3, 5, 1]), Tape(1, [2])]
   source = Source(networks.make_network(CONFIG, OBSERVATION, A))
   environment = batch.EnvironmentBatch(tapes, levels=[7, 3])
+  actor_meter = meter.Meter()
   actor = acting.Actor(
-    rig.network,
-    policy or policies.Policy(rig.network),
+    policies.LocalPolicy(
+      rig.network,
+      policy or policies.Policy(rig.network),
+      source,
+      actor_meter,
+    ),
     rig.signature,
     environment.levels,
-    source,
-    unrolls_lib.UnrollWriter(rig.client, rig.stop, meter.Meter()),
-    meter.Meter(),
+    unrolls_lib.UnrollWriter(rig.client, rig.stop, actor_meter),
+    actor_meter,
   )
   timestep = environment.reset()
   actor.observe_first(timestep)

@@ -100,11 +100,11 @@ def test_instructions_reach_the_learner_and_are_learned_from(server):
   environment = batch.EnvironmentBatch([Instructed('a'), Instructed('b')])
   acting_network = networks.make_network(CONFIG, SPEC, 3)
   actor = acting.Actor(
-    acting_network,
-    policies.Policy(acting_network),
+    policies.LocalPolicy(
+      acting_network, policies.Policy(acting_network), learner, meter.Meter()
+    ),
     signature,
     environment.levels,
-    learner,
     unrolls_lib.UnrollWriter(reverb.Client(address), stop, meter.Meter()),
     meter.Meter(),
   )

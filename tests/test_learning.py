@@ -373,11 +373,11 @@ def test_catch_is_learned():
   )
   batch = environments.make_batch('catch', list(range(32)))
   actor = acting.Actor(
-    theirs,
-    policies.Policy(theirs),
+    policies.LocalPolicy(
+      theirs, policies.Policy(theirs), learner, meter.Meter()
+    ),
     signature,
     batch.levels,
-    learner,
     unrolls_lib.UnrollWriter(reverb.Client(address), stop, meter.Meter()),
     meter.Meter(),
   )

@@ -18,7 +18,7 @@ from launchpad.nodes.reverb import node as reverb_node
 
 import environments
 from agents.impala import acting, networks, policies
-from programs import actor, evaluator, examinations, flags, impala
+from programs import actor, evaluator, examinations, flags, impala, runs
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 
@@ -170,8 +170,8 @@ def test_actors_act_at_random_in_benchmark_mode_alone(
   class Made(Exception):
     pass
 
-  def make_actor(network, policy, *_):
-    raise Made(policy)
+  def make_actor(policy, *_):
+    raise Made(policy._policy)
 
   monkeypatch.setattr(acting, 'Actor', make_actor)
   monkeypatch.setattr(lp, 'stop_event', threading.Event)
@@ -197,10 +197,16 @@ def test_evaluations_are_due_at_multiples(frames, period, due):
   assert evaluator._next_multiple(frames, period, total=1000) == due
 
 
-def launch(launch_type, directory):
+def launch(launch_type, directory, *more):
   """Runs `launch_impala.py` to its end; returns status and output."""
   with subprocess.Popen(
-    [sys.executable, launch_impala.__file__, launch_type, str(directory)],
+    [
+      sys.executable,
+      launch_impala.__file__,
+      launch_type,
+      str(directory),
+      *more,
+    ],
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,
@@ -248,14 +254,16 @@ def assert_finished(directory):
   assert list(configuration.directory.checkpoints.glob('ckpt-*.index'))
 
 
-def test_threads_under_local_mt(tmp_path):
-  status, output = launch('local_mt', tmp_path)
+@pytest.mark.parametrize('inference', runs.INFERENCE)
+def test_threads_under_local_mt(tmp_path, inference):
+  status, output = launch('local_mt', tmp_path, inference)
   assert status == 0, output
   assert_finished(tmp_path)
 
 
-def test_processes_under_local_mp(tmp_path):
-  status, output = launch('local_mp', tmp_path)
+@pytest.mark.parametrize('inference', runs.INFERENCE)
+def test_processes_under_local_mp(tmp_path, inference):
+  status, output = launch('local_mp', tmp_path, inference)
   # The launcher that Launchpad has may kill itself at the end.
   assert status in (0, -signal.SIGTERM, -signal.SIGKILL), output
   assert_finished(tmp_path)

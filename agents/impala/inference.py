@@ -305,8 +305,9 @@ class BatchedFunction:
     """Releases all callers with `Closed`; later calls get it as well."""
     self._batcher.close()
     with self._lock:
-      if self._thread:
-        self._thread.join()
+      thread = self._thread
+    if thread:
+      thread.join()
 
   def _serve(self) -> None:
     # Every caller gets the error, as the cause of `Closed`.

@@ -1,0 +1,428 @@
+"""Dynamic batching: the reference's own list of tests, and beyond it."""
+
+import concurrent.futures
+import contextlib
+import pathlib
+import re
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from agents.impala import inference
+
+SECONDS = 20  # After which a test that hangs fails.
+
+
+@pytest.fixture
+def callers():
+  """Calls from threads of their own; none is left waiting."""
+  closing = []
+  with concurrent.futures.ThreadPoolExecutor(64) as pool:
+    yield lambda function, *inputs: pool.submit(
+      closing.append(function) or function, *inputs
+    )
+    for function in closing:
+      with contextlib.suppress(AttributeError):
+        getattr(function, '__self__', function).close()
+
+
+def results(futures):
+  return [future.result(SECONDS) for future in futures]
+
+
+def errors(futures):
+  return [future.exception(SECONDS) for future in futures]
+
+
+def rows(*values):
+  return np.array(values, np.int32)
+
+
+def sizes(numbers):
+  """What a function returns that tells of its batch."""
+  return np.full(len(numbers), len(numbers))
+
+
+def wait_for(condition):
+  deadline = time.monotonic() + SECONDS
+  while not condition():
+    assert time.monotonic() < deadline
+    time.sleep(0.005)
+
+
+def test_one(callers):
+  @inference.batched()
+  def add(a, b):
+    return a + b
+
+  (result,) = results([callers(add, rows(1), rows(2))])
+  assert (result.tolist(), result.dtype) == ([3], np.int32)
+
+
+def test_two_are_one_batch(callers):
+  @inference.batched(minimum_batch_size=2, timeout_ms=None)
+  def add(a, b):
+    return {'sum': a + b, 'size': sizes(a)}
+
+  one, two = results(
+    [callers(add, rows(1), rows(2)), callers(add, rows(10), rows(20))]
+  )
+  assert one == {'sum': [3], 'size': [2]}
+  assert two == {'sum': [30], 'size': [2]}
+
+
+def test_many_small(callers):
+  calls = []
+
+  @inference.batched()
+  def double(numbers):
+    calls.append(len(numbers))
+    return 2 * numbers
+
+  def ask(first):
+    return [double(np.array([[first + i, 1]]))[0].tolist() for i in range(20)]
+
+  answers = results([callers(ask, 100 * thread) for thread in range(10)])
+  double.close()
+  for thread, got in enumerate(answers):
+    assert got == [[2 * (100 * thread + i), 2] for i in range(20)]
+  assert sum(calls) == 200
+
+
+def test_rows_of_a_request_stay_together(callers):
+  batcher = inference.Batcher(6, 8, timeout_ms=None)
+  requests = [rows(1, 2, 3), rows(4), rows(5, 6), rows(7, 8, 9)]
+  futures = []
+  for number, request in enumerate(requests):
+    futures.append(callers(batcher.compute, request))
+    wait_for(lambda: len(batcher._waiting) == number + 1)  # noqa: B023
+  batch = batcher.get_inputs()
+  # The fourth would have been the seventh to ninth row.
+  assert batch.inputs.tolist() == [1, 2, 3, 4, 5, 6]
+  assert (batch.num_rows, batch.num_requests) == (6, 3)
+  batcher.set_outputs(batch.computation_id, (batch.inputs * 10, batch.inputs))
+  tens, same = futures[2].result(SECONDS)
+  assert (tens.tolist(), same.tolist()) == ([50, 60], [5, 6])
+  batcher.close()
+  assert isinstance(futures[3].exception(SECONDS), inference.Closed)
+
+
+def test_a_batch_that_cannot_reach_its_minimum_is_made(callers):
+  """Two requests are more than the minimum, and more than the maximum."""
+  batcher = inference.Batcher(5, 6, timeout_ms=None)
+  futures = [callers(batcher.compute, rows(1, 2, 3, i)) for i in range(2)]
+  batch = batcher.get_inputs()
+  assert batch.num_rows == 4
+  batcher.set_outputs(batch.computation_id, batch.inputs)
+  batcher.close()
+  assert errors(futures).count(None) == 1
+
+
+@pytest.mark.parametrize(
+  ('inputs', 'rule'),
+  [
+    ((np.float32(1),), 'same first dimension, got shapes'),
+    ((rows(1), rows(1, 2)), r'same first dimension, got shapes \[\(1,\), \(2,'),
+    ((rows(),), 'must have 1 to maximum_batch_size rows, 4, got 0'),
+    (
+      (rows(1, 2, 3, 4, 5),),
+      'must have 1 to maximum_batch_size rows, 4, got 5',
+    ),
+    ((), 'same first dimension, got shapes'),
+  ],
+)
+def test_a_request_without_rows_or_with_too_many_is_refused(inputs, rule):
+  batcher = inference.Batcher(1, 4)
+  with pytest.raises(ValueError, match=rule):
+    batcher.compute(inputs)
+
+
+@pytest.mark.parametrize(
+  ('inputs', 'rule'),
+  [
+    (np.zeros((1, 3)), r'float64 \(2,\), got float64 \(3,\)'),
+    (np.zeros((1, 2), np.float32), r'float64 \(2,\), got float32 \(2,\)'),
+    ((np.zeros((1, 2)),), 'structure of the first request'),
+  ],
+)
+def test_a_request_unlike_the_first_is_refused_alone(callers, inputs, rule):
+  batcher = inference.Batcher(3, timeout_ms=None)
+  waiting = callers(batcher.compute, np.zeros((1, 2)))
+  wait_for(lambda: batcher._waiting)
+  with pytest.raises(ValueError, match=rule):
+    batcher.compute(inputs)
+  # The others have nothing of it.
+  more = callers(batcher.compute, np.ones((2, 2)))
+  batch = batcher.get_inputs()
+  batcher.set_outputs(batch.computation_id, batch.inputs + 1)
+  assert waiting.result(SECONDS).tolist() == [[1, 1]]
+  assert more.result(SECONDS).tolist() == [[2, 2], [2, 2]]
+
+
+@pytest.mark.parametrize(
+  ('outputs', 'message'),
+  [
+    (lambda numbers: np.float32(3), 'must have a batch dimension, 2'),
+    (lambda numbers: (numbers, None), 'must have a batch dimension, 2'),
+    (lambda numbers: numbers[:1], 'batch dimension .* expected 2, got 1'),
+    (lambda numbers: 1 // 0, 'ZeroDivisionError: integer division'),
+  ],
+)
+def test_an_error_of_the_computation_reaches_every_caller(
+  callers, outputs, message
+):
+  function = inference.batched(2, 2, None)(outputs)
+  futures = [callers(function, rows(i)) for i in range(4)]
+  for error in errors(futures):  # Two are computed, two wait.
+    assert isinstance(error, inference.Closed)
+    assert re.search(message, str(error))
+    assert isinstance(error.__cause__, (ValueError, ZeroDivisionError))
+  with pytest.raises(inference.Closed, match=message):
+    function(rows(1))
+
+
+def test_waiting_and_in_flight_callers_are_released_at_the_close(callers):
+  entered, leave = threading.Event(), threading.Event()
+
+  @inference.batched(maximum_batch_size=1)
+  def wait(numbers):
+    entered.set()
+    assert leave.wait(SECONDS)
+    return numbers
+
+  in_flight = callers(wait, rows(1))
+  assert entered.wait(SECONDS)
+  waiting = callers(wait, rows(2))
+  wait_for(lambda: wait._batcher._waiting)
+  closing = callers(wait.close)
+  for error in errors([in_flight, waiting]):
+    assert isinstance(error, inference.Closed)
+    assert str(error) == 'the batcher is closed' and error.__cause__ is None
+  with pytest.raises(inference.Closed):
+    wait(rows(3))
+  leave.set()
+  assert closing.exception(SECONDS) is None  # What it computed is too late.
+
+
+def test_a_clean_close(callers):
+  double = inference.batched()(lambda numbers: 2 * numbers)
+  assert callers(double, rows(2)).result(SECONDS) == [4]
+  double.close()
+  assert not double._thread.is_alive()
+  double.close()
+  inference.batched()(abs).close()  # Never called.
+
+
+def test_a_closed_batcher_releases_who_computes(callers):
+  batcher = inference.Batcher()
+  serving = [callers(batcher.serve, abs) for _ in range(2)]
+  getting = callers(batcher.get_inputs)
+  time.sleep(0.05)
+  batcher.close()
+  assert errors(serving) == [None, None]
+  assert isinstance(getting.exception(SECONDS), inference.Closed)
+  with pytest.raises(inference.Closed):
+    batcher.set_outputs(0, rows(1))
+
+
+def test_an_error_ends_all_who_serve(callers):
+  batcher = inference.Batcher(maximum_batch_size=1)
+  entered = threading.Barrier(2)
+
+  def fail(numbers):
+    entered.wait(SECONDS)
+    raise OSError('the disk is gone')
+
+  serving = [callers(batcher.serve, fail) for _ in range(2)]
+  futures = [callers(batcher.compute, rows(i)) for i in range(2)]
+  for error in errors(serving):
+    assert isinstance(error, OSError)
+  for error in errors(futures):
+    assert 'OSError: the disk is gone' in str(error)
+
+
+def test_a_closed_batcher_inside_a_computation_is_an_error(callers):
+  inner = inference.Batcher()
+  inner.close()
+  outer = inference.batched()(inner.compute)
+  error = callers(outer, rows(1)).exception(SECONDS)
+  assert isinstance(error.__cause__, inference.Closed)
+
+
+def test_the_minimum_is_waited_for_until_the_timeout(callers):
+  function = inference.batched(minimum_batch_size=2, timeout_ms=1000)(sizes)
+  start = time.monotonic()
+  assert callers(function, rows(1)).result(SECONDS) == [1]
+  assert 0.9 <= time.monotonic() - start <= 1.5
+  start = time.monotonic()
+  assert results([callers(function, rows(i)) for i in range(2)]) == [[2], [2]]
+  assert time.monotonic() - start <= 0.5
+
+
+def test_the_timeout_counts_from_the_oldest_request(callers):
+  batcher = inference.Batcher(minimum_batch_size=9, timeout_ms=500)
+  callers(batcher.compute, rows(1))
+  wait_for(lambda: batcher._waiting)
+  time.sleep(0.3)
+  callers(batcher.compute, rows(2))
+  wait_for(lambda: len(batcher._waiting) == 2)
+  start = time.monotonic()
+  assert batcher.get_inputs().inputs.tolist() == [1, 2]
+  assert time.monotonic() - start <= 0.4
+
+
+def test_nobody_is_woken_without_requests(callers):
+  batcher = inference.Batcher(timeout_ms=1)
+  getting = callers(batcher.get_inputs)
+  time.sleep(0.1)
+  assert not getting.done()
+  callers(batcher.compute, rows(7))
+  assert getting.result(SECONDS).inputs.tolist() == [7]
+
+
+def test_without_a_timeout_the_minimum_is_waited_for(callers):
+  batcher = inference.Batcher(minimum_batch_size=2, timeout_ms=None)
+  callers(batcher.compute, rows(1))
+  getting = callers(batcher.get_inputs)
+  time.sleep(0.3)
+  assert not getting.done()
+  callers(batcher.compute, rows(2))
+  assert getting.result(SECONDS).num_rows == 2
+
+
+def test_a_batch_has_the_maximum_at_most(callers):
+  batcher = inference.Batcher(maximum_batch_size=2)
+  futures = [callers(batcher.compute, rows(i)) for i in range(5)]
+  wait_for(lambda: len(batcher._waiting) == 5)
+  found = []
+  for _ in range(3):
+    batch = batcher.get_inputs()
+    found.append(batch.num_rows)
+    batcher.set_outputs(batch.computation_id, batch.inputs)
+  assert found == [2, 2, 1]
+  assert sorted(int(got[0]) for got in results(futures)) == [0, 1, 2, 3, 4]
+
+
+def test_a_static_size(callers):
+  """With as much least as most and no timeout, no batch has another size."""
+  seen = []
+
+  @inference.batched(4, 4, None)
+  @tf.function(input_signature=[tf.TensorSpec([4, 2], tf.float32)])
+  def double(numbers):
+    seen.append(numbers.shape.as_list())
+    return 2 * numbers
+
+  futures = [callers(double, np.full((1, 2), i, np.float32)) for i in range(16)]
+  assert [got.tolist() for got in results(futures)] == [
+    [[2.0 * i, 2.0 * i]] for i in range(16)
+  ]
+  assert seen == [[4, 2]]  # Traced once.
+
+
+def test_batches_may_complete_out_of_order(callers):
+  batcher = inference.Batcher(maximum_batch_size=1)
+  futures, batches = [], []
+  for i in range(3):
+    futures.append(callers(batcher.compute, rows(i)))
+    batches.append(batcher.get_inputs())
+  assert [batch.inputs.tolist() for batch in batches] == [[0], [1], [2]]
+  for i in (2, 0, 1):
+    assert not futures[i].done()
+    batcher.set_outputs(batches[i].computation_id, batches[i].inputs + 10)
+    assert futures[i].result(SECONDS) == [10 + i]
+
+
+def test_several_threads_compute_at_once(callers):
+  batcher = inference.Batcher(maximum_batch_size=1)
+  together = threading.Barrier(3)
+
+  def meet(numbers):
+    together.wait(SECONDS)  # Which one thread alone would wait for, for ever.
+    return numbers
+
+  for _ in range(3):
+    callers(batcher.serve, meet)
+  futures = [callers(batcher.compute, rows(i)) for i in range(9)]
+  assert [int(got[0]) for got in results(futures)] == [*range(9)]
+  batcher.close()
+
+
+def test_an_unknown_computation_is_refused(callers):
+  batcher = inference.Batcher()
+  future = callers(batcher.compute, rows(1))
+  batch = batcher.get_inputs()
+  with pytest.raises(ValueError, match=r'without outputs, \[0\], got 7'):
+    batcher.set_outputs(7, rows(1))
+  batcher.set_outputs(batch.computation_id, rows(5))
+  assert future.result(SECONDS) == [5]
+  with pytest.raises(ValueError, match=r'without outputs, \[\], got 0'):
+    batcher.set_outputs(batch.computation_id, rows(5))
+
+
+def test_outputs_have_the_structure_and_types_of_the_function(callers):
+  @inference.batched(minimum_batch_size=3, timeout_ms=None)
+  def function(nest, words):
+    assert nest['a'].shape == (3, 2, 5) and words.dtype == object
+    return {
+      'b': (tf.cast(nest['a'], tf.float16), words),
+      'c': [nest['a'][:, 0] > 0],
+    }
+
+  one, two = results(
+    [
+      callers(
+        function,
+        {'a': tf.fill([len(text), 2, 5], len(text))},
+        np.array(text, object),
+      )
+      for text in ([b'x'], [b'yes', b''])
+    ]
+  )
+  assert one['b'][0].shape == (1, 2, 5) and one['b'][0].dtype == np.float16
+  assert two['b'][1].tolist() == [b'yes', b'']
+  assert two['c'][0].shape == (2, 5) and two['c'][0].all()
+  assert (one['b'][0] == 1).all() and (two['b'][0] == 2).all()
+
+
+@pytest.mark.parametrize(
+  ('options', 'rule'),
+  [
+    ((0, 1), 'minimum_batch_size must be at least 1, got 0'),
+    ((5, 4), 'maximum_batch_size must be at least minimum_batch_size, 5, got'),
+    ((1, 1, -1), 'timeout_ms must be at least 0, got -1'),
+  ],
+)
+def test_options_that_make_no_sense(options, rule):
+  with pytest.raises(ValueError, match=rule):
+    inference.batched(*options)(abs)
+
+
+def test_the_defaults_are_the_reference_s():
+  batcher = inference.Batcher()
+  assert (batcher._minimum, batcher._maximum, batcher._seconds) == (
+    1,
+    1024,
+    0.1,
+  )
+
+
+def test_a_batched_function_is_known_by_its_name():
+  @inference.batched()
+  def act(observation):
+    """Acts."""
+    return observation
+
+  assert (act.__name__, act.__doc__) == ('act', 'Acts.')
+  act.close()
+
+
+def test_the_example_of_the_page(capsys):
+  page = pathlib.Path(__file__).absolute().parent.parent / 'README.md'
+  section = page.read_text(encoding='utf-8').partition('\n## Dynamic batching')
+  code = re.search(r'```python\n(.*?)\n```', section[2], re.DOTALL)[1]
+  exec(code, {})
+  assert capsys.readouterr().out == 'one call for 8 rows\n[0, 1, 4, 9]\n'
