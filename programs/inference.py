@@ -1,5 +1,6 @@
 """The inference server: one forward pass for the requests of many actors."""
 
+import pickle
 import threading
 import time
 from collections.abc import Sequence
@@ -64,22 +65,22 @@ class InferenceNode:
       run.inference_timeout_ms,
     )
 
-  def step(self, *leaves: np.ndarray) -> Sequence[np.ndarray] | None:
+  def step(self, request: bytes) -> bytes | None:
     """Chooses actions; waits for a batch.
 
     Args:
-      *leaves: Of `networks.NetworkInput` and core state, `[N, ...]`; the same
-        call may arrive again.
+      request: `pack`ed leaves of `networks.NetworkInput` and core state, `[N,
+        ...]`; the same call may arrive again.
 
     Returns:
-      The leaves of a `policies.PolicyStep`, and the learner step of the
-      variables, `[N]`; None when the server ends.
+      `pack`ed leaves of a `policies.PolicyStep` and the learner step of the
+      variables, `[N, ...]`; None when the server ends.
 
     Raises:
-      ValueError: The arrays are not what the network takes.
+      ValueError: The arrays are not like those of other requests.
     """
     try:
-      return self._batcher.compute(leaves)
+      return pack(self._batcher.compute(unpack(request)))
     except inference.Closed as closed:
       # Who caused it fails by itself, and the program with it.
       logging.info('No answer: %s', closed)
@@ -186,6 +187,20 @@ def ask(client: nodes.NodeClient, *leaves: np.ndarray) -> Sequence[np.ndarray]:
   Raises:
     nodes.Stopped: The program stops.
   """
-  while (answer := client.call('step', *leaves)) is None:
+  request = pack(leaves)
+  while (answer := client.call('step', request)) is None:
     client.pause()  # The server has ended, and so will the program.
-  return answer
+  return unpack(answer)
+
+
+def pack(leaves: Sequence[np.ndarray]) -> bytes:
+  """Arrays as one string: Courier takes 50 us for each array that it is given.
+
+  It unpickles what comes by itself, so that this trusts nobody more.
+  """
+  return pickle.dumps(leaves, pickle.HIGHEST_PROTOCOL)
+
+
+def unpack(packed: bytes) -> Sequence[np.ndarray]:
+  """The inverse of `pack`."""
+  return pickle.loads(packed)
