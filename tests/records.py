@@ -5,6 +5,7 @@ KINDS = {
   'environment': 'busy',
   'forward_pass': 'busy',
   'fetching_variables': 'waiting',
+  'waiting_for_inference': 'waiting',
   'waiting_for_queue': 'blocked',
   'waiting_for_data': 'waiting',
   'learner_step': 'busy',

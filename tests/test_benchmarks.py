@@ -10,7 +10,14 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks import learning, memory, monitoring, throughput, trial
+from benchmarks import (
+  inference,
+  learning,
+  memory,
+  monitoring,
+  throughput,
+  trial,
+)
 
 _PROCESSES = [
   'launcher',
@@ -87,6 +94,32 @@ def test_monitoring_compares_runs_with_and_without(capsys):
   assert 0 <= result['monitor_cores_used'] < 0.5
   assert 'pair 1 of 1, monitor on' in captured.err
   assert 'pair 1 of 1, monitor off' in captured.err
+
+
+def test_inference_compares_runs_with_a_server_and_without(capsys):
+  times = ('--pairs=1', '--warmup_seconds=0.5', '--window_seconds=1')
+  assert inference.main([*times, '--cases=catch_2x16', *_CATCH[1:]]) == 0
+  captured = capsys.readouterr()
+  result = json.loads(captured.out.splitlines()[-1])
+  (case,) = result['cases'].values()
+  (server,), (local,) = case['server'], case['local']
+  assert case['ratios'] == [server / local] == [case['median_ratio']]
+  assert case['rows_per_pass'] == 16  # One actor's.
+  assert case['server_cores_used'] > 0
+  assert 'pair 1 of 1, server' in captured.err
+  assert 'pair 1 of 1, local' in captured.err
+  small, large = (
+    result['batcher'][name]['microseconds_per_request']
+    for name in ('many_small', 'many_large')
+  )
+  assert 0 < small < large
+  assert set(result['core_state']) == {'1', '16'}
+
+
+def test_inference_knows_its_cases(capsys):
+  with pytest.raises(SystemExit):
+    inference.main(['--cases=chess'])
+  assert '--cases must be of catch_2x16, ' in capsys.readouterr().err
 
 
 def test_the_median_pair_counts(measured):

@@ -148,6 +148,7 @@ def test_the_sentence_says_who_and_what_helps():
   [
     ('forward_pass', '--num_envs_per_actor'),
     ('fetching_variables', '--unroll_length'),
+    ('waiting_for_inference', '--inference_min_batch'),
     ('environment', '--env_processes'),
   ],
 )

@@ -24,6 +24,9 @@ _REMEDIES = {
   'forward_pass': 'use more environments for each forward pass '
   '(--num_envs_per_actor), a smaller network or more actors',
   'writing': 'use longer unrolls (--unroll_length) or more actors',
+  'waiting_for_inference': 'see whether the inference server is busy (then a '
+  'GPU, or --inference=local) or waits for requests (then a lower '
+  '--inference_min_batch or --inference_timeout_ms, or more actors)',
   'fetching_variables': 'use longer unrolls (--unroll_length): variables are '
   'fetched after each',
 }
