@@ -35,10 +35,10 @@ def run_actor(
   Args:
     configuration: Of the run.
     index: Of this actor, from 0.
-    learner: Serves variables; None where `inference` is.
+    learner: Serves variables, where the actor chooses its actions; else None.
     queue: Takes unrolls.
     monitoring: The monitor, if there is one.
-    inference: Chooses the actions, with `--inference=server`.
+    inference: Chooses them, with `--inference=server`.
   """
   actor_meter = meter.Meter()
   name = f'{nodes.ACTOR}/{index}'
@@ -82,7 +82,7 @@ def _act(
   )
   try:
     with _policy(
-      configuration, network, sampling, client, actor_meter
+      configuration, network, signature, sampling, client, actor_meter
     ) as policy:
       actor = acting.Actor(policy, signature, batch.levels, writer, actor_meter)
       acting.run_environments(actor, batch, stop, actor_meter)
@@ -96,6 +96,7 @@ def _act(
 def _policy(
   configuration: runs.Configuration,
   network: networks.ImpalaNetwork,
+  signature: unrolls_lib.Unroll,
   seed: int,
   client: nodes.NodeClient,
   actor_meter: meter.Meter,
@@ -107,7 +108,7 @@ def _policy(
     return
   policy: policies.Policy | policies.UniformPolicy = policies.Policy(network)
   if configuration.run.benchmark_mode:
-    policy = policies.UniformPolicy(network.num_actions, seed)
+    policy = policies.UniformPolicy(signature.behaviour_logits.shape[-1], seed)
   with variables.acting_variables(
     configuration, client, lp.stop_event()
   ) as source:

@@ -84,23 +84,10 @@ def make_program(configuration: runs.Configuration) -> lp.Program:
       lp.CourierNode(learner_lib.LearnerNode, configuration, queue, monitoring)
     )
   learner.set_client_kwargs(call_timeout=_CALL_TIMEOUT_SECONDS)
-  to_learner, to_inference = learner, None
+  to_learner, to_server = learner, {}
   if run.inference == 'server':
-    with program.group(nodes.INFERENCE):
-      to_inference = program.add_node(
-        lp.CourierNode(
-          inference.InferenceNode,
-          configuration,
-          learner,
-          monitoring,
-          # All may wait for the same batch; with fewer it would never fill.
-          courier_kwargs={'thread_pool_size': run.num_actors},
-        )
-      )
-    to_inference.set_client_kwargs(
-      call_timeout=_CALL_TIMEOUT_SECONDS + run.inference_timeout_ms / 1000
-    )
-    to_learner = None
+    server = _add_inference(program, configuration, learner, monitoring)
+    to_learner, to_server = None, {'inference': server}
   with program.group(nodes.ACTOR):
     for index in range(run.num_actors):
       program.add_node(
@@ -111,7 +98,7 @@ def make_program(configuration: runs.Configuration) -> lp.Program:
           to_learner,
           queue,
           monitoring,
-          to_inference,
+          **to_server,
         )
       )
   with program.group(nodes.EVALUATOR):
@@ -119,6 +106,31 @@ def make_program(configuration: runs.Configuration) -> lp.Program:
       lp.PyNode(evaluator.run_evaluator, configuration, learner, monitoring)
     )
   return program
+
+
+def _add_inference(
+  program: lp.Program,
+  configuration: runs.Configuration,
+  learner: lp.CourierHandle,
+  monitoring: lp.CourierHandle | None,
+) -> lp.CourierHandle:
+  """Adds the inference server, which as many may ask at once as there are."""
+  run = configuration.run
+  with program.group(nodes.INFERENCE):
+    server = program.add_node(
+      lp.CourierNode(
+        inference.InferenceNode,
+        configuration,
+        learner,
+        monitoring,
+        # With fewer threads, a batch of requests from all would never fill.
+        courier_kwargs={'thread_pool_size': run.num_actors},
+      )
+    )
+  server.set_client_kwargs(
+    call_timeout=_CALL_TIMEOUT_SECONDS + run.inference_timeout_ms / 1000
+  )
+  return server
 
 
 def make_evaluation_program(

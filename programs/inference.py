@@ -1,9 +1,10 @@
 """The inference server: one forward pass for the requests of many actors."""
 
+import contextlib
 import pickle
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import acme
@@ -15,7 +16,7 @@ import tree
 from absl import logging
 
 from agents.impala import inference, meter, policies
-from programs import nodes, runs
+from programs import nodes, runs, variables
 from programs.inspection import graph, monitor
 
 # Between two fetches of variables there is at least this, and so many times
@@ -46,6 +47,8 @@ class InferenceNode:
       monitoring: The monitor, if there is one.
     """
     self._stop = lp.stop_event()
+    self._configuration = configuration
+    self._learner = nodes.NodeClient(learner, self._stop)
     self._monitoring = monitoring
     self._meter = meter.Meter()
     run, agent = configuration.run, configuration.agent
@@ -54,12 +57,7 @@ class InferenceNode:
     tf.random.set_seed(int(seeds.generate_state(1)[0]))
     network, self._signature = nodes.make_model(configuration)
     self._policy = policies.Policy(network)
-    self._variables = _Variables(
-      nodes.lagged_variables(
-        configuration, nodes.NodeClient(learner, self._stop)
-      ),
-      network.variables,
-    )
+    self._variables = _Variables(network.variables)
     self._batcher = inference.Batcher(
       run.inference_min_batch,
       run.inference_max_batch,
@@ -89,17 +87,25 @@ class InferenceNode:
 
   def run(self) -> None:
     """Answers until the program stops."""
-    with monitor.reporting(
+    reporting = monitor.reporting(
       self._monitoring, f'{nodes.INFERENCE}/0', self._meter.read
-    ):
+    )
+    fetching = variables.acting_variables(
+      self._configuration, self._learner, self._stop
+    )
+    # Courier waits for who waits for a batch, so that these must be released.
+    with contextlib.closing(self._batcher), reporting, fetching as source:
       try:
-        self._variables.fetch()
+        self._variables.fetch(source)
       except nodes.Stopped:
         return
-      for target in (self._close_at_stop, self._keep_fetching):
-        threading.Thread(target=target, daemon=True).start()
+      self._start_thread(self._keep_fetching, source)
+      self._start_thread(self._close_at_stop)
       with self._meter.measure('batching'):
         self._batcher.serve(self._choose, self._meter)
+
+  def _start_thread(self, target: Callable[..., None], *arguments: Any) -> None:
+    threading.Thread(target=target, args=arguments, daemon=True).start()
 
   def _choose(self, leaves: Sequence[np.ndarray]) -> Sequence[Any]:
     """One batch; its variables are the same for all."""
@@ -121,13 +127,13 @@ class InferenceNode:
     self._stop.wait()
     self._batcher.close()
 
-  def _keep_fetching(self) -> None:
+  def _keep_fetching(self, source: acme.VariableSource) -> None:
     """Fetches variables for the thread that assigns them between batches."""
     pause = 0.0
     try:
       while not self._stop.wait(pause):
         start = time.thread_time()
-        self._variables.fetch()
+        self._variables.fetch(source)
         took = time.thread_time() - start
         pause = max(_PAUSE_SECONDS, _PAUSE_FACTOR * took)
     except nodes.Stopped:
@@ -139,10 +145,7 @@ class InferenceNode:
 class _Variables:
   """The network's variables; one thread fetches, another assigns."""
 
-  def __init__(
-    self, source: acme.VariableSource, variables: Sequence[tf.Variable]
-  ) -> None:
-    self._source = source
+  def __init__(self, variables: Sequence[tf.Variable]) -> None:
     self._variables = variables
     self._newest: Sequence[np.ndarray] = ()  # Replaced as a whole.
     self._assigned: Sequence[np.ndarray] = ()
@@ -157,15 +160,16 @@ class _Variables:
     """Of the variables that were assigned last."""
     return int(self._assigned[-1])
 
-  def fetch(self) -> None:
-    """Waits for the learner's variables.
+  def fetch(self, source: acme.VariableSource) -> None:
+    """Waits for variables.
+
+    Args:
+      source: Returns the same arrays again while there are none newer.
 
     Raises:
       nodes.Stopped: The program stops.
     """
-    (newest,) = self._source.get_variables(['policy'])
-    if not self._newest or newest[-1] != self._newest[-1]:
-      self._newest = newest
+    (self._newest,) = source.get_variables(['policy'])
 
   def assign(self) -> None:
     """Takes what was fetched last."""

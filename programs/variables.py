@@ -144,9 +144,7 @@ def acting_variables(
     learner: As `SharedVariables` takes it.
     stop: Ends a wait for another actor that fetches.
   """
-  source = SharedVariables(
-    learner, shared_path(configuration.run.logdir), stop
-  )
+  source = SharedVariables(learner, shared_path(configuration.run.logdir), stop)
   steps = configuration.agent.extra_policy_lag
   try:
     yield lag.LaggedVariables(source, steps) if steps else source

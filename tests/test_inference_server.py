@@ -59,22 +59,24 @@ class Source:
     self.history.append([*variables, np.int64(len(self.history))])
 
   def get_variables(self, names):
-    assert names == ['policy']
     self.num_asked += 1
-    return [self.history[-1]]
+    newest = self.history[-1]
+    served = {'policy': newest, 'version': [np.int64(7), newest[-1]]}
+    return [served[name] for name in names]
 
 
 class Rig:
   """A learner's end and the node, each behind a Courier server."""
 
-  def __init__(self, configuration):
+  def __init__(self, configuration, has_learner=True):
     self.configuration = configuration
     self.stop = threading.Event()
     self.network, self.signature = nodes.make_model(configuration)
     self.source = Source(self.network)
     self.learner = courier.Server()
     self.learner.Bind('get_variables', self.source.get_variables)
-    self.learner.Start()
+    if has_learner:
+      self.learner.Start()
     with pytest.MonkeyPatch.context() as patch:
       patch.setattr(lp, 'stop_event', lambda: self.stop)
       self.node = inference.InferenceNode(
@@ -142,7 +144,8 @@ class Rig:
     self.stop.set()
     self.join()
     self.server.Stop()
-    self.learner.Stop()
+    if self.learner.has_started:
+      self.learner.Stop()
 
 
 @contextlib.contextmanager
@@ -343,6 +346,18 @@ def test_who_waits_for_a_batch_is_released_at_the_stop():
     rig.server = courier.Server()
     rig.server.Start()
     assert time.monotonic() - start < 5
+
+
+def test_a_stop_before_there_are_variables_releases_who_waits():
+  rig = Rig(make_configuration(), has_learner=False)
+  policy = rig.policy()
+  threading.Timer(0.5, rig.stop.set).start()
+  start = time.monotonic()
+  (error,) = in_threads(lambda: policy(rig.inputs(3), policy.initial_state(3)))
+  assert isinstance(error, nodes.Stopped)
+  rig.close()
+  assert rig.error is None
+  assert time.monotonic() - start < SECONDS / 2
 
 
 def test_a_wrong_request_is_refused_where_it_comes_from():
