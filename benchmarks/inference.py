@@ -1,9 +1,7 @@
 """Where does an inference server beat a forward pass in each actor?"""
 
 import argparse
-import json
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +9,15 @@ from typing import Any
 
 import courier
 import numpy as np
-import rich.console
 import rich.table
 
 from agents.impala import inference
-from benchmarks import throughput, trial
+from benchmarks import commands, pipeline, trial
 from programs import inference as node
 from programs import nodes, runs
 from programs.inspection import recording
+
+NAME = 'inference'
 
 _DESCRIPTION = """\
 Measures the throughput of the real training program with --inference=server and
@@ -26,9 +25,9 @@ with --inference=local, in pairs whose order alternates; the batcher alone; and
 what it costs that the LSTM's state goes along with every request. Prints tables
 and, as the last line, one JSON object. Progress goes to the standard error.
 
-  python -m benchmarks.inference
-  python -m benchmarks.inference --cases=pong_2x16,catch_16x1 --pairs=3
-  python -m benchmarks.inference --cases=pong_16x1 --inference_min_batch=8
+  ./impala benchmark inference
+  ./impala benchmark inference --cases=pong_2x16,catch_16x1 --pairs=3
+  ./impala benchmark inference --cases=pong_16x1 --inference_min_batch=8
 
 What counts is the median of the pairs' ratios. Leave the machine alone
 meanwhile."""
@@ -56,19 +55,20 @@ _STATE_CALLS, _STATE_ROUNDS = 300, 7
 _LSTM_SIZE = 256
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
   """Measures and prints; returns the exit status."""
   parser = _make_parser()
   given, train_flags = parser.parse_known_args(arguments)
+  commands.check_window(parser, given)
   names = [name for name in given.cases.split(',') if name]
   if given.pairs < 1:
     parser.error(f'--pairs must be at least 1, got {given.pairs}')
   if not set(names) <= set(CASES):
     parser.error(f'--cases must be of {", ".join(CASES)}, got {given.cases!r}')
-  try:
+  with commands.failing(NAME):
     result: dict[str, Any] = {
-      'benchmark': 'inference',
-      'time': runs.now(),
+      'benchmark': NAME,
+      **commands.machine(),
       'batcher': {name: measure_batcher(*REQUESTS[name]) for name in REQUESTS},
       'core_state': {num: measure_state(num) for num in (1, 16)},
       'cases': {
@@ -81,17 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in names
       },
     }
-  except trial.TrialError as error:
-    print(f'benchmarks.inference: {error}', file=sys.stderr)
-    return 1
-  except KeyboardInterrupt:
-    return 130
-  show(result)
+  commands.finish(result, tables(result), given.output)
   return 0
 
 
 def _make_parser() -> argparse.ArgumentParser:
-  parser = trial.make_parser('benchmarks.inference', _DESCRIPTION)
+  parser = commands.make_parser(NAME, _DESCRIPTION)
   parser.add_argument(
     '--cases',
     default=','.join(CASES),
@@ -105,19 +100,19 @@ def _make_parser() -> argparse.ArgumentParser:
     metavar='INT',
     help='runs with the server, and as many without, of each [default 3]',
   )
-  throughput.add_times(parser, warmup_seconds=10.0, window_seconds=20.0)
+  commands.add_times(parser, warmup_seconds=10.0, window_seconds=20.0)
   return parser
 
 
 def _measure_pair(
   train_flags: Sequence[str], number: int, name: str, given: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
-  """'server' and 'local' -> result of `throughput.measure`."""
+  """'server' and 'local' -> result of `pipeline.measure`."""
   pair = {}
   for where in ('server', 'local') if number % 2 else ('local', 'server'):
     trial.tell(f'{name}, pair {number + 1} of {given.pairs}, {where}')
     with trial.start([*train_flags, f'--inference={where}']) as run:
-      pair[where] = throughput.measure(
+      pair[where] = pipeline.measure(
         run, given.warmup_seconds, given.window_seconds
       )
       pair[where]['rows_per_pass'] = _rows_per_pass(run.directory)
@@ -256,10 +251,9 @@ def _answer(request: bytes) -> bytes:
   return node.pack(node.unpack(request)[1:])
 
 
-def show(result: Mapping[str, Any]) -> None:
-  """The tables for people, then the line for programs."""
-  console = rich.console.Console(highlight=False, soft_wrap=True)
-  table = _make_table(
+def tables(result: Mapping[str, Any]) -> list[rich.table.Table | str]:
+  """The result for people."""
+  cases = table = _make_table(
     'agent steps/s, medians',
     ('case', 'local', 'server', 'server/local', 'rows a pass'),
   )
@@ -270,8 +264,7 @@ def show(result: Mapping[str, Any]) -> None:
       f'{case["median_ratio"]:.2f}',
       f'{case["rows_per_pass"]:.1f}',
     )
-  console.print(table)
-  table = _make_table(
+  batcher = table = _make_table(
     'the batcher alone', ('requests', 'us a request', 'rows a batch')
   )
   for name, figures in result['batcher'].items():
@@ -280,16 +273,14 @@ def show(result: Mapping[str, Any]) -> None:
       f'{figures["microseconds_per_request"]:,.0f}',
       f'{figures["rows_per_batch"]:.1f}',
     )
-  console.print(table)
-  table = _make_table(
+  states = table = _make_table(
     'us a call, frames without and with core state',
     ('environments', 'wall', 'with', 'processor', 'with'),
   )
   for num, figures in result['core_state'].items():
     columns = ('wall_without', 'wall_with', 'cpu_without', 'cpu_with')
     table.add_row(f'{num}', *(f'{figures[name]:,.0f}' for name in columns))
-  console.print(table)
-  print(json.dumps(result))
+  return [cases, batcher, states]
 
 
 def _make_table(title: str, headings: Sequence[str]) -> rich.table.Table:
@@ -297,7 +288,3 @@ def _make_table(title: str, headings: Sequence[str]) -> rich.table.Table:
   for heading in headings[1:]:
     table.add_column(heading, justify='right')
   return table
-
-
-if __name__ == '__main__':
-  sys.exit(main())

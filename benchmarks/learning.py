@@ -5,7 +5,6 @@ import csv
 import json
 import math
 import pathlib
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ import rich.console
 import rich.table
 import scipy.stats
 
-from benchmarks import trial
+from benchmarks import commands, trial
 from programs import flags, runs
 
 _DESCRIPTION = """\
@@ -26,11 +25,11 @@ after the other, and compares the last evaluations. Writes OUTPUT/<name>.json
 and the learning curves as OUTPUT/<name>.png, prints a table and, as the last
 line, the JSON's summary. Progress goes to the standard error.
 
-  python -m benchmarks.learning catch
-  python -m benchmarks.learning memory --seeds=3
-  python -m benchmarks.learning policy_lag --seeds=5
-  python -m benchmarks.learning doom_basic
-  python -m benchmarks.learning pong
+  ./impala benchmark learning catch
+  ./impala benchmark learning memory --seeds=3
+  ./impala benchmark learning policy_lag --seeds=5
+  ./impala benchmark learning doom_basic
+  ./impala benchmark learning pong
 
 Further flags go to every run of train, such as --total_environment_frames."""
 
@@ -110,7 +109,7 @@ class Run(NamedTuple):
   curve: Sequence[tuple[float, float]]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
   """Trains, compares and prints; returns the exit status."""
   parser = make_parser()
   given, train_flags = parser.parse_known_args(arguments)
@@ -126,17 +125,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
       for variant, variant_flags in experiment.variants.items():
         logdir = root / f'{given.name}_{variant}_{seed}'
         command = (*experiment.common, *variant_flags, *train_flags)
-        try:
+        with commands.failing('learning'):
           run = train(logdir, seed, command)
-        except trial.TrialError as error:
-          print(f'benchmarks.learning: {error}', file=sys.stderr)
-          return 1
         trial.tell(
           f'{variant}, seed {seed}: {run.mean_return:.2f} after '
           f'{run.frames:,} frames, {run.minutes:.1f} min'
         )
         outcomes[variant].append(run)
-    facts = trial.facts(runs.RunDirectory(logdir))
+    stored = runs.RunDirectory(logdir).read_config()
+    facts = commands.facts(runs.Configuration.from_dict(stored))
   result = {
     'benchmark': f'learning {given.name}',
     'question': experiment.question,
@@ -157,8 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
   """A parser that leaves the flags it does not know to `programs.train`."""
   parser = argparse.ArgumentParser(
-    prog='python -m benchmarks.learning',
-    usage='python -m benchmarks.learning NAME [--FLAG=VALUE ...] '
+    prog='./impala benchmark learning',
+    usage='./impala benchmark learning NAME [--FLAG=VALUE ...] '
     '[flags of train ...]',
     description=_DESCRIPTION,
     formatter_class=flags.HelpFormatter,
@@ -285,7 +282,3 @@ def show(result: Mapping[str, Any]) -> None:
     for name, variant in result['variants'].items()
   }
   print(json.dumps({**result, 'variants': summary}))
-
-
-if __name__ == '__main__':
-  sys.exit(main())

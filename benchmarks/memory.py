@@ -1,17 +1,16 @@
 """Does the program's memory stay as it is?"""
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import rich.console
 import rich.table
 
-from benchmarks import trial
+from benchmarks import commands, trial
+
+NAME = 'memory'
 
 _DESCRIPTION = """\
 Runs the real training program in a temporary directory for some minutes of
@@ -19,8 +18,8 @@ learning, looks at the memory of each process every few seconds, and stops it as
 Ctrl-C does. Prints a table and, as the last line, one JSON object. Progress
 goes to the standard error.
 
-  python -m benchmarks.memory
-  python -m benchmarks.memory --minutes=60 --num_envs_per_actor=32
+  ./impala benchmark memory
+  ./impala benchmark memory --minutes=60 --num_envs_per_actor=32
 
 Exit status 1: a process grows faster, or an actor is larger, than the limits
 allow. RSS counts shared pages in each process, PSS a share of them. A MB is
@@ -41,7 +40,7 @@ class Reading(NamedTuple):
   pss_mb: float
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
   """Measures and prints; returns the exit status."""
   parser = make_parser()
   given, train_flags = parser.parse_known_args(arguments)
@@ -51,27 +50,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
       '--period_seconds must be greater than 0 and fit twice between '
       f'--settle_minutes and --minutes, got {given.period_seconds:g}'
     )
-  try:
-    with trial.start(train_flags) as run:
-      readings = watch(run, given.minutes, given.period_seconds)
-      facts = trial.facts(run.directory)
-  except trial.TrialError as error:
-    print(f'benchmarks.memory: {error}', file=sys.stderr)
-    return 1
-  except KeyboardInterrupt:
-    return 130
+  with commands.failing(NAME), trial.start(train_flags) as run:
+    readings = watch(run, given.minutes, given.period_seconds)
+    facts = commands.facts(run.configuration)
   result = {
-    'benchmark': 'memory',
+    'benchmark': NAME,
     **facts,
     **judge(readings, given),
   }
-  show(result)
+  commands.finish(result, tables(result), given.output)
   return 1 if result['complaints'] else 0
 
 
 def make_parser() -> argparse.ArgumentParser:
   """The flags of this benchmark."""
-  parser = trial.make_parser('benchmarks.memory', _DESCRIPTION)
+  parser = commands.make_parser(NAME, _DESCRIPTION)
   for name, default, meaning in (
     ('minutes', 10.0, 'learning that is watched [minutes'),
     ('settle_minutes', 3.0, 'the slope is fitted from here on [minutes'),
@@ -188,9 +181,8 @@ def find_complaints(
   return complaints
 
 
-def show(result: Mapping[str, Any]) -> None:
-  """The table for people, then the line for programs."""
-  console = rich.console.Console(highlight=False, soft_wrap=True)
+def tables(result: Mapping[str, Any]) -> list[rich.table.Table | str]:
+  """The result for people."""
   table = rich.table.Table(
     'process',
     title=f'{result["level_name"]}, {result["num_actors"]} actors x '
@@ -212,11 +204,5 @@ def show(result: Mapping[str, Any]) -> None:
       *(f'{size:,.0f}' for size in sizes),
       f'{slope:+.2f}',
     )
-  console.print(table)
-  for complaint in result['complaints']:
-    console.print(f'OVER THE LIMIT: {complaint}')
-  print(json.dumps(result))
-
-
-if __name__ == '__main__':
-  sys.exit(main())
+  complaints = [f'OVER THE LIMIT: {each}' for each in result['complaints']]
+  return [table, *complaints]

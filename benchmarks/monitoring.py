@@ -1,59 +1,54 @@
 """What does the monitor cost?"""
 
 import argparse
-import json
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import rich.console
 import rich.table
 
-from benchmarks import throughput, trial
+from benchmarks import commands, pipeline, trial
+
+NAME = 'monitoring'
 
 _DESCRIPTION = """\
 Measures the throughput of the real training program with the monitor and
 without it, in pairs whose order alternates. Prints a table and, as the last
 line, one JSON object. Progress goes to the standard error.
 
-  python -m benchmarks.monitoring
-  python -m benchmarks.monitoring --pairs=3 --level_name=catch
+  ./impala benchmark monitoring
+  ./impala benchmark monitoring --pairs=3 --level_name=catch
 
 What counts is the median of the pairs' ratios: a machine that gets busy is busy
 for both runs of a pair. Leave the machine alone meanwhile."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
   """Measures and prints; returns the exit status."""
   parser = _make_parser()
   given, train_flags = parser.parse_known_args(arguments)
   if given.pairs < 1:
     parser.error(f'--pairs must be at least 1, got {given.pairs}')
+  commands.check_window(parser, given)
   pairs = []
-  try:
+  with commands.failing(NAME):
     for number in range(given.pairs):
       pair = {}
       for monitor in (True, False) if number % 2 else (False, True):
         state = 'on' if monitor else 'off'
         trial.tell(f'pair {number + 1} of {given.pairs}, monitor {state}')
         flag = f'--monitor={str(monitor).lower()}'
-        with trial.start([*train_flags, flag]) as run:
-          pair[monitor] = throughput.measure(
-            run, given.warmup_seconds, given.window_seconds
-          )
+        pair[monitor] = pipeline.run(
+          [*train_flags, flag], given.warmup_seconds, given.window_seconds
+        )
       pairs.append((pair[True], pair[False]))
-  except trial.TrialError as error:
-    print(f'benchmarks.monitoring: {error}', file=sys.stderr)
-    return 1
-  except KeyboardInterrupt:
-    return 130
-  show(summarise(pairs))
+  result = summarise(pairs)
+  commands.finish(result, tables(result), given.output)
   return 0
 
 
 def _make_parser() -> argparse.ArgumentParser:
-  parser = trial.make_parser('benchmarks.monitoring', _DESCRIPTION)
+  parser = commands.make_parser(NAME, _DESCRIPTION)
   parser.add_argument(
     '--pairs',
     type=int,
@@ -61,7 +56,7 @@ def _make_parser() -> argparse.ArgumentParser:
     metavar='INT',
     help='runs with the monitor, and as many without it [default 7]',
   )
-  throughput.add_times(parser, warmup_seconds=10.0, window_seconds=20.0)
+  commands.add_times(parser, warmup_seconds=10.0, window_seconds=20.0)
   return parser
 
 
@@ -71,7 +66,7 @@ def summarise(
   """What the pairs come to.
 
   Args:
-    pairs: Results of `throughput.measure`, with the monitor and without it.
+    pairs: Results of `pipeline.measure`, with the monitor and without it.
 
   Returns:
     The figures, as they stand in the JSON object.
@@ -83,7 +78,7 @@ def summarise(
   monitors = [with_['roles']['monitor'] for with_, _ in pairs]
   first = pairs[0][0]
   return {
-    'benchmark': 'monitoring',
+    'benchmark': NAME,
     **{
       fact: first[fact]
       for fact in (
@@ -105,8 +100,8 @@ def summarise(
   }
 
 
-def show(result: Mapping[str, Any]) -> None:
-  """The table for people, then the line for programs."""
+def tables(result: Mapping[str, Any]) -> list[rich.table.Table | str]:
+  """The result for people."""
   table = rich.table.Table(
     'pair',
     title=f'{result["level_name"]}, agent steps/s, {result["cores"]} cores',
@@ -124,14 +119,8 @@ def show(result: Mapping[str, Any]) -> None:
     table.add_row(f'{number + 1}', f'{on:,.0f}', f'{off:,.0f}', f'{ratio:.3f}')
   table.add_section()
   table.add_row('median', '', '', f'{result["median_ratio"]:.3f}')
-  console = rich.console.Console(highlight=False, soft_wrap=True)
-  console.print(table)
-  console.print(
+  text = (
     f'monitor: {result["monitor_cores_used"]:.4f} cores, '
     f'{result["monitor_rss_mb"]:,.0f} MB'
   )
-  print(json.dumps(result))
-
-
-if __name__ == '__main__':
-  sys.exit(main())
+  return [table, text]

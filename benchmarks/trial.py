@@ -4,13 +4,11 @@ import argparse
 import contextlib
 import os
 import pathlib
-import platform
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import psutil
 
@@ -172,7 +170,7 @@ def start_in(path: pathlib.Path, train_flags: Sequence[str]) -> Iterator[Trial]:
       group=f'{path.name}.{LAUNCHER}',
       index=0,
       argv=(*command, f'--logdir={path}'),
-      env={**os.environ, 'PYTHONPATH': _import_path()},
+      env={**os.environ, 'PYTHONPATH': import_path()},
     ),
     path.parent,
   )
@@ -185,31 +183,24 @@ def start_in(path: pathlib.Path, train_flags: Sequence[str]) -> Iterator[Trial]:
     signal.signal(signal.SIGTERM, before)
 
 
-def make_parser(module: str, description: str) -> argparse.ArgumentParser:
-  """A parser that leaves the flags it does not know to `programs.train`."""
-  return argparse.ArgumentParser(
-    prog=f'python -m {module}',
-    usage=f'python -m {module} [--FLAG=VALUE ...] [flags of train ...]',
-    description=description,
-    epilog='Flags of train are passed on (./impala train --help). Set already: '
-    f'{" ".join(TRAIN_FLAGS)}',
-    formatter_class=flags.HelpFormatter,
-    allow_abbrev=False,
+def resolve(train_flags: Sequence[str]) -> runs.Configuration:
+  """The configuration that a run with these flags has.
+
+  Args:
+    train_flags: Flags of `programs.train` after `TRAIN_FLAGS`.
+
+  Raises:
+    TrialError: There is no such configuration; says why.
+  """
+  parser = argparse.ArgumentParser(
+    prog='flags of train', usage=argparse.SUPPRESS, allow_abbrev=False
   )
-
-
-def facts(directory: runs.RunDirectory) -> dict[str, Any]:
-  """What a run's figures are worth nothing without: its size and machine."""
-  run = runs.Configuration.from_dict(directory.read_config()).run
-  return {
-    'level_name': run.level_name,
-    'num_actors': run.num_actors,
-    'num_envs_per_actor': run.num_envs_per_actor,
-    'git_revision': directory.read_meta().get('git_revision', ''),
-    'cores': len(os.sched_getaffinity(0)),
-    'cpu_model': _cpu_model(),
-    'time': runs.now(),
-  }
+  flags.add_configuration(parser)
+  given = vars(parser.parse_args([*TRAIN_FLAGS, *train_flags]))
+  try:
+    return flags.resolve(given)
+  except ValueError as error:
+    raise TrialError(str(error)) from error
 
 
 def role(name: str) -> str:
@@ -222,13 +213,7 @@ def tell(text: str) -> None:
   print(f'{time.strftime("%H:%M:%S")} {text}', file=sys.stderr, flush=True)
 
 
-def _import_path() -> str:
+def import_path() -> str:
+  """`PYTHONPATH` of children that import the project."""
   before = os.environ.get('PYTHONPATH')
   return f'{_ROOT}:{before}' if before else str(_ROOT)
-
-
-def _cpu_model() -> str:
-  """As the kernel names it; the architecture where it names none."""
-  info = pathlib.Path('/proc/cpuinfo').read_text(encoding='utf-8')
-  name = info.partition('model name')[2].partition('\n')[0]
-  return name.strip('\t :') or platform.machine()

@@ -34,21 +34,14 @@ def describe_start(seed: int) -> dict[str, Any]:
     'host': socket.gethostname(),
     'cores': os.cpu_count(),
     'python': sys.version.split()[0],
-    'git_revision': _git_revision(),
+    'git_revision': git_revision(),
     'versions': {
       name: version for name in _PACKAGES if (version := _version(name))
     },
   }
 
 
-def _version(package: str) -> str:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return ''
-
-
-def _git_revision() -> str:
+def git_revision() -> str:
   """Revision of the checkout, '+' where files differ from it; or empty."""
   git = ('git', '-C', str(pathlib.Path(__file__).parent))
   try:
@@ -60,4 +53,11 @@ def _git_revision() -> str:
       timeout=10,
     ).stdout.strip()
   except (OSError, subprocess.SubprocessError):
+    return ''
+
+
+def _version(package: str) -> str:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
     return ''

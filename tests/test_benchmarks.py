@@ -11,13 +11,24 @@ import psutil
 import pytest
 
 from benchmarks import (
-  inference,
+  __main__ as command,
+)
+from benchmarks import (
+  commands,
+  comparison,
   learning,
+  limits,
   memory,
   monitoring,
-  throughput,
+  pipeline,
+  queues,
+  scaling,
+  sizes,
+  stations,
   trial,
+  works,
 )
+from programs import runs
 
 _PROCESSES = [
   'launcher',
@@ -39,7 +50,7 @@ def measured(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(tempfile, 'tempdir', str(folder))
     with trial.start(_CATCH) as run:
-      result = throughput.measure(run, warmup_seconds=0.5, window_seconds=2)
+      result = pipeline.measure(run, warmup_seconds=0.5, window_seconds=2)
       readings = memory.watch(run, minutes=0.04, period_seconds=0.5)
       pids = [process.pid for process in run.processes().values()]
   assert not any(psutil.pid_exists(pid) for pid in pids)
@@ -47,7 +58,7 @@ def measured(tmp_path_factory):
   return result, readings
 
 
-def test_throughput_is_that_of_the_metrics(measured):
+def test_the_rate_is_that_of_the_metrics(measured):
   result, _ = measured
   assert result['level_name'] == 'catch'
   assert result['window_seconds'] >= 2
@@ -63,7 +74,7 @@ def test_throughput_is_that_of_the_metrics(measured):
   assert lags == sorted(lags)
 
 
-def test_throughput_tells_where_cpu_time_goes(measured):
+def test_it_is_told_where_cpu_time_goes(measured):
   result, _ = measured
   roles = result['roles']
   assert list(roles) == [trial.role(name) for name in _PROCESSES]
@@ -78,7 +89,7 @@ def test_throughput_tells_where_cpu_time_goes(measured):
 
 def test_the_last_line_is_the_result(measured, capsys):
   result, _ = measured
-  throughput.show(result)
+  commands.finish(result, pipeline.tables(result))
   stdout = capsys.readouterr().out
   assert json.loads(stdout.splitlines()[-1]) == result
   assert 'catch, 1 actors x 16 environments' in stdout
@@ -86,7 +97,7 @@ def test_the_last_line_is_the_result(measured, capsys):
 
 def test_monitoring_compares_runs_with_and_without(capsys):
   times = ('--pairs=1', '--warmup_seconds=0.5', '--window_seconds=1')
-  assert monitoring.main([*times, *_CATCH]) == 0
+  assert command.main(['monitoring', *times, *_CATCH]) == 0
   captured = capsys.readouterr()
   result = json.loads(captured.out.splitlines()[-1])
   (on,), (off,) = result['with_monitor'], result['without_monitor']
@@ -98,7 +109,9 @@ def test_monitoring_compares_runs_with_and_without(capsys):
 
 def test_inference_compares_runs_with_a_server_and_without(capsys):
   times = ('--pairs=1', '--warmup_seconds=0.5', '--window_seconds=1')
-  assert inference.main([*times, '--cases=catch_2x16', *_CATCH[1:]]) == 0
+  assert (
+    command.main(['inference', *times, '--cases=catch_2x16', *_CATCH[1:]]) == 0
+  )
   captured = capsys.readouterr()
   result = json.loads(captured.out.splitlines()[-1])
   (case,) = result['cases'].values()
@@ -118,7 +131,7 @@ def test_inference_compares_runs_with_a_server_and_without(capsys):
 
 def test_inference_knows_its_cases(capsys):
   with pytest.raises(SystemExit):
-    inference.main(['--cases=chess'])
+    command.main(['inference', '--cases=chess'])
   assert '--cases must be of catch_2x16, ' in capsys.readouterr().err
 
 
@@ -151,7 +164,7 @@ def test_memory_names_what_is_over_its_limit(measured, capsys):
     assert 0 < figures['pss_mb_end'] <= figures['rss_mb_end']
   (complaint,) = result['complaints']
   assert complaint.startswith('actor/0 reached ')
-  memory.show(result)
+  commands.finish(result, memory.tables(result))
   stdout = capsys.readouterr().out
   assert f'OVER THE LIMIT: {complaint}' in stdout
   assert json.loads(stdout.splitlines()[-1]) == result
@@ -159,7 +172,7 @@ def test_memory_names_what_is_over_its_limit(measured, capsys):
 
 def test_a_run_that_does_not_start_is_told_with_its_words(capsys):
   before = signal.getsignal(signal.SIGTERM)
-  assert throughput.main(['--num_actors=0']) == 1
+  assert command.main(['pipeline', '--num_actors=0', '--limit_seconds=0']) == 1
   assert signal.getsignal(signal.SIGTERM) is before
   captured = capsys.readouterr()
   assert captured.out == ''
@@ -196,13 +209,14 @@ def test_limits():
 
 def test_means_leave_out_what_is_not_known():
   weights = np.array([1.0, 5.0, 3.0])
-  assert throughput._mean([2.0, math.nan, 6.0], weights) == 5.0
-  assert throughput._mean([math.nan] * 3, weights) is None
+  assert pipeline._mean([2.0, math.nan, 6.0], weights) == 5.0
+  assert pipeline._mean([math.nan] * 3, weights) is None
 
 
 def test_learning_trains_each_variant_and_seed(tmp_path, capsys):
-  status = learning.main(
+  status = command.main(
     [
+      'learning',
       'catch',
       '--seeds=2',
       f'--output={tmp_path / "out"}',
@@ -231,12 +245,14 @@ def test_learning_trains_each_variant_and_seed(tmp_path, capsys):
     np.mean(returns)
   )
   # Another measurement does not take up what is there.
-  assert learning.main(['catch', f'--logdir={tmp_path / "runs"}']) == 1
+  again = ['learning', 'catch', f'--logdir={tmp_path / "runs"}']
+  assert command.main(again) == 1
   assert 'on_existing=fail' in capsys.readouterr().err
 
 
 def test_learning_tells_of_a_run_that_failed(capsys):
-  assert learning.main(['catch', '--seeds=1', '--batch_size=0']) == 1
+  wrong = ['learning', 'catch', '--seeds=1', '--batch_size=0']
+  assert command.main(wrong) == 1
   assert 'batch_size must be greater than 0, got 0' in capsys.readouterr().err
 
 
@@ -275,3 +291,292 @@ def test_a_curve_is_thinned_out(tmp_path):
   curve = learning.read_curve(path)
   assert 100 < len(curve) <= 200
   assert curve[0] == (0.0, 0.0)
+
+
+def test_it_is_told_where_the_time_goes(measured):
+  result, _ = measured
+  assert {'actor', 'learner'} <= set(result['activities'])
+  for shares in result['activities'].values():
+    assert sum(shares.values()) == pytest.approx(1, abs=0.02)
+  assert result['activities']['actor'].keys() >= {'environment', 'writing'}
+  assert result['verdict'].endswith('.')
+  (_, _, activities, verdict) = pipeline.tables(result)
+  assert [line.partition(':')[0] for line in activities.splitlines()] == list(
+    result['activities']
+  )
+  assert verdict == result['verdict']
+
+
+def test_a_name_is_one_of_those_that_are_listed(capsys):
+  assert command.main([]) == 0
+  shown = capsys.readouterr().out
+  for name in ('pipeline', 'acme', 'components', 'scaling', 'queue', 'memory'):
+    assert f'\n  {name} ' in shown
+  assert command.main(['--help']) == 0
+  assert capsys.readouterr().out == shown
+  assert command.main(['throughput']) == 2
+  assert 'NAME must be one of pipeline, ' in capsys.readouterr().err
+  assert command.main(['--rounds=2', 'pipeline']) == 2
+  assert "got '--rounds=2'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'rule'),
+  [
+    (['pipeline', 'memory'], 'distinct ones of pipeline, acme, components'),
+    (['pipeline', 'pipeline'], 'got pipeline pipeline'),
+  ],
+)
+def test_rounds_are_of_what_can_be_compared(arguments, rule, capsys):
+  assert command.main(arguments) == 2
+  assert rule in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'rule'),
+  [
+    (['pipeline', '--window_seconds=0'], '--window_seconds must be greater'),
+    (['pipeline', 'acme', '--rounds=0'], '--rounds must be at least 1, got 0'),
+    (['queue', '--rows=huge'], '--rows must be of tiny, atari, lab, got huge'),
+    (['scaling', '--actors=1,x'], '--actors must be positive integers'),
+    (['scaling', '--batch_sizes=0'], "commas between, got '0'"),
+  ],
+)
+def test_wrong_values_are_refused(arguments, rule, capsys):
+  with pytest.raises(SystemExit) as ended:
+    command.main(arguments)
+  assert ended.value.code == 2
+  assert rule in capsys.readouterr().err
+
+
+def test_acme_wants_a_network_without_a_core(capsys):
+  assert command.main(['acme', *_CATCH, '--lstm=true']) == 1
+  assert 'lstm must be false, got True' in capsys.readouterr().err
+
+
+def test_rounds_on_catch(tmp_path, monkeypatch, capsys):
+  # Each part, Acme's program and ours: real ones, for a moment.
+  monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+  status = command.main(
+    [
+      *('pipeline', 'acme', 'components'),
+      *('--rounds=1', '--warmup_seconds=0.2', '--window_seconds=1'),
+      f'--output={tmp_path / "out"}',
+      *_CATCH,
+    ]
+  )
+  captured = capsys.readouterr()
+  assert status == 0, captured.err
+  result = json.loads(captured.out.splitlines()[-1])
+  assert result == json.loads((tmp_path / 'out/comparison.json').read_text())
+  png = (tmp_path / 'out/comparison.png').read_bytes()
+  assert png.startswith(b'\x89PNG')
+  assert os.listdir(tmp_path) == ['out']
+  (found,) = result['rounds']
+  for name in ('pipeline', 'acme'):
+    rate = found[name]['agent_steps_per_second']
+    assert rate == pytest.approx(640 * found[name]['learner_steps_per_second'])
+  ours, theirs = (
+    found[name]['agent_steps_per_second'] for name in ('pipeline', 'acme')
+  )
+  assert result['ratios']['pipeline / acme']['median'] == ours / theirs
+  parts = found['components']['parts']
+  cpu = [
+    parts[name]['cpu_ms_per_agent_step']
+    for name in ('environment', 'forward_pass', 'learner')
+  ]
+  assert all(ms > 0 for ms in cpu)
+  limit = 1000 * result['cores'] / sum(cpu)
+  assert found['components']['limit'] == pytest.approx(limit)
+  assert result['ratios']['pipeline / limit']['values'] == [ours / limit]
+  for name in ('unrolls writer', 'unrolls reader', 'variables actor'):
+    assert parts[name]['cpu_ms_per_agent_step'] > 0
+  assert list(found['acme']['roles']) == ['queue', 'learner', 'actor']
+
+
+def test_rounds_are_compared_round_by_round():
+  def found(ours, theirs, ms):
+    costs = {'environment': ms, 'forward_pass': ms, 'learner': 2 * ms}
+    return {
+      'pipeline': {'agent_steps_per_second': ours},
+      'acme': {'agent_steps_per_second': theirs},
+      'components': {'limit': limits.limit(costs, cores=2)},
+    }
+
+  names = ('pipeline', 'acme', 'components')
+  # Limits of 2000 / 4 ms, 2000 / 2 ms and 2000 / 8 ms.
+  made = comparison.summarise(
+    names, [found(400, 100, 1), found(900, 300, 0.5), found(200, 20, 2)]
+  )
+  rates = made['agent_steps_per_second']
+  assert rates['limit']['values'] == [500, 1000, 250]
+  assert [rates['acme'][key] for key in ('median', 'least', 'most')] == [
+    *(100, 20, 300)
+  ]
+  assert made['ratios']['pipeline / acme']['values'] == [4, 3, 10]
+  assert made['ratios']['pipeline / acme']['median'] == 4
+  assert made['ratios']['pipeline / limit']['values'] == [0.8, 0.9, 0.8]
+
+
+def test_the_share_of_the_limit_is_of_the_mean_cost():
+  before, after = (
+    dict.fromkeys(limits.PARTS, ms) for ms in (0.1, 0.3)
+  )  # 0.2 ms for each of three.
+  made = limits.compare(1000.0, [before, after])
+  cores = commands.machine()['cores']
+  assert made['limit'] == pytest.approx(1000 * cores / 0.6)
+  assert made['share_of_limit'] == pytest.approx(0.6 / cores)
+
+
+def test_the_queue_alone(capsys):
+  assert command.main(['queue', '--rows=tiny', '--window_seconds=0.6']) == 0
+  captured = capsys.readouterr()
+  rows = json.loads(captured.out.splitlines()[-1])['rows']['tiny']
+  assert rows['unroll_length'] == 20
+  # 21 pictures of 10 x 5 floats and more.
+  assert 1000 < rows['unroll_bytes'] < 10_000
+  assert rows['mb_per_second'] == pytest.approx(
+    rows['unrolls_per_second'] * rows['unroll_bytes'] / 1e6
+  )
+  assert rows['unrolls_per_second'] > 20
+  assert set(rows['cpu_ms_per_unroll']) == {'writer', 'queue', 'reader'}
+  assert all(ms > 0 for ms in rows['cpu_ms_per_unroll'].values())
+
+
+def test_figures_of_the_queue_are_of_an_unroll():
+  costs = {
+    'writer': [works.Cost(400, 0.02, 0.5), works.Cost(400, 0.04, 1.0)],
+    'queue': [works.Cost(400, 0.01, 0.5)],
+  }
+  made = queues.summarise(costs, unroll_length=20, unroll_bytes=1_000_000)
+  # 20 unrolls in 0.5 s and in 1 s; 0.05 and 0.1 ms of CPU an agent step.
+  assert made['unrolls_per_second'] == pytest.approx(30)
+  assert made['mb_per_second'] == pytest.approx(30)
+  assert made['cpu_ms_per_unroll'] == pytest.approx(
+    {'writer': 1.5, 'queue': 0.5}
+  )
+
+
+def test_a_part_that_cannot_be_measured_says_why():
+  configuration = trial.resolve(['--level_name=catch'])
+  with stations.Pool() as pool:
+    station = pool.station('forward_pass', configuration, sizes=[])
+    with pytest.raises(trial.TrialError, match='forward_pass could not be'):
+      _ = station.facts
+
+
+def test_parts_end_with_who_measures():
+  configuration = trial.resolve(['--level_name=catch'])
+  with stations.Pool() as pool:
+    station = pool.station('environment', configuration)
+    assert pool.station('environment', configuration) is station
+    assert station.facts == {'agent_steps': 16}
+    station.begin(count=3)
+    answer = station.end()
+    assert answer['count'] == 3
+    assert 0 < answer['cpu_seconds'] <= answer['cpu_total']
+    pid = station._process.pid
+  assert not psutil.pid_exists(pid)
+
+
+def test_slices_are_shared_and_turned():
+  asked = []
+
+  class Work:
+    def __init__(self, name):
+      self.name = name
+
+    def run(self, seconds):
+      asked.append((self.name, seconds))
+      return {'': works.Cost(10, 0.01 * len(asked), 1.0)}
+
+  costs = works.slices([Work('a'), Work('b')], seconds=12)
+  assert [name for name, _ in asked] == ['a', 'b', 'b', 'a', 'a', 'b']
+  assert {seconds for _, seconds in asked} == {2}
+  # The first, the fourth and the fifth slice.
+  assert works.cpu_ms(costs['a']['']) == pytest.approx(4)
+
+
+def given_sizes(*arguments):
+  return scaling._make_parser().parse_args(arguments)
+
+
+def test_sizes_are_the_runs_but_for_what_is_varied():
+  made = sizes.make_sweeps(
+    given_sizes('--environments=1,6,9', '--batch_sizes='), ['--num_actors=2']
+  )
+  assert list(made) == ['environments', 'actors', 'unroll_lengths']
+  assert made['environments'] == {
+    1: (1, 1, 32, 20),
+    6: (2, 3, 32, 20),
+    9: (1, 9, 32, 20),
+  }
+  assert made['actors'][8] == (8, 8, 32, 20)
+  assert made['unroll_lengths'][100] == (2, 16, 32, 100)
+  flags = made['unroll_lengths'][100].flags()
+  run = trial.resolve(flags)
+  assert run.run.num_actors == 2
+  assert (run.agent.unroll_length, run.agent.queue_capacity) == (100, 32)
+
+
+def test_scaling_measures_a_size_once(tmp_path, monkeypatch, capsys):
+  asked = []
+
+  def run(train_flags, warmup_seconds, window_seconds):
+    asked.append(train_flags)
+    configuration = trial.resolve(train_flags)
+    cost = 0.5 if configuration.run.num_envs_per_actor == 32 else 0.25
+    figures = {
+      'cpu_ms_per_agent_step': cost,
+      'rss_mb_largest': 100.0,
+    }
+    return {
+      'agent_steps_per_second': 1.0,
+      'roles': dict.fromkeys(('queue', 'learner', 'actor'), figures),
+    }
+
+  # What it measures with has a test of its own.
+  monkeypatch.setattr(pipeline, 'run', run)
+  status = command.main(
+    [
+      'scaling',
+      '--level_name=catch',
+      '--environments=1,8,32,64',
+      '--actors=',
+      '--batch_sizes=32,64',
+      '--unroll_lengths=20',
+      f'--output={tmp_path}',
+    ]
+  )
+  captured = capsys.readouterr()
+  assert len(asked) == 5
+  result = json.loads(captured.out.splitlines()[-1])
+  # 1.5 ms with 64 environments, 0.75 ms with fewer.
+  assert result['cost_ratio'] == 2
+  assert status == 1
+  assert 'varies by a factor of 2.00, more than 1.2' in captured.out
+  assert [row['size'] for row in result['sweeps']['batch_sizes']] == [32, 64]
+  assert (tmp_path / 'scaling.png').read_bytes().startswith(b'\x89PNG')
+  assert json.loads((tmp_path / 'scaling.json').read_text()) == result
+
+
+def test_flatness_is_judged_where_it_matters():
+  rows = [
+    {'size': size, 'cpu_ms_per_agent_step': cost}
+    for size, cost in ((4, 9.0), (8, 1.1), (16, 1.0), (64, 1.2), (128, 9.0))
+  ]
+  assert scaling.judge(rows, 1.2) == {
+    'cost_ratio': pytest.approx(1.2),
+    'complaints': [],
+  }
+  assert len(scaling.judge(rows, 1.19)['complaints']) == 1
+  assert scaling.judge(rows[:2], 1.2)['cost_ratio'] is None
+
+
+def test_flags_of_a_run_are_those_of_train():
+  configuration = trial.resolve(['--level_name=catch', '--num_actors=3'])
+  assert isinstance(configuration, runs.Configuration)
+  assert configuration.run.num_actors == 3
+  assert configuration.run.evaluation_period_frames == 0
+  with pytest.raises(trial.TrialError, match='batch_size must be greater'):
+    trial.resolve(['--batch_size=0'])

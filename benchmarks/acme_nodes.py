@@ -1,0 +1,296 @@
+"""The nodes of a Launchpad program of dm-acme 0.4.0's own IMPALA parts.
+
+As published: its wrappers, its adder, its actor and loop, its dataset and its
+learner. Ours are the network's modules, and what tells how far it is.
+"""
+
+import functools
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import acme
+import courier
+import dm_env
+import launchpad as lp
+import numpy as np
+import reverb
+import sonnet as snt
+import tensorflow as tf
+from acme import datasets, specs, wrappers
+from acme.adders import reverb as adders
+from acme.agents.tf import impala
+from acme.tf import utils as tf_utils
+from acme.tf import variable_utils
+from acme.utils import loggers
+from launchpad.nodes.python import local_multi_processing
+
+import environments
+from agents.impala import networks
+from environments import suites
+from programs import impala as our_impala
+from programs import nodes, runs
+
+LEARNER_FILE = 'learner.json'
+
+_TELL_SECONDS = 0.2
+# Of Acme's dataset.
+_NUM_PARALLEL_CALLS = 1
+_PREFETCH_SIZE = 1
+
+
+class _OldApi:
+  """gym 0.26 as Acme's adapter takes it: `reset` and `step` of gym 0.21."""
+
+  def __init__(self, environment: Any) -> None:
+    self._environment = environment
+
+  def reset(self) -> np.ndarray:
+    """The first observation alone."""
+    observation, _ = self._environment.reset()
+    return observation
+
+  def step(self, action: int) -> tuple[np.ndarray, float, bool, Any]:
+    """One flag for both ways to end."""
+    observation, reward, terminated, truncated, info = self._environment.step(
+      action
+    )
+    return observation, reward, terminated or truncated, info
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._environment, name)
+
+
+class _Stopped(Exception):
+  """The program stops."""
+
+
+class _Stoppable(wrappers.EnvironmentWrapper):
+  """Ends an environment loop within an episode."""
+
+  def __init__(self, environment: dm_env.Environment) -> None:
+    super().__init__(environment)
+    self._stop = lp.stop_event()
+
+  def step(self, action: Any) -> dm_env.TimeStep:
+    """As the environment does.
+
+    Raises:
+      _Stopped: The program stops.
+    """
+    if self._stop.is_set():
+      raise _Stopped
+    return super().step(action)
+
+
+class FeedForward(snt.RNNCore):
+  """Our network without a core, in the form that Acme's parts take."""
+
+  def __init__(
+    self, configuration: runs.Configuration, spec: specs.EnvironmentSpec
+  ) -> None:
+    super().__init__(name='feed_forward')
+    self._network = networks.make_network(
+      configuration.agent, spec.observations, spec.actions.num_values
+    )
+
+  def initial_state(self, batch_size: int, **kwargs: Any) -> tuple[()]:
+    """There is none."""
+    return ()
+
+  def __call__(
+    self, observation: tf.Tensor, state: tuple[()]
+  ) -> tuple[tuple[tf.Tensor, tf.Tensor], tuple[()]]:
+    """Logits `[B, A]` and values `[B]` of `[B, ...]`."""
+    inputs = networks.NetworkInput(
+      observation, last_action=(), last_reward=(), start_of_episode=()
+    )
+    output, _ = self._network.step(inputs, ())
+    return (output.logits, output.values), state
+
+
+def make_environment(
+  configuration: runs.Configuration, seed: int
+) -> dm_env.Environment:
+  """An Atari game as Acme's examples make it; other levels are ours.
+
+  Its frames stay bytes, a quarter of what floats would be to carry. A lost life
+  ends the discount, as in the paper.
+  """
+  level = configuration.run.level_name
+  settings = configuration.environment
+  if not level.startswith(suites.ATARI_PREFIX):
+    return wrappers.SinglePrecisionWrapper(environments.make(level, seed))
+  import gym  # Prints a banner where it is imported.
+
+  game = ''.join(
+    word.capitalize()
+    for word in level.removeprefix(suites.ATARI_PREFIX).split('_')
+  )
+  environment = gym.make(f'{game}NoFrameskip-v4', disable_env_checker=True)
+  environment.reset(seed=seed)
+  return wrappers.wrap_all(
+    _OldApi(environment),
+    [
+      wrappers.GymAtariAdapter,
+      functools.partial(
+        wrappers.AtariWrapper,
+        action_repeats=settings.num_action_repeats,
+        max_episode_len=settings.max_episode_frames,
+        zero_discount_on_life_loss=True,
+      ),
+      wrappers.SinglePrecisionWrapper,
+    ],
+  )
+
+
+def make_model(
+  configuration: runs.Configuration,
+) -> tuple[specs.EnvironmentSpec, FeedForward]:
+  """Specs of an environment, and a network whose variables are there."""
+  environment = make_environment(configuration, seed=0)
+  spec = specs.make_environment_spec(environment)
+  environment.close()
+  network = FeedForward(configuration, spec)
+  tf_utils.create_variables(network, [spec.observations])
+  return spec, network
+
+
+def make_tables(configuration: runs.Configuration) -> list[reverb.Table]:
+  """The queue, as `acme.agents.tf.impala.IMPALA` makes it."""
+  spec, _ = make_model(configuration)
+  logits = tf.TensorSpec((spec.actions.num_values,), tf.float32)
+  return [
+    reverb.Table.queue(
+      adders.DEFAULT_PRIORITY_TABLE,
+      configuration.agent.queue_capacity,
+      signature=adders.SequenceAdder.signature(
+        spec,
+        extras_spec={'core_state': (), 'logits': logits},
+        sequence_length=configuration.agent.unroll_length + 1,
+      ),
+    )
+  ]
+
+
+class LearnerNode:
+  """Acme's learner. Public methods are served by Courier."""
+
+  def __init__(
+    self, configuration: runs.Configuration, queue: reverb.Client
+  ) -> None:
+    """Builds it.
+
+    Args:
+      configuration: Of our run of the same shape; `run.logdir` is where it
+        tells how far it is.
+      queue: Where sequences come from.
+    """
+    config = configuration.agent
+    spec, network = make_model(configuration)
+    self._stop = lp.stop_event()
+    self._path = configuration.directory.path / LEARNER_FILE
+    self._learner = impala.IMPALALearner(
+      spec,
+      network,
+      datasets.make_reverb_dataset(
+        queue.server_address,
+        batch_size=config.batch_size,
+        prefetch_size=_PREFETCH_SIZE,
+        num_parallel_calls=_NUM_PARALLEL_CALLS,
+      ),
+      learning_rate=config.learning_rate,
+      discount=config.discounting,
+      entropy_cost=config.entropy_cost,
+      baseline_cost=config.baseline_cost,
+      max_abs_reward=1.0,
+      max_gradient_norm=config.max_gradient_norm or None,
+      logger=loggers.NoOpLogger(),
+    )
+
+  def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
+    """See `acme.VariableSource`."""
+    return self._learner.get_variables(list(names))
+
+  def run(self) -> None:
+    """Learns until the program stops; tells how far it is."""
+    steps, told = 0, 0.0
+    while not self._stop.is_set():
+      self._learner.step()
+      steps += 1
+      if time.monotonic() - told >= _TELL_SECONDS:
+        told = time.monotonic()
+        _tell(self._path, learner_steps=steps)
+
+
+def _tell(path: pathlib.Path, **figures: float) -> None:
+  runs.write_text(path, json.dumps({'time': time.time(), **figures}))
+
+
+def run_actor(
+  configuration: runs.Configuration,
+  index: int,
+  learner: courier.Client,
+  queue: reverb.Client,
+) -> None:
+  """Acme's actor in Acme's loop, until the program stops.
+
+  Args:
+    configuration: Of our run of the same shape.
+    index: Of this actor, from 0.
+    learner: Serves variables.
+    queue: Takes sequences.
+  """
+  length = configuration.agent.unroll_length
+  _, network = make_model(configuration)
+  client = variable_utils.VariableClient(
+    nodes.NodeClient(learner, lp.stop_event()),
+    {'policy': network.variables},
+    update_period=length,  # In the background; as often as ours.
+  )
+  actor = impala.IMPALAActor(
+    network,
+    adders.SequenceAdder(queue, sequence_length=length + 1, period=length),
+    client,
+  )
+  seed = configuration.agent.seed * 1000 + index
+  environment = _Stoppable(make_environment(configuration, seed))
+  try:
+    client.update_and_wait()
+    acme.EnvironmentLoop(environment, actor, logger=loggers.NoOpLogger()).run()
+  except (_Stopped, nodes.Stopped):
+    pass
+
+
+def make_program(configuration: runs.Configuration) -> lp.Program:
+  """Wires the nodes as `programs.impala` does: same groups, same threads."""
+  program = lp.Program('acme_impala')
+  with program.group(nodes.QUEUE):
+    queue = program.add_node(
+      lp.ReverbNode(functools.partial(make_tables, configuration))
+    )
+  with program.group(nodes.LEARNER):
+    learner = program.add_node(
+      lp.CourierNode(LearnerNode, configuration, queue)
+    )
+  learner.set_client_kwargs(call_timeout=10)
+  with program.group(nodes.ACTOR):
+    for index in range(configuration.run.num_actors):
+      program.add_node(
+        lp.PyNode(run_actor, configuration, index, learner, queue)
+      )
+  return program
+
+
+def make_resources(
+  configuration: runs.Configuration,
+) -> dict[str, local_multi_processing.PythonProcess]:
+  """What ours get; and a home, where Acme's learner keeps snapshots."""
+  own = {'HOME': configuration.run.logdir}
+  return {
+    group: local_multi_processing.PythonProcess(env={**resources.env, **own})
+    for group, resources in our_impala.make_resources(configuration).items()
+    if group in (nodes.QUEUE, nodes.LEARNER, nodes.ACTOR)
+  }
