@@ -18,7 +18,7 @@ from agents.impala import acting, meter, networks, policies
 from programs import flags, impala, inference, nodes
 from programs.inspection import graph as graph_lib
 
-SECONDS = 30  # After which a test that hangs fails.
+SECONDS = 90  # After which a test that hangs fails.
 T = 8
 
 
@@ -49,7 +49,7 @@ class Source:
 
   def __init__(self, network):
     self._network = network
-    self.history, self.num_asked = [], 0
+    self.history, self.fetched = [], -1
     self.advance()
 
   def advance(self):
@@ -59,8 +59,9 @@ class Source:
     self.history.append([*variables, np.int64(len(self.history))])
 
   def get_variables(self, names):
-    self.num_asked += 1
     newest = self.history[-1]
+    if 'policy' in names:
+      self.fetched = int(newest[-1])
     served = {'policy': newest, 'version': [np.int64(7), newest[-1]]}
     return [served[name] for name in names]
 
@@ -194,7 +195,7 @@ def test_more_callers_than_courier_has_threads_by_default():
     answers = in_threads(
       *(lambda i=i: rig.policy()(i, state) for i in asked),
     )
-    assert time.monotonic() - start < 2 * SECONDS
+    assert time.monotonic() - start < SECONDS
     assert rig.node._meter.read()['counts'] == {'requests': num, 'rows': num}
     for inputs, answer in zip(asked, answers, strict=True):
       output, after = rig.expected(inputs, state, 0)
@@ -254,10 +255,10 @@ def test_a_step_is_the_network_s_own_across_resets():
   ) as rig:
     plays = [Play(rig), Play(rig, first_seed=3)]
     one, other = in_threads(
-      *(lambda play=play: play.steps(5 * T) for play in plays)
+      *(lambda play=play: play.steps(3 * T) for play in plays)
     )
     rig.use(0)
-    assert len(one) == len(other) == 15
+    assert len(one) == len(other) == 9
     for unroll in (*one, *other):
       assert unroll.learner_step == 0
       np.testing.assert_allclose(
@@ -270,8 +271,8 @@ def test_a_step_is_the_network_s_own_across_resets():
     seconds = plays[0].meter.read()['seconds']
     assert set(seconds) == {'starting', 'waiting_for_inference'}
     told = rig.node._meter.read()
-    assert told['counts'] == {'requests': 2 * 5 * T, 'rows': 6 * 5 * T}
-    assert told['calls']['forward_pass'] == 5 * T
+    assert told['counts'] == {'requests': 2 * 3 * T, 'rows': 6 * 3 * T}
+    assert told['calls']['forward_pass'] == 3 * T
     assert told['calls']['fetching_variables'] == 1  # No others came.
 
 
@@ -318,12 +319,11 @@ def test_variables_come_by_themselves():
 def test_variables_are_held_back_for_a_policy_lag():
   with running(extra_policy_lag=2) as rig:
     policy = rig.policy()
-    for fetched in (0, 0, 0, 1, 2):
-      wait_for(lambda: rig.has_fetched(fetched))  # noqa: B023
-      if len(rig.source.history) < 5:
-        asked = rig.source.num_asked
+    for newest, held_back in enumerate((0, 0, 0, 1, 2)):
+      wait_for(lambda: rig.source.fetched == newest)  # noqa: B023
+      wait_for(lambda: rig.has_fetched(held_back))  # noqa: B023
+      if newest < 4:
         rig.source.advance()
-        wait_for(lambda: rig.source.num_asked > asked + 1)  # noqa: B023
     policy(rig.inputs(3), policy.initial_state(3))
     assert policy.learner_step == 2
 
@@ -357,7 +357,7 @@ def test_a_stop_before_there_are_variables_releases_who_waits():
   assert isinstance(error, nodes.Stopped)
   rig.close()
   assert rig.error is None
-  assert time.monotonic() - start < SECONDS / 2
+  assert time.monotonic() - start < 20
 
 
 def test_a_wrong_request_is_refused_where_it_comes_from():
