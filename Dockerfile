@@ -3,18 +3,21 @@
 #   docker run --init --shm-size=2g -v "$PWD/runs:/impala/runs" impala train
 # With DeepMind Lab, from a wheel of your own that lies in this folder:
 #   docker build -t impala --build-arg DEEPMIND_LAB_WHEEL=the.whl .
+# For NVIDIA GPUs (then docker run --gpus=all):
+#   docker build -t impala --build-arg GPU=on .
 # ROMs stay outside: mount yours, and name the folder in ALE_PY_ROM_DIR.
 FROM python:3.10-slim-bookworm
 WORKDIR /impala
 
 # First what the installation is made from, so that it is kept while the rest
 # changes. Nothing but this image's libraries is linked to.
-COPY impala requirements.txt requirements.lock .python-version ./
+COPY impala requirements*.txt requirements*.lock .python-version ./
 COPY programs/__init__.py programs/startup.py programs/doctor.py \
-  programs/machine.py programs/downloads.py programs/roms.py \
+  programs/gpu.py programs/machine.py programs/downloads.py programs/roms.py \
   programs/scenarios.py programs/
+ARG GPU=off
 # EnvPool brings ROMs along, which are not used.
-RUN UV_NO_CACHE=1 ./impala doctor && rm -rf .venv.uv \
+RUN UV_NO_CACHE=1 ./impala gpu "$GPU" && ./impala doctor && rm -rf .venv.uv \
   .venv/lib/python3.10/site-packages/envpool/atari/roms/*.bin
 
 # COPY wants a file: without a wheel it gets one that is here anyway.

@@ -6,7 +6,6 @@ the standard library only, since it has to run where the installation is broken.
 
 import argparse
 import concurrent.futures
-import importlib.metadata
 import importlib.util
 import itertools
 import os
@@ -17,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from programs import downloads, machine, roms, scenarios, startup
+from programs import downloads, gpu, machine, roms, scenarios, startup
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _INSTALL = (
@@ -47,7 +46,7 @@ def check_libpython() -> machine.Finding:
   """The library that Reverb and Launchpad link to."""
   path = startup.find_libpython()
   text = str(path or 'found by the loader')
-  if startup.has_libpython():
+  if startup.can_load(startup.LIBPYTHON):
     return machine.Finding('libpython', 'ok', text)
   mend = (
     "install your system's libpython3.10 package, or a Python built with "
@@ -58,18 +57,25 @@ def check_libpython() -> machine.Finding:
 
 def check_versions() -> machine.Finding:
   """Every package of requirements.txt against what is installed."""
-  text = (_ROOT / 'requirements.txt').read_text()
-  pins = re.findall(r'^([\w.-]+)(?:\[\w+\])?==(\S+)', text, re.MULTILINE)
+  pins = _read_pins('requirements.txt')
   wrong = []
-  for name, wanted in pins:
-    try:
-      installed = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-      installed = 'absent'
+  if gpu.is_chosen():
+    pins.pop('tensorflow-cpu', None)
+    pins |= _read_pins('requirements-gpu.txt')
+    if gpu.installed_version('tensorflow-cpu'):
+      wrong.append('tensorflow and tensorflow-cpu, which share their files')
+  for name, wanted in pins.items():
+    installed = gpu.installed_version(name) or 'absent'
     if installed != wanted:
       wrong.append(f'{name} {installed} (wanted {wanted})')
   described = ', '.join(wrong) or f'all {len(pins)} as pinned'
   return machine.judge('FAIL', not wrong, 'packages', described, _INSTALL)
+
+
+def _read_pins(name: str) -> dict[str, str]:
+  """Package -> version, as a file of requirements has them."""
+  text = (_ROOT / name).read_text()
+  return dict(re.findall(r'^([\w.-]+)(?:\[\w+\])?==(\S+)', text, re.MULTILINE))
 
 
 def check_roms() -> machine.Finding:
@@ -158,6 +164,7 @@ _CHECKS: tuple[Callable[[], machine.Finding], ...] = (
   check_versions,
   check_onednn,
   *machine.CHECKS,
+  gpu.check,
   check_roms,
   check_scenarios,
   check_dmlab,

@@ -8,6 +8,7 @@ inherit it, and nothing that the user has set is overridden.
 # told that it is too old.
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -16,6 +17,19 @@ import sysconfig
 
 PYTHON_VERSION = (3, 10)
 LIBPYTHON = 'libpython3.10.so.1.0'
+# What TensorFlow 2.8 opens for a GPU, where NVIDIA's wheels have it below their
+# folder. Each comes after those that it links to.
+CUDA_LIBRARIES = (
+  'cuda_runtime/lib/libcudart.so.11.0',
+  'cublas/lib/libcublasLt.so.11',
+  'cublas/lib/libcublas.so.11',
+  'cufft/lib/libcufft.so.10',
+  'curand/lib/libcurand.so.10',
+  'cusparse/lib/libcusparse.so.11',
+  'cusolver/lib/libcusolver.so.11',
+  'cudnn/lib/libcudnn.so.8',
+)
+CUDA_DRIVER = 'libcuda.so.1'
 _LOOPBACK = ('localhost', '127.0.0.1', '::1')
 _PROXY_VARIABLES = ('http_proxy', 'https_proxy', 'all_proxy', 'grpc_proxy')
 
@@ -48,17 +62,23 @@ def find_libpython() -> pathlib.Path | None:
   return None
 
 
-def has_libpython(mode: int = ctypes.DEFAULT_MODE) -> bool:
-  """Whether what links to `LIBPYTHON` can be loaded into this process.
+def can_load(library: str, mode: int = ctypes.DEFAULT_MODE) -> bool:
+  """Whether the loader finds a library by its name, in this process.
 
   Args:
+    library: Its name, such as `LIBPYTHON`.
     mode: How to ask the loader; RTLD_NOLOAD asks only whether it is there now.
   """
   try:
-    ctypes.CDLL(LIBPYTHON, mode=mode)
+    ctypes.CDLL(library, mode=mode)
   except OSError:
     return False
   return True
+
+
+def hides_gpus() -> bool:
+  """Whether this process is told to use no GPU, as all but learners are."""
+  return os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')
 
 
 def prepare() -> None:
@@ -81,6 +101,7 @@ def prepare() -> None:
     if directory.is_dir():
       os.environ.setdefault(variable, str(directory))
   _load_libpython()
+  _load_cuda()
 
 
 def _check_machine() -> None:
@@ -122,14 +143,36 @@ def _load_libpython() -> None:
   when a process starts: it serves the children, and loading the library by its
   path serves this one.
   """
-  if has_libpython(os.RTLD_NOLOAD):
+  if can_load(LIBPYTHON, os.RTLD_NOLOAD):
     return
   path = find_libpython()
   if path is None:
     return  # The system's own may serve; `doctor` tells where none does.
   ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+  _extend_library_path(path.parent)
+
+
+def _load_cuda() -> None:
+  """Makes the CUDA libraries of NVIDIA's wheels loadable, where they are.
+
+  As with `LIBPYTHON`: TensorFlow opens them by name, which succeeds where they
+  are loaded already, and children find them in `LD_LIBRARY_PATH`, even if they
+  import TensorFlow before this.
+  """
+  folder = pathlib.Path(sysconfig.get_path('purelib'), 'nvidia')
+  if hides_gpus() or not folder.is_dir() or not can_load(CUDA_DRIVER):
+    return
+  for name in CUDA_LIBRARIES:
+    path = folder / name
+    # What is missing or broken, `doctor` tells.
+    with contextlib.suppress(OSError):
+      ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    _extend_library_path(path.parent)
+
+
+def _extend_library_path(folder: pathlib.Path) -> None:
   folders = os.environ.get('LD_LIBRARY_PATH', '').split(':')
-  if str(path.parent) not in folders:
+  if str(folder) not in folders:
     os.environ['LD_LIBRARY_PATH'] = ':'.join(
-      [folder for folder in folders if folder] + [str(path.parent)]
+      [other for other in folders if other] + [str(folder)]
     )

@@ -44,11 +44,13 @@ class Checkout:
     for name in ('impala', '.python-version', 'programs/__init__.py'):
       shutil.copy(_ROOT / name, folder / name)
     shutil.copy(_ROOT / 'programs/startup.py', folder / 'programs')
-    (folder / 'programs/doctor.py').write_text(_PROBE)
+    for name in ('doctor', 'gpu'):
+      (folder / f'programs/{name}.py').write_text(_PROBE)
     self.lock('six')
+    self.lock('iniconfig', file='requirements-gpu.lock')
 
-  def lock(self, *names):
-    (self.folder / 'requirements.lock').write_text(locked(*names))
+  def lock(self, *names, file='requirements.lock'):
+    (self.folder / file).write_text(locked(*names))
 
   def start(self, *arguments, cwd=None, path=None, **variables):
     environment = {**os.environ, 'PATH': path or self.path, **variables}
@@ -197,6 +199,7 @@ def test_help_teaches_without_installing(checkout, arguments):
     'dashboard',
     'roms',
     'scenarios',
+    'gpu',
     'doctor',
     'check',
   ):
@@ -290,6 +293,50 @@ def test_broken_or_moved_venv_is_made_anew(checkout):
   assert 'installing into' in checkout.succeed().stderr_text
   script = (checkout.folder / '.venv/bin/activate').read_text()
   assert str(checkout.folder) in script
+
+
+def test_gpu_makes_venv_anew_and_is_kept_to(checkout):
+  checkout.succeed()
+  added = checkout.folder / '.venv/added-by-the-user'
+  added.touch()
+  result = checkout.succeed('gpu')
+  assert 'installing into' in result.stderr_text
+  assert '6 GB' in result.stderr_text
+  assert result.stdout_text.split('\n')[0].endswith(' [] 1')
+  # The two builds of TensorFlow share files: nothing of the other is left.
+  assert checkout.has('iniconfig') and not checkout.has('six')
+  assert not added.exists()
+  assert checkout.succeed().stderr_text == ''
+  assert checkout.succeed('gpu', 'on').stderr_text == ''
+  shutil.rmtree(checkout.folder / '.venv')
+  checkout.succeed()
+  assert checkout.has('iniconfig') and not checkout.has('six')
+  checkout.lock('iniconfig', 'six', file='requirements-gpu.lock')
+  result = checkout.succeed()
+  assert 'requirements-gpu.lock has changed' in result.stderr_text
+  assert 'installing into' in checkout.succeed('gpu', 'off').stderr_text
+  assert checkout.has('six') and not checkout.has('iniconfig')
+  assert checkout.succeed().stderr_text == ''
+
+
+def test_another_choice_of_gpu_changes_nothing(checkout):
+  checkout.succeed()
+  assert checkout.succeed('gpu', '--help').stderr_text == ''
+  assert checkout.succeed('gpu', 'maybe').stderr_text == ''
+  assert checkout.has('six') and not checkout.has('iniconfig')
+
+
+def test_a_killed_change_to_gpu_is_made_by_the_next_start(
+  checkout, tmp_path, uv
+):
+  checkout.succeed()
+  path, mark = slow_uv(tmp_path, checkout, uv, 60)
+  process = checkout.start('gpu', path=path)
+  wait_for(mark)
+  os.killpg(process.pid, signal.SIGKILL)
+  process.communicate(timeout=60)
+  assert 'installing into' in checkout.succeed().stderr_text
+  assert checkout.has('iniconfig') and not checkout.has('six')
 
 
 def test_a_package_with_another_hash_is_refused(checkout):

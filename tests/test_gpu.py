@@ -1,0 +1,235 @@
+"""Whether a GPU is used, on drivers and libraries made for the test."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from programs import doctor, gpu, startup
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+# A driver: with one GPU, with none, and one that does not start.
+_DRIVER = """
+#include <string.h>
+int cuInit(unsigned flags) { return %(status)d; }
+int cuDeviceGetCount(int *count) { *count = %(count)d; return 0; }
+int cuDeviceGetName(char *name, int size, int device) {
+  strncpy(name, "Test GPU", size);
+  return 0;
+}
+"""
+_CHECK = 'from programs import gpu; print(tuple(gpu.check()))'
+_LOADED = """
+import ctypes, os, programs
+from programs import startup
+for path in startup.CUDA_LIBRARIES:
+  name = os.path.basename(path)
+  print(name, startup.can_load(name, os.RTLD_NOLOAD))
+print(os.environ.get('LD_LIBRARY_PATH', ''))
+"""
+
+
+def compile_library(path, source):
+  """Builds a shared library that goes by the name of its file."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  command = ['gcc', '-shared', '-fPIC', '-xc', '-', '-o', str(path)]
+  command.append(f'-Wl,-soname,{path.name}')
+  try:
+    subprocess.run(command, input=source, text=True, check=True)
+  except FileNotFoundError:
+    pytest.skip('there is no gcc to build a library with')
+
+
+def make_driver(folder, status=0, count=1):
+  source = _DRIVER % {'status': status, 'count': count}
+  compile_library(folder / startup.CUDA_DRIVER, source)
+  return folder
+
+
+@pytest.fixture(scope='module')
+def driver(tmp_path_factory):
+  """A folder with a driver that knows one GPU."""
+  return make_driver(tmp_path_factory.mktemp('driver'))
+
+
+@pytest.fixture
+def packages(tmp_path):
+  """A folder of packages: the build with CUDA by name, NVIDIA's libraries."""
+  for path in startup.CUDA_LIBRARIES:
+    compile_library(tmp_path / 'nvidia' / path, 'int nothing;')
+  metadata = tmp_path / 'tensorflow-2.8.4.dist-info' / 'METADATA'
+  metadata.parent.mkdir()
+  metadata.write_text('Metadata-Version: 2.1\nName: tensorflow\nVersion: 2.8.4')
+  return tmp_path
+
+
+def make_tensorflow(packages, text):
+  (packages / 'tensorflow.py').write_text(text)
+
+
+def run_python(code, library_path='', packages=None, **variables):
+  """Runs code in a process that the loader serves from these folders.
+
+  `packages` is where Python's wheels lie then, instead of its own.
+  """
+  if packages:
+    code = f"""
+import sysconfig
+found = sysconfig.get_path
+sysconfig.get_path = lambda name: (
+  {str(packages)!r} if name == 'purelib' else found(name))
+{code}"""
+    variables['PYTHONPATH'] = str(packages)
+  hidden = ('CUDA_VISIBLE_DEVICES', 'LD_LIBRARY_PATH')
+  before = {k: v for k, v in os.environ.items() if k not in hidden}
+  result = subprocess.run(
+    [sys.executable, '-c', code],
+    cwd=_ROOT,
+    env={**before, 'LD_LIBRARY_PATH': str(library_path), **variables},
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert result.returncode == 0, result.stderr
+  return result.stdout
+
+
+def find(*arguments, **variables):
+  """What `gpu.check` finds in such a process: level, text, mend."""
+  _, *rest = eval(run_python(_CHECK, *arguments, **variables))
+  return tuple(rest)
+
+
+def test_without_a_driver_the_learner_uses_the_cpu(tmp_path):
+  if startup.can_load(startup.CUDA_DRIVER):
+    pytest.skip('this machine has a driver')
+  assert find() == ('info', 'no NVIDIA driver: the learner uses the CPU', '')
+
+
+@pytest.mark.parametrize('status, count', [(0, 0), (100, 1)])
+def test_a_driver_without_a_gpu(tmp_path, status, count):
+  level, text, mend = find(make_driver(tmp_path, status, count))
+  assert (level, mend) == ('info', '')
+  assert 'no GPU' in text
+
+
+def test_a_gpu_with_the_build_for_cpus_is_told_the_command(driver):
+  if gpu.is_chosen():
+    pytest.skip('the build with CUDA is installed')
+  level, text, mend = find(driver)
+  assert (level, mend) == ('warn', './impala gpu')
+  assert text == 'Test GPU, not used: TensorFlow is the build without CUDA'
+
+
+def test_missing_libraries_are_named(driver, packages):
+  for path in startup.CUDA_LIBRARIES:
+    if 'cudnn' in path or 'cufft' in path:
+      (packages / 'nvidia' / path).unlink()
+  level, text, mend = find(driver, packages)
+  assert level == 'warn'
+  assert text == 'Test GPU, not used: libcufft.so.10, libcudnn.so.8 missing'
+  assert './impala gpu' in mend
+
+
+def test_a_damaged_library_is_missing(driver, packages):
+  damaged = packages / 'nvidia' / startup.CUDA_LIBRARIES[0]
+  damaged.write_bytes(damaged.read_bytes()[:100])
+  assert find(driver, packages)[1].endswith(f': {damaged.name} missing')
+
+
+@pytest.mark.parametrize(
+  'devices, level, said',
+  [
+    ("['/GPU:0']", 'ok', 'Test GPU, used by the learner'),
+    ('[]', 'warn', 'Test GPU, not used by TensorFlow: the driver is too old'),
+  ],
+)
+def test_tensorflow_has_the_last_word(driver, packages, devices, level, said):
+  make_tensorflow(
+    packages,
+    f"""
+import sys
+print('the driver is too old', file=sys.stderr)
+class config:
+  list_physical_devices = lambda kind: {devices}
+""",
+  )
+  found, text, mend = find(driver, packages)
+  assert (found, text) == (level, said)
+  assert ('driver of version' in mend) == (level == 'warn')
+
+
+def test_a_crash_of_tensorflow_is_no_crash_of_the_check(driver, packages):
+  make_tensorflow(packages, 'import os; os.kill(os.getpid(), 11)')
+  level, text, _ = find(driver, packages)
+  assert level == 'warn'
+  assert 'not used by TensorFlow' in text
+
+
+def test_hidden_gpus_are_told_as_such(driver):
+  level, text, _ = find(driver, CUDA_VISIBLE_DEVICES='')
+  assert level == 'info'
+  assert 'CUDA_VISIBLE_DEVICES' in text
+
+
+def test_libraries_are_loaded_before_tensorflow_looks(driver, packages):
+  *loaded, path = run_python(_LOADED, driver, packages).splitlines()
+  assert len(loaded) == 8
+  assert all(line.endswith(' True') for line in loaded)
+  # And for children that import TensorFlow first.
+  assert path.split(':')[0] == str(driver)
+  for name in ('cuda_runtime', 'cublas', 'cudnn'):
+    assert str(packages / 'nvidia' / name / 'lib') in path.split(':')
+  assert len(path.split(':')) == len(set(path.split(':')))
+
+
+@pytest.mark.parametrize('variables', [{'CUDA_VISIBLE_DEVICES': ''}, {}])
+def test_who_uses_no_gpu_loads_nothing(driver, packages, variables):
+  # Another node than the learner, or a machine without a driver.
+  folder = driver if variables else ''
+  if not variables and startup.can_load(startup.CUDA_DRIVER):
+    pytest.skip('this machine has a driver')
+  output = run_python(_LOADED, folder, packages, **variables)
+  assert ' True' not in output
+  assert 'nvidia' not in output
+
+
+def test_another_choice_is_refused(capsys):
+  with pytest.raises(SystemExit) as ended:
+    gpu.main(['maybe'])
+  assert ended.value.code == 2
+  assert "invalid choice: 'maybe'" in capsys.readouterr().err
+
+
+def read_entries(name):
+  """Package -> version and hashes, as a lock has them."""
+  text = (_ROOT / name).read_text()
+  pattern = r'^(\S+)==(\S+) \\\n((?: +--hash\S+(?: \\)?\n)+)'
+  return {n: (v, h) for n, v, h in re.findall(pattern, text, re.MULTILINE)}
+
+
+def test_both_locks_are_in_step():
+  lock = read_entries('requirements.lock')
+  with_cuda = read_entries('requirements-gpu.lock')
+  assert len(lock) > 80
+  assert with_cuda.pop('tensorflow')[0] == lock.pop('tensorflow-cpu')[0]
+  added = {name for name in with_cuda if name.startswith('nvidia-')}
+  assert {'nvidia-cudnn-cu11', 'nvidia-cublas-cu11'} <= added
+  assert lock == {n: e for n, e in with_cuda.items() if n not in added}
+
+
+def test_the_doctor_wants_the_versions_of_the_chosen_build(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(doctor, '_ROOT', tmp_path)
+  (tmp_path / 'requirements.txt').write_text('numpy==1.23.5\ntensorflow-cpu==0')
+  (tmp_path / 'requirements-gpu.txt').write_text('tensorflow==2.8.4\ncuda==3')
+  installed = {'numpy': '1.23.5', 'tensorflow': '2.8.4', 'cuda': '2'}
+  monkeypatch.setattr(gpu, 'installed_version', installed.get)
+  assert doctor.check_versions().text == 'cuda 2 (wanted 3)'
+  installed |= {'tensorflow-cpu': '0', 'cuda': '3'}
+  text = doctor.check_versions().text
+  assert text == 'tensorflow and tensorflow-cpu, which share their files'
