@@ -1,7 +1,6 @@
 """Dynamic batching: the reference's own list of tests, and beyond it."""
 
 import concurrent.futures
-import contextlib
 import pathlib
 import re
 import threading
@@ -18,15 +17,28 @@ SECONDS = 20  # After which a test that hangs fails.
 
 @pytest.fixture
 def callers():
-  """Calls from threads of their own; none is left waiting."""
-  closing = []
-  with concurrent.futures.ThreadPoolExecutor(64) as pool:
-    yield lambda function, *inputs: pool.submit(
-      closing.append(function) or function, *inputs
-    )
-    for function in closing:
-      with contextlib.suppress(AttributeError):
-        getattr(function, '__self__', function).close()
+  """Calls from threads of their own, which none waits for without a limit."""
+  called = []
+
+  def call(function, *inputs):
+    future = concurrent.futures.Future()
+
+    def run():
+      try:
+        future.set_result(function(*inputs))
+      except Exception as error:
+        future.set_exception(error)
+
+    called.append(getattr(function, '__self__', function))
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+  yield call
+  for each in called:
+    if isinstance(each, inference.Batcher):
+      each.close()
+    elif isinstance(each, inference.BatchedFunction):
+      each._batcher.close()
 
 
 def results(futures):
@@ -86,7 +98,7 @@ def test_many_small(callers):
     return [double(np.array([[first + i, 1]]))[0].tolist() for i in range(20)]
 
   answers = results([callers(ask, 100 * thread) for thread in range(10)])
-  double.close()
+  assert results([callers(double.close)]) == [None]
   for thread, got in enumerate(answers):
     assert got == [[2 * (100 * thread + i), 2] for i in range(20)]
   assert sum(calls) == 200
@@ -134,10 +146,12 @@ def test_a_batch_that_cannot_reach_its_minimum_is_made(callers):
     ((), 'same first dimension, got shapes'),
   ],
 )
-def test_a_request_without_rows_or_with_too_many_is_refused(inputs, rule):
+def test_a_request_without_rows_or_with_too_many_is_refused(
+  callers, inputs, rule
+):
   batcher = inference.Batcher(1, 4)
   with pytest.raises(ValueError, match=rule):
-    batcher.compute(inputs)
+    callers(batcher.compute, inputs).result(SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +167,7 @@ def test_a_request_unlike_the_first_is_refused_alone(callers, inputs, rule):
   waiting = callers(batcher.compute, np.zeros((1, 2)))
   wait_for(lambda: batcher._waiting)
   with pytest.raises(ValueError, match=rule):
-    batcher.compute(inputs)
+    callers(batcher.compute, inputs).result(SECONDS)
   # The others have nothing of it.
   more = callers(batcher.compute, np.ones((2, 2)))
   batch = batcher.get_inputs()
@@ -181,7 +195,7 @@ def test_an_error_of_the_computation_reaches_every_caller(
     assert re.search(message, str(error))
     assert isinstance(error.__cause__, (ValueError, ZeroDivisionError))
   with pytest.raises(inference.Closed, match=message):
-    function(rows(1))
+    callers(function, rows(1)).result(SECONDS)
 
 
 def test_waiting_and_in_flight_callers_are_released_at_the_close(callers):
@@ -202,7 +216,7 @@ def test_waiting_and_in_flight_callers_are_released_at_the_close(callers):
     assert isinstance(error, inference.Closed)
     assert str(error) == 'the batcher is closed' and error.__cause__ is None
   with pytest.raises(inference.Closed):
-    wait(rows(3))
+    callers(wait, rows(3)).result(SECONDS)
   leave.set()
   assert closing.exception(SECONDS) is None  # What it computed is too late.
 
@@ -210,7 +224,7 @@ def test_waiting_and_in_flight_callers_are_released_at_the_close(callers):
 def test_a_clean_close(callers):
   double = inference.batched()(lambda numbers: 2 * numbers)
   assert callers(double, rows(2)).result(SECONDS) == [4]
-  double.close()
+  assert results([callers(double.close)]) == [None]
   assert not double._thread.is_alive()
   double.close()
   inference.batched()(abs).close()  # Never called.

@@ -216,10 +216,10 @@ class Batcher:
         self.set_outputs(batch.computation_id, function(batch.inputs))
     except BaseException as error:
       self.close(error)
-      if not isinstance(error, Closed) or error is self._error:
+      if not isinstance(error, Closed):
         raise
-      if self._error is not None:  # Somebody else's.
-        raise self._error from None
+    if self._error is not None:  # Where it is None, all is done.
+      raise self._error
 
   def close(self, error: BaseException | None = None) -> None:
     """Releases all callers and computing threads with `Closed`.
