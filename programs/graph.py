@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 
 from programs import flags, impala, runs
-from programs.inspection import drawing, markup
+from programs.inspection import drawing, markup, wiring
 from programs.inspection import graph as graph_lib
 
 _DESCRIPTION = """\
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   except ValueError as error:
     print(f'./impala graph: {error}', file=sys.stderr)
     return 2
-  graph = graph_lib.make_graph(impala.make_program(configuration))
+  graph = wiring.make_graph(impala.make_program(configuration))
   if form is None:
     ending = pathlib.Path(output or '').suffix
     form = _ENDINGS.get(ending, ending.removeprefix('.'))

@@ -23,7 +23,7 @@ from programs import (
   tables,
 )
 from programs.inspection import graph as graph_lib
-from programs.inspection import status
+from programs.inspection import status, wiring
 from programs.launching import local
 
 _DESCRIPTION = """\
@@ -95,7 +95,7 @@ def _train(
   directory.update_meta(**provenance.describe_start(configuration.agent.seed))
   console.print(f'Run directory: {directory.path}', soft_wrap=True)
   program = impala.make_program(configuration)
-  drawn = graph_lib.make_graph(program)
+  drawn = wiring.make_graph(program)
   graph.write_files(drawn, configuration)
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
   with status.Status(

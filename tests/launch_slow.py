@@ -14,7 +14,7 @@ from absl import app
 import environments
 from agents.impala import learning
 from programs import flags, graph, impala
-from programs.inspection import graph as graph_lib
+from programs.inspection import wiring
 
 T, N = 5, 32
 NUM_STEPS = {'learner': 30, 'queue': 96, 'large_queue': 192}
@@ -63,7 +63,7 @@ def main(arguments):
   )
   configuration.directory.write_config(configuration)
   program = impala.make_program(configuration)
-  graph.write_files(graph_lib.make_graph(program), configuration)
+  graph.write_files(wiring.make_graph(program), configuration)
   lp.launch(program, 'local_mt').wait()
 
 

@@ -18,8 +18,7 @@ import werkzeug.test
 from records import make_node, make_record, make_table
 
 from programs import dashboard, flags, impala, runs
-from programs.inspection import curves, recording, server, view
-from programs.inspection import graph as graph_lib
+from programs.inspection import curves, recording, server, view, wiring
 
 ROW = {
   'time': 1000.0,
@@ -95,7 +94,7 @@ def write_run(path, num_actors=2, age=1.0, ended=None, **given):
   directory.update_meta(
     started=started.isoformat(), ended=ended, processes={'actor/0': 4711}
   )
-  graph = graph_lib.make_graph(impala.make_program(configuration))
+  graph = wiring.make_graph(impala.make_program(configuration))
   runs.write_text(path / 'graph.json', graph.to_json())
 
 

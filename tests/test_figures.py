@@ -5,7 +5,7 @@ from records import make_node, make_record, make_table
 
 from programs import flags, impala
 from programs.inspection import figures as figures_lib
-from programs.inspection import graph as graph_lib
+from programs.inspection import wiring
 
 
 def make_actor(environment, blocked, calls, steps, starting=30.0, **more):
@@ -192,7 +192,7 @@ def test_spreads_over_a_role():
 
 
 def test_rates_of_edges():
-  graph = graph_lib.make_graph(
+  graph = wiring.make_graph(
     impala.make_program(flags.resolve({'logdir': 'x', 'num_actors': 3}))
   )
   edges = {(e.source, e.kind, e.target): e for e in graph.role_edges}

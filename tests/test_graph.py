@@ -14,7 +14,7 @@ from launchpad.nodes import base, dereference
 
 from programs import flags, impala
 from programs import graph as command
-from programs.inspection import drawing, markup
+from programs.inspection import drawing, markup, wiring
 from programs.inspection import graph as graph_lib
 
 SVG = '{http://www.w3.org/2000/svg}'
@@ -45,7 +45,7 @@ def make_tables(size):
 
 def make_impala(**given):
   program = impala.make_program(flags.resolve({'logdir': 'runs/x', **given}))
-  return graph_lib.make_graph(program)
+  return wiring.make_graph(program)
 
 
 def edges_of(graph):
@@ -110,7 +110,7 @@ def make_strange_program():
 
 
 def test_a_program_of_somebody_elses():
-  graph = graph_lib.make_graph(make_strange_program())
+  graph = wiring.make_graph(make_strange_program())
   assert [node.name for node in graph.nodes] == [
     'server/0',
     'table/0',
@@ -142,7 +142,7 @@ def test_a_function_without_a_signature():
   program = lp.Program('builtin')
   server = program.add_node(lp.CourierNode(Server), label='server')
   program.add_node(lp.PyNode(print, 'x', server), label='printer')
-  graph = graph_lib.make_graph(program)
+  graph = wiring.make_graph(program)
   assert graph.roles['printer'][0].arguments == {'arguments_0': "'x'"}
   assert edges_of(graph) == {('printer/0', 'server/0', 'call', 'arguments_1')}
 
@@ -151,7 +151,7 @@ def test_groups_names_say_nothing_about_edges():
   program = lp.Program('disguised')
   table = program.add_node(lp.ReverbNode(list), label='learner')
   program.add_node(lp.PyNode(insert, table, 'x'), label='sample')
-  (edge,) = graph_lib.make_graph(program).edges
+  (edge,) = wiring.make_graph(program).edges
   assert edge.kind == 'data'
 
 
@@ -168,7 +168,7 @@ def test_a_kind_of_node_that_nobody_knows():
   own = Own()
   own._input_handles.append(handle)
   program._groups['own'] = [own]
-  graph = graph_lib.make_graph(program)
+  graph = wiring.make_graph(program)
   assert edges_of(graph) == {('own/0', 'server/0', 'call', 'input_handles_0')}
 
 
@@ -177,7 +177,7 @@ def test_a_handle_from_elsewhere_is_refused():
   program = lp.Program('half')
   program.add_node(lp.PyNode(ask, stranger), label='asker')
   with pytest.raises(ValueError, match=r'CourierHandle.*of another program'):
-    graph_lib.make_graph(program)
+    wiring.make_graph(program)
 
 
 def test_wrong_declarations_are_refused():
@@ -209,7 +209,7 @@ def hidden_handles(value, seen):
 
 
 def all_handles(node):
-  function, arguments = graph_lib._call(node)
+  function, arguments = wiring._call(node)
   seen = {}
   return list(hidden_handles([function, *arguments.values()], seen))
 
@@ -335,7 +335,7 @@ def test_boxes_and_edges_stay_inside_the_picture_and_apart():
   nodes[1].configure(handles[2])
   nodes[2].configure(handles[0])  # A cycle.
   nodes[3].configure(handles[3])  # A loop.
-  root, found = boxes(drawing.svg(graph_lib.make_graph(program)))
+  root, found = boxes(drawing.svg(wiring.make_graph(program)))
   width, height = float(root.get('width')), float(root.get('height'))
   assert len(set(found.values())) == 4
   for x, y in found.values():

@@ -31,8 +31,7 @@ from programs import (
   runs,
   train,
 )
-from programs.inspection import evaluations, recording
-from programs.inspection import graph as graph_lib
+from programs.inspection import evaluations, recording, wiring
 from programs.reports import comparisons, curves, histories, rows
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
@@ -507,7 +506,7 @@ def test_the_graph_and_the_figures_of_what_was_recorded(tmp_path):
   configuration = flags.resolve(
     {'logdir': str(directory.path), 'num_actors': 2}
   )
-  graph = graph_lib.make_graph(impala.make_program(configuration))
+  graph = wiring.make_graph(impala.make_program(configuration))
   runs.write_text(directory.path / 'graph.json', graph.to_json())
   recorder = recording.Recorder(directory.metrics / 'graph.jsonl')
   for time_ in (0.0, 4.0, 10.0):

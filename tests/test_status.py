@@ -8,7 +8,7 @@ import rich.console
 from records import make_node, make_record, make_table
 
 from programs import flags, impala
-from programs.inspection import graph, recording, status
+from programs.inspection import recording, status, wiring
 
 ROW = {
   'time': 1000.0,
@@ -218,7 +218,7 @@ def test_learning_is_over(tmp_path, is_terminal):
 def write_records(directory, *records):
   """What a monitor would have recorded of a run of our program."""
   program = impala.make_program(flags.resolve({'logdir': str(directory)}))
-  text = graph.make_graph(program).to_json()
+  text = wiring.make_graph(program).to_json()
   (directory / 'graph.json').write_text(text)
   recorder = recording.Recorder(directory / 'metrics/graph.jsonl')
   for record in records:

@@ -17,12 +17,11 @@ from records import make_node, make_record, make_table
 
 from programs import flags, impala, runs, top
 from programs.inspection import figures as figures_lib
-from programs.inspection import graph as graph_lib
-from programs.inspection import live, recording, terminal
+from programs.inspection import live, recording, terminal, wiring
 
 
 def make_graph(**given):
-  return graph_lib.make_graph(
+  return wiring.make_graph(
     impala.make_program(flags.resolve({'logdir': 'runs/x', **given}))
   )
 

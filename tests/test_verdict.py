@@ -13,7 +13,7 @@ import pytest
 from records import make_node, make_record, make_table
 
 from programs import flags, impala
-from programs.inspection import figures, recording, verdict
+from programs.inspection import figures, recording, verdict, wiring
 from programs.inspection import graph as graph_lib
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
@@ -72,7 +72,7 @@ def test_a_queue_that_takes_the_bursts_holds_nobody_up(tmp_path):
 
 
 def make_graph(num_actors):
-  return graph_lib.make_graph(
+  return wiring.make_graph(
     impala.make_program(
       flags.resolve({'logdir': 'runs/x', 'num_actors': num_actors})
     )
