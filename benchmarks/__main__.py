@@ -21,6 +21,7 @@ _MODULES = {
   'memory': 'memory',
   'monitoring': 'monitoring',
   'inference': 'inference',
+  'startup': 'startup',
   'learning': 'learning',
 }
 # Those that are measured against each other.

@@ -16,7 +16,7 @@ from agents.impala import acting, meter, networks, policies
 from agents.impala import unrolls as unrolls_lib
 from programs import inference as inference_lib
 from programs import nodes, runs, variables
-from programs.inspection import graph, monitor
+from programs.inspection import graph, milestones, monitor
 
 
 @graph.uses(
@@ -40,10 +40,12 @@ def run_actor(
     monitoring: The monitor, if there is one.
     inference: Chooses them, with `--inference=server`.
   """
-  actor_meter = meter.Meter()
   name = f'{nodes.ACTOR}/{index}'
+  notes = milestones.Notes(configuration.directory.path, name)
+  notes.begin()
+  actor_meter = meter.Meter(notes.reach)
   with monitor.reporting(monitoring, name, actor_meter.read):
-    _act(configuration, index, inference or learner, queue, actor_meter)
+    _act(configuration, index, inference or learner, queue, actor_meter, notes)
 
 
 def _act(
@@ -52,6 +54,7 @@ def _act(
   server: courier.Client,
   queue: reverb.Client,
   actor_meter: meter.Meter,
+  notes: milestones.Notes,
 ) -> None:
   """Makes an actor and its environments; acts until the program stops.
 
@@ -61,6 +64,7 @@ def _act(
     server: The learner or, with `inference=server`, the inference server.
     queue: Takes unrolls.
     actor_meter: Of this thread.
+    notes: Of this actor.
   """
   stop = lp.stop_event()
   seeds = np.random.SeedSequence((configuration.agent.seed, index))
@@ -69,6 +73,7 @@ def _act(
   ).tolist()
   tf.random.set_seed(sampling)
   network, signature = nodes.make_model(configuration)
+  notes.reach('network_made')
   batch = environments.make_batch(
     configuration.run.level_name,
     each,
@@ -76,6 +81,7 @@ def _act(
     configuration.environment,
     configuration.run.env_processes,
   )
+  notes.reach('environments_made')
   client = nodes.NodeClient(server, stop)
   writer = unrolls_lib.UnrollWriter(
     queue, stop, actor_meter, configuration.agent.num_replayed > 0

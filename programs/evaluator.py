@@ -22,7 +22,7 @@ from programs import (
   results,
   runs,
 )
-from programs.inspection import graph, monitor
+from programs.inspection import graph, milestones, monitor
 
 _POLL_SECONDS = 1.0  # How often it asks how far learning is.
 
@@ -44,9 +44,12 @@ def run_evaluator(
   client = nodes.NodeClient(learner, stop)
   period = configuration.run.evaluation_period_frames
   total = configuration.agent.total_environment_frames
-  meter, due = meter_lib.Meter(), None
+  notes = milestones.Notes(configuration.directory.path, f'{nodes.EVALUATOR}/0')
+  notes.begin()
+  meter, due = meter_lib.Meter(notes.reach), None
   with monitor.reporting(monitoring, f'{nodes.EVALUATOR}/0', meter.read):
     evaluator = _Evaluator(configuration, client, stop, meter)
+    notes.reach('network_made')
     try:
       with meter.measure('nothing_to_do'):
         while not stop.wait(_POLL_SECONDS):

@@ -16,7 +16,7 @@ from absl import logging
 from agents.impala import batches, learning, meter, metrics
 from agents.impala import unrolls as unrolls_lib
 from programs import checkpoints, metric_files, nodes, runs, summaries
-from programs.inspection import graph, monitor
+from programs.inspection import graph, milestones, monitor
 
 # Of the last row of metrics, what the monitor is told.
 _TOLD = ('frames', 'policy_lag_min', 'policy_lag_mean', 'policy_lag_max')
@@ -47,10 +47,13 @@ class LearnerNode:
     self._configuration = configuration
     self._queue = queue
     self._monitoring = monitoring
-    self._meter = meter.Meter()
+    notes = milestones.Notes(directory.path, f'{nodes.LEARNER}/0')
+    notes.begin()
+    self._meter = meter.Meter(notes.reach)
     self._final_evaluation = threading.Event()
     tf.random.set_seed(config.seed)
     network, signature = nodes.make_model(configuration)
+    notes.reach('network_made')
     summaries.write_hyperparameters(configuration)
     self._level_metrics = metric_files.LevelMetrics(configuration)
     self._metrics = metrics.LearnerMetrics(
@@ -78,6 +81,7 @@ class LearnerNode:
     if path:
       self._learner.serve()
       logging.info('Resumed at frame %d from %s', self._learner.frames, path)
+    notes.reach('ready')
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
     """See `learning.Learner.get_variables`."""

@@ -17,6 +17,7 @@ import environments
 from agents.impala import networks
 from agents.impala import unrolls as unrolls_lib
 from programs import runs
+from programs.inspection import milestones
 
 # The program's groups.
 QUEUE, LEARNER, ACTOR, EVALUATOR = 'queue', 'learner', 'actor', 'evaluator'
@@ -48,7 +49,10 @@ def make_model(
 
 def make_tables(configuration: runs.Configuration) -> list[reverb.Table]:
   """The tables of the queue node."""
+  notes = milestones.Notes(configuration.directory.path, f'{QUEUE}/0')
+  notes.begin()
   _, signature = make_model(configuration)
+  notes.reach('network_made')
   return unrolls_lib.make_tables(configuration.agent, signature)
 
 

@@ -23,7 +23,7 @@ from programs import (
   tables,
 )
 from programs.inspection import graph as graph_lib
-from programs.inspection import status, wiring
+from programs.inspection import milestones, status, wiring
 from programs.launching import local
 
 _DESCRIPTION = """\
@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   Args:
     argv: Its flags; by default, the command line's.
   """
-  arguments = _make_parser().parse_args(argv)
-  given = vars(arguments)
+  imported = milestones.now()
+  given = vars(_make_parser().parse_args(argv))
   console = rich.console.Console(highlight=False)
   try:
     directory = preparation.run_directory(given)
@@ -54,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
           'This run has finished; more frames with --total_environment_frames.'
         )
         return 0
-      end = _train(configuration, given['lp_launch_type'], console)
+      notes = milestones.Notes(directory.path, milestones.COMMAND)
+      notes.begin(imported)
+      notes.reach('checked')
+      end = _train(configuration, given['lp_launch_type'], console, notes)
       verdict = None
       if end['kind'] == 'finished':
         verdict = _write_report(configuration, console)
@@ -89,6 +92,7 @@ def _train(
   configuration: runs.Configuration,
   launch_type: str,
   console: rich.console.Console,
+  notes: milestones.Notes,
 ) -> dict[str, Any]:
   """Launches the program and waits for its end; returns how it ended."""
   directory = configuration.directory
@@ -97,6 +101,7 @@ def _train(
   program = impala.make_program(configuration)
   drawn = wiring.make_graph(program)
   graph.write_files(drawn, configuration)
+  notes.reach('wired')
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
   with status.Status(
     f'impala {configuration.run.level_name}',
@@ -108,7 +113,7 @@ def _train(
     if launch_type == 'local_mt':
       end = _run_threads(program, configuration, shown)
     else:
-      end = _run_processes(program, drawn, configuration, shown)
+      end = _run_processes(program, drawn, configuration, shown, notes)
   directory.update_meta(ended={'time': runs.now(), **end})
   console.print(end['description'], markup=False, soft_wrap=True)
   return end
@@ -119,12 +124,14 @@ def _run_processes(
   drawn: graph_lib.ProgramGraph,
   configuration: runs.Configuration,
   shown: status.Status,
+  notes: milestones.Notes,
 ) -> dict[str, Any]:
   """Runs a process for each node; returns how it ended."""
   noted: dict[str, int] = {}
 
   def on_poll(supervisor: local.supervisor.Supervisor) -> None:
     if not noted:
+      notes.reach('launched')
       noted.update(supervisor.processes())
       configuration.directory.update_meta(processes=noted)
       graph.write_files(drawn, configuration, noted)

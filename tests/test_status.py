@@ -8,7 +8,7 @@ import rich.console
 from records import make_node, make_record, make_table
 
 from programs import flags, impala
-from programs.inspection import recording, status, wiring
+from programs.inspection import milestones, recording, status, wiring
 
 ROW = {
   'time': 1000.0,
@@ -286,3 +286,28 @@ def test_a_terminal_gets_its_cursor_back(tmp_path):
     raise KeyError
   text = console.file.getvalue()
   assert text.count('\x1b[?25l') == text.count('\x1b[?25h') == 1
+
+
+@pytest.mark.parametrize('is_terminal', [True, False])
+def test_what_the_start_took_is_said_once(tmp_path, is_terminal):
+  milestones.Notes(tmp_path, milestones.COMMAND).begin()
+  learner = milestones.Notes(tmp_path, 'learner/0')
+  learner.begin()
+  learner.reach('network_made')
+  console = make_console(is_terminal)
+  with make_status(tmp_path, console) as made:
+    # A row of metrics is there before the step that wrote it has ended.
+    append(tmp_path / 'metrics/learner.csv', ROW)
+    made.update()
+    assert 'first learner step after' not in console.file.getvalue()
+    learner.reach('learner_step')
+    made.update()
+    made.update()
+  assert console.file.getvalue().count('first learner step after') == 1
+
+
+def test_a_start_shows_how_far_it_is(tmp_path):
+  assert 'nodes import TensorFlow' in shown(tmp_path, True)
+  milestones.Notes(tmp_path, milestones.COMMAND).begin()
+  milestones.Notes(tmp_path, 'actor/1').reach('environments_made')
+  assert 'actor/1: environments made' in shown(tmp_path, True)

@@ -18,7 +18,7 @@ import launchpad as lp
 import psutil
 from absl import logging
 
-from programs.inspection import graph, recording, watchdog
+from programs.inspection import graph, milestones, recording, watchdog
 
 PERIOD_SECONDS = 1.0
 # Of a push, whose sums the next one holds as well.
@@ -86,6 +86,7 @@ class MonitorNode:
     self._stop = lp.stop_event()
     self._start = time.time()
     path = pathlib.Path(directory)
+    milestones.Notes(path, 'monitor/0').begin()
     self._recorder = recording.Recorder(path / 'metrics' / 'graph.jsonl')
     self._queue = queue
     self._processes = _Processes(path / 'meta.json')

@@ -14,7 +14,7 @@ import rich.table
 import rich.text
 from absl import logging
 
-from programs.inspection import live, rows
+from programs.inspection import live, milestones, phases, rows
 
 WINDOWS_SECONDS = (10, 60, 300)
 _LINE_SECONDS = 10.0  # Between lines where there is no terminal.
@@ -45,6 +45,7 @@ class Status:
       console: Where to show it.
     """
     self._title = title
+    self._directory = directory
     self._learner = rows.Rows(
       directory / 'metrics' / 'learner.csv', from_start=False
     )
@@ -63,6 +64,7 @@ class Status:
     self._row: Mapping[str, float] = {}
     self._evaluation: Mapping[str, float] = {}
     self._next_line = 0.0
+    self._start_is_told = False
     self._live = rich.live.Live(
       console=console, refresh_per_second=4, transient=False
     )
@@ -90,6 +92,8 @@ class Status:
       self._history.popleft()
     for row in self._evaluator.read():
       self._evaluation = row
+    if self._row and not self._start_is_told:
+      self._tell_start()
     if time.monotonic() >= self._next_look:
       self._next_look = time.monotonic() + _LOOK_SECONDS
       try:
@@ -107,6 +111,14 @@ class Status:
     if self._row and time.monotonic() >= self._next_line:
       self._next_line = time.monotonic() + _LINE_SECONDS
       self._console.print(self._line(), soft_wrap=True)
+
+  def _tell_start(self) -> None:
+    """Says, once, how long what took before the first learner step."""
+    found = milestones.read(self._directory)
+    # A row of metrics may come before the step that it is of has ended.
+    if text := phases.sentence(phases.make_phases(found)):
+      self._console.print(text, markup=False, soft_wrap=True)
+      self._start_is_told = True
 
   def _warnings(self) -> Sequence[str]:
     """What the watchdog says."""
@@ -149,7 +161,7 @@ class Status:
       table.add_row('warning', rich.text.Text(warning, style='bold red'))
     row = self._row
     if not row:
-      table.add_row('starting', 'nodes import TensorFlow and make environments')
+      table.add_row('starting', self._newest_milestone())
       return table
     share = min(row['frames'] / self._total, 1.0)
     bar = rich.progress_bar.ProgressBar(total=1.0, completed=share, width=30)
@@ -179,6 +191,12 @@ class Status:
     if self._snapshot and self._snapshot.verdict:
       table.add_row('verdict', self._snapshot.verdict.sentence)
     return table
+
+  def _newest_milestone(self) -> str:
+    found = milestones.read(self._directory)
+    if not found:
+      return 'nodes import TensorFlow and make environments'
+    return f'{found[-1].node}: {found[-1].name.replace("_", " ")}'
 
   def _rates(self) -> str:
     return '   '.join(

@@ -7,7 +7,14 @@ from typing import Any
 
 from environments import suites
 from programs import flags, runs
-from programs.inspection import evaluations, live, recording, sums, verdict
+from programs.inspection import (
+  evaluations,
+  live,
+  milestones,
+  recording,
+  sums,
+  verdict,
+)
 from programs.inspection import figures as figures_lib
 from programs.inspection import graph as graph_lib
 from programs.reports import rows as rows_lib
@@ -59,6 +66,7 @@ class History:
     graph: Of its program; None where it left none.
     figures: Of all its time; None where nothing was recorded.
     verdict: What these come to.
+    milestones: Of its last start; none of an older version's.
   """
 
   name: str
@@ -73,6 +81,7 @@ class History:
   graph: graph_lib.ProgramGraph | None
   figures: figures_lib.Figures | None
   verdict: verdict.Verdict | None
+  milestones: Sequence[milestones.Milestone]
 
 
 def read(directory: runs.RunDirectory, name: str) -> History:
@@ -113,6 +122,7 @@ def read(directory: runs.RunDirectory, name: str) -> History:
     verdict=verdict.judge(graph, figures)
     if graph and figures and is_judged
     else None,
+    milestones=milestones.read(directory.path),
   )
 
 
