@@ -15,7 +15,7 @@ import environments
 from agents.impala import acting, meter, networks, policies
 from agents.impala import unrolls as unrolls_lib
 from programs import inference as inference_lib
-from programs import nodes, runs, variables
+from programs import nodes, profiling, runs, variables
 from programs.inspection import graph, milestones, monitor
 
 
@@ -91,7 +91,8 @@ def _act(
       configuration, network, signature, sampling, client, actor_meter
     ) as policy:
       actor = acting.Actor(policy, signature, batch.levels, writer, actor_meter)
-      acting.run_environments(actor, batch, stop, actor_meter)
+      with profiling.profiling(configuration, nodes.ACTOR, index == 0):
+        acting.run_environments(actor, batch, stop, actor_meter)
   except nodes.Stopped:
     logging.info('Stopped')
   finally:

@@ -19,6 +19,7 @@ from programs import (
   examinations,
   metric_files,
   nodes,
+  profiling,
   results,
   runs,
 )
@@ -58,7 +59,10 @@ def run_evaluator(
             due = _next_multiple(frames, period, total)
           if frames < min(due, total):
             continue
-          frames = evaluator.evaluate()
+          with profiling.profiling(
+            configuration, nodes.EVALUATOR, is_first=not evaluator.has_played
+          ):
+            frames = evaluator.evaluate()
           client.call('evaluated', frames)
           if frames >= total:
             return
@@ -86,6 +90,7 @@ class _Evaluator:
   ) -> None:
     self._configuration = configuration
     self._meter = meter
+    self.has_played = False
     self.player = evaluation.Player(configuration, client, stop)
     self._best = _BestCheckpoint(
       configuration.directory.best_checkpoint, self.player.state
@@ -98,6 +103,7 @@ class _Evaluator:
       frames = self.player.update()
     with self._meter.measure('playing'):
       self._evaluate(frames)
+    self.has_played = True
     return frames
 
   def _evaluate(self, frames: int) -> None:

@@ -16,7 +16,7 @@ import tree
 from absl import logging
 
 from agents.impala import inference, meter, policies
-from programs import nodes, runs, variables
+from programs import nodes, profiling, runs, variables
 from programs.inspection import graph, milestones, monitor
 
 # Between two fetches of variables there is at least this, and so many times
@@ -106,7 +106,10 @@ class InferenceNode:
         return
       self._start_thread(self._keep_fetching, source)
       self._start_thread(self._close_at_stop)
-      with self._meter.measure('batching'):
+      with (
+        self._meter.measure('batching'),
+        profiling.profiling(self._configuration, nodes.INFERENCE),
+      ):
         self._batcher.serve(self._choose, self._meter)
 
   def _start_thread(self, target: Callable[..., None], *arguments: Any) -> None:

@@ -15,7 +15,14 @@ from absl import logging
 
 from agents.impala import batches, learning, meter, metrics
 from agents.impala import unrolls as unrolls_lib
-from programs import checkpoints, metric_files, nodes, runs, summaries
+from programs import (
+  checkpoints,
+  metric_files,
+  nodes,
+  profiling,
+  runs,
+  summaries,
+)
 from programs.inspection import graph, milestones, monitor
 
 # Of the last row of metrics, what the monitor is told.
@@ -102,7 +109,8 @@ class LearnerNode:
       self._monitoring, f'{nodes.LEARNER}/0', self._report
     ):
       with self._meter.measure('learning'):
-        self._learn()
+        with profiling.profiling(self._configuration, nodes.LEARNER):
+          self._learn()
         self._save()
         self._learner.close()
         self._level_metrics.close()

@@ -125,6 +125,16 @@ class RunConfig:
     'seconds',
     config_lib.POSITIVE,
   )
+  profile: str = config_lib.option(
+    '',
+    'Role whose first node is profiled for some seconds: a text, and a trace '
+    'for TensorBoard; empty: none.',
+    rule=config_lib.Rule(
+      'learner, actor, inference, evaluator or empty (the queue is C++, of '
+      'which neither profiler sees anything)',
+      lambda value: value in ('', 'learner', 'actor', 'inference', 'evaluator'),
+    ),
+  )
   evaluation_period_frames: int = config_lib.option(
     1_000_000,
     'Evaluates every so many frames; 0: only at the end.',
@@ -144,6 +154,11 @@ class RunConfig:
       )
     if self.inference == 'server':
       self._check_server()
+    elif self.profile == 'inference':
+      raise ValueError(
+        'profile must be another role with inference=local, where there is no '
+        "such node, got 'inference'"
+      )
     if self.watchdog == 'stop' and not self.monitor:
       raise ValueError("monitor must be true with watchdog='stop', got False")
     environments.check_level(self.level_name)
@@ -266,6 +281,10 @@ class RunDirectory:
   def metrics(self) -> pathlib.Path:
     """CSV files, one for each node that measures."""
     return self.path / 'metrics'
+
+  def profile(self, role: str) -> pathlib.Path:
+    """What Python functions a role's first node spends its time in."""
+    return self.path / 'profiles' / f'{role}.txt'
 
   @property
   def tensorboard(self) -> pathlib.Path:

@@ -18,6 +18,7 @@ from programs import (
   impala,
   nodes,
   preparation,
+  profiling,
   provenance,
   runs,
   tables,
@@ -49,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     directory = preparation.run_directory(given)
     with preparation.prepared(directory, given, console) as configuration:
+      if configuration.run.profile and given['lp_launch_type'] == 'local_mt':
+        raise runs.RunError(
+          "profile must be '' with lp_launch_type=local_mt, where nodes are no "
+          f'processes to look at, got {configuration.run.profile!r}'
+        )
       if preparation.is_finished(configuration):
         console.print(
           'This run has finished; more frames with --total_environment_frames.'
@@ -233,6 +239,9 @@ def _show_end(
     ('logs', directory.logs),
   ):
     console.print(f'{meaning:<12} {path}', soft_wrap=True)
+  if configuration.run.profile:
+    profiled = profiling.describe(configuration)
+    console.print(f'{"profile":<12} {profiled}', markup=False, soft_wrap=True)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,206 @@
+"""Profiles of a node: a text, a trace for TensorBoard, or a reason."""
+
+import logging
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import pytest
+import tensorflow as tf
+import werkzeug.test
+import werkzeug.wrappers
+from tensorboard.backend.event_processing import (
+  data_provider,
+  plugin_event_multiplexer,
+)
+from tensorboard.plugins import base_plugin
+from tensorboard_plugin_profile import profile_plugin
+
+from programs import flags, profiling, train
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@tf.function
+def multiply(matrix):
+  return tf.linalg.matmul(matrix, matrix)
+
+
+def multiply_for_long(seconds):
+  matrix, end = tf.random.normal((50, 50)), time.monotonic() + seconds
+  while time.monotonic() < end:
+    multiply(matrix)
+
+
+def profile_tab(folder):
+  """Run -> tool -> what TensorBoard's Profile tab shows."""
+  multiplexer = plugin_event_multiplexer.EventMultiplexer()
+  multiplexer.AddRunsFromDirectory(str(folder))
+  multiplexer.Reload()
+  plugin = profile_plugin.ProfilePlugin(
+    base_plugin.TBContext(
+      logdir=str(folder),
+      data_provider=data_provider.MultiplexerDataProvider(
+        multiplexer, str(folder)
+      ),
+      flags=types.SimpleNamespace(master_tpu_unsecure_channel=''),
+    )
+  )
+
+  def shown(run, tool):
+    (host, *_) = plugin.host_impl(run, tool)
+    asked = werkzeug.test.EnvironBuilder(
+      query_string={'run': run, 'tag': tool, 'host': host}
+    )
+    data, *_ = plugin.data_impl(werkzeug.wrappers.Request(asked.get_environ()))
+    return data
+
+  return {
+    run: {tool: shown(run, tool) for tool in tools}
+    for run, tools in plugin.generate_run_to_tools()
+  }
+
+
+@pytest.fixture
+def quick(monkeypatch):
+  monkeypatch.setitem(profiling.WARM_UP_SECONDS, 'learner', 0.3)
+  monkeypatch.setattr(profiling, 'SECONDS', 0.7)
+
+
+@pytest.fixture
+def configuration(tmp_path):
+  return flags.resolve({'logdir': str(tmp_path), 'profile': 'learner'})
+
+
+def test_a_role_is_profiled_after_its_warm_up(configuration, quick, caplog):
+  text = configuration.directory.profile('learner')
+  with (
+    caplog.at_level(logging.INFO),
+    profiling.profiling(configuration, 'learner'),
+  ):
+    time.sleep(0.2)
+    multiply_for_long(1.5)
+    assert text.exists()  # Written while it goes on.
+  words = text.read_text(encoding='utf-8')
+  assert 'multiply_for_long' in words and 'sleep' not in words
+  assert '\nlearner/0\n' in words
+  assert str(text) in caplog.text and 'WARNING' not in caplog.text
+  told = profiling.describe(configuration)
+  assert str(text) in told and str(configuration.directory.tensorboard) in told
+  ((run, tools),) = profile_tab(configuration.directory.tensorboard).items()
+  assert run.startswith('learner/')
+  assert 'MatMul' in str(tools['tensorflow_stats'])
+  assert all(tools.values())
+
+
+def test_work_that_ends_meanwhile_is_profiled_so_far(configuration, quick):
+  with profiling.profiling(configuration, 'learner'):
+    multiply_for_long(0.6)
+  text = configuration.directory.profile('learner').read_text(encoding='utf-8')
+  assert 'multiply_for_long' in text
+  assert profile_tab(configuration.directory.tensorboard)
+
+
+def test_work_that_is_too_short_is_said(configuration, quick, caplog):
+  text = configuration.directory.profile('learner')
+  text.parent.mkdir()
+  text.write_text('of an earlier start')
+  with profiling.profiling(configuration, 'learner'):
+    pass
+  assert 'profiling begins after 0.3 s' in caplog.text
+  assert not text.exists()
+  assert profiling.describe(configuration).startswith(
+    'none: learner/0 did not work for 0.3 s'
+  )
+
+
+def test_others_are_left_alone(configuration, quick):
+  before = set(threading.enumerate())
+  for role, is_first in (('actor', True), ('learner', False)):
+    with profiling.profiling(configuration, role, is_first):
+      assert set(threading.enumerate()) == before
+      time.sleep(0.5)
+  assert list(configuration.directory.path.iterdir()) == []
+
+
+def test_nothing_is_imported_for_who_is_not_profiled():
+  code = """
+import sys
+from programs import flags, profiling
+with profiling.profiling(flags.resolve({}), 'actor'):
+  wrong = {'pyinstrument', 'tensorflow'} & set(sys.modules)
+sys.exit(str(wrong) if wrong else 0)
+"""
+  assert subprocess.run([sys.executable, '-c', code], cwd=_ROOT).returncode == 0
+
+
+def test_what_fails_does_not_end_the_work(
+  configuration, quick, caplog, tmp_path
+):
+  tf.profiler.experimental.start(str(tmp_path / 'other'))
+  try:
+    with profiling.profiling(configuration, 'learner'):
+      multiply_for_long(0.8)
+  finally:
+    tf.profiler.experimental.stop(save=False)
+  assert 'Not profiled' in caplog.text
+  assert 'Another profiler is running' in caplog.text
+
+
+def test_a_thread_cannot_be_profiled(configuration, quick, caplog):
+  done = []
+
+  def work():
+    with profiling.profiling(configuration, 'learner'):
+      done.append(True)
+
+  thread = threading.Thread(target=work)
+  thread.start()
+  thread.join(10)
+  assert done and 'Not profiled' in caplog.text
+
+
+@pytest.mark.parametrize(
+  ('given', 'words'),
+  [
+    (
+      ['--profile=queue'],
+      'profile must be learner, actor, inference, evaluator',
+    ),
+    (['--profile=inference'], 'profile must be another role'),
+    (
+      ['--profile=actor', '--lp_launch_type=local_mt'],
+      "profile must be '' with lp_launch_type=local_mt",
+    ),
+  ],
+)
+def test_what_cannot_be_profiled_is_refused(tmp_path, capsys, given, words):
+  assert train.main([f'--logdir={tmp_path / "run"}', *given]) == 2
+  assert words in capsys.readouterr().err
+
+
+def test_a_run_profiles_its_first_evaluation(tmp_path):
+  done = subprocess.run(
+    [
+      *(sys.executable, '-m', 'programs.train', f'--logdir={tmp_path}'),
+      '--profile=evaluator',
+      '--total_environment_frames=10_000',
+      '--num_actors=1',
+      '--test_num_episodes=20',
+    ],
+    capture_output=True,
+    text=True,
+    timeout=200,
+    env={**os.environ, 'PYTHONPATH': str(_ROOT)},
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  text = tmp_path / 'profiles/evaluator.txt'
+  assert f'profile      {text}' in done.stdout
+  assert 'Player.play' in text.read_text(encoding='utf-8')
+  (run,) = profile_tab(tmp_path / 'tensorboard')
+  assert run.startswith('evaluator/')
+  assert os.listdir(tmp_path / 'profiles') == ['evaluator.txt']
