@@ -15,7 +15,7 @@ from agents.impala import acting, learning, meter, metrics, networks, policies
 from agents.impala import unrolls as unrolls_lib
 from environments import batch as batch_lib
 from environments import suites
-from programs import nodes, runs
+from programs import models, runs
 
 _PICTURE = (72, 96, 3)  # Of DeepMind Lab, as it is by default.
 _NUM_LAB_ACTIONS = 9
@@ -126,9 +126,9 @@ def is_stand_in(configuration: runs.Configuration) -> bool:
 def make_model(
   configuration: runs.Configuration,
 ) -> tuple[networks.ImpalaNetwork, unrolls_lib.Unroll]:
-  """As `nodes.make_model`, for levels without a simulator too."""
+  """As `models.make_model`, for levels without a simulator too."""
   if not is_stand_in(configuration):
-    return nodes.make_model(configuration)
+    return models.make_model(configuration)
   environment = _Lab(seed=0)
   observations = environment.observation_spec()
   environment.close()

@@ -15,13 +15,10 @@ import environments
 from agents.impala import acting, meter, networks, policies
 from agents.impala import unrolls as unrolls_lib
 from programs import inference as inference_lib
-from programs import nodes, profiling, runs, variables
-from programs.inspection import graph, milestones, monitor
+from programs import models, nodes, profiling, runs, variables
+from programs.inspection import milestones, monitor
 
 
-@graph.uses(
-  learner='variables', queue='insert', monitoring='call', inference='call'
-)
 def run_actor(
   configuration: runs.Configuration,
   index: int,
@@ -72,7 +69,7 @@ def _act(
     1 + configuration.run.num_envs_per_actor
   ).tolist()
   tf.random.set_seed(sampling)
-  network, signature = nodes.make_model(configuration)
+  network, signature = models.make_model(configuration)
   notes.reach('network_made')
   batch = environments.make_batch(
     configuration.run.level_name,

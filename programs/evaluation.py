@@ -17,7 +17,7 @@ from acme.utils import loggers, observers
 import environments
 from agents.impala import acting, metrics, policies
 from environments import suites
-from programs import nodes, results, runs, videos
+from programs import models, nodes, results, runs, videos
 
 # Keeps evaluation's seeds apart from those of the actors.
 _SEED_STREAM = 1_000_003
@@ -146,7 +146,7 @@ class Player:
     """
     self._configuration = configuration
     self._stop = stop
-    self._network, _ = nodes.make_model(configuration)
+    self._network, _ = models.make_model(configuration)
     self._policy = policies.Policy(self._network)
     self._counts = metrics.Counts()
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -157,20 +157,11 @@ class Player:
         'counts': self._counts.variables,
       },
     )
-    self._newest_counts = metrics.Counts()
-    self._newest = variable_utils.VariableClient(
-      variable_source, {'counts': self._newest_counts.variables}
-    )
 
   @property
   def state(self) -> dict[str, Any]:
     """What is played, for a checkpoint: a part of `Learner.state`."""
     return {'network': self._network, 'counts': self._counts}
-
-  def newest_frames(self) -> int:
-    """Asks how far the source is; the variables stay as they are."""
-    self._newest.update_and_wait()
-    return int(self._newest_counts.frames.numpy())
 
   def update(self) -> int:
     """Fetches the newest variables; returns the frames they learned from."""

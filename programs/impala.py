@@ -10,7 +10,7 @@ actor x N --observations--> inference <--variables-- learner
     ^                           |
     +--------- actions ---------+
 
-The monitor looks at the queue, and all but the queue push their figures to it.
+All push their figures to the monitor, which asks nobody.
 
 To evaluate a checkpoint is a program of its own:
 
@@ -19,14 +19,12 @@ examiner --variables, turns--> evaluator x N
     +---------- episodes -----------+
 """
 
-import functools
 import os
 
 import launchpad as lp
 from launchpad.nodes.python import local_multi_processing
 
-from programs import actor, evaluator, examinations, inference, nodes, runs
-from programs import learner as learner_lib
+from programs import entries, evaluator, examinations, nodes, queue_node, runs
 from programs.inspection import monitor
 
 # Calls between nodes come on ever other threads: with an arena for each of them
@@ -62,26 +60,22 @@ def make_program(configuration: runs.Configuration) -> lp.Program:
   """
   run = configuration.run
   program = lp.Program('impala')
-  with program.group(nodes.QUEUE):
-    queue = program.add_node(
-      lp.ReverbNode(functools.partial(nodes.make_tables, configuration))
-    )
   monitoring = None
   if run.monitor:
     with program.group(nodes.MONITOR):
       monitoring = program.add_node(
         lp.CourierNode(
-          monitor.MonitorNode,
-          run.logdir,
-          queue,
-          run.watchdog,
-          run.watchdog_seconds,
+          monitor.MonitorNode, run.logdir, run.watchdog, run.watchdog_seconds
         )
       )
     monitoring.set_client_kwargs(call_timeout=monitor.CALL_TIMEOUT_SECONDS)
+  with program.group(nodes.QUEUE):
+    queue = program.add_node(
+      queue_node.QueueNode(entries.make_queue, configuration, monitoring)
+    )
   with program.group(nodes.LEARNER):
     learner = program.add_node(
-      lp.CourierNode(learner_lib.LearnerNode, configuration, queue, monitoring)
+      lp.CourierNode(entries.make_learner, configuration, queue, monitoring)
     )
   learner.set_client_kwargs(call_timeout=_CALL_TIMEOUT_SECONDS)
   to_learner, to_server = learner, {}
@@ -92,7 +86,7 @@ def make_program(configuration: runs.Configuration) -> lp.Program:
     for index in range(run.num_actors):
       program.add_node(
         lp.PyNode(
-          actor.run_actor,
+          entries.run_actor,
           configuration,
           index,
           to_learner,
@@ -119,7 +113,7 @@ def _add_inference(
   with program.group(nodes.INFERENCE):
     server = program.add_node(
       lp.CourierNode(
-        inference.InferenceNode,
+        entries.make_inference,
         configuration,
         learner,
         monitoring,
@@ -151,16 +145,14 @@ def make_evaluation_program(
   program = lp.Program('impala_evaluation')
   with program.group(nodes.EXAMINER):
     examiner = program.add_node(
-      lp.CourierNode(
-        examinations.ExaminerNode, configuration, examination, folder
-      )
+      lp.CourierNode(entries.make_examiner, configuration, examination, folder)
     )
   examiner.set_client_kwargs(call_timeout=_CALL_TIMEOUT_SECONDS)
   with program.group(nodes.EVALUATOR):
     for index in range(examination.num_evaluators):
       program.add_node(
         lp.PyNode(
-          examinations.run_evaluator,
+          entries.run_examined,
           configuration,
           examination,
           index,

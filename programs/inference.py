@@ -16,8 +16,8 @@ import tree
 from absl import logging
 
 from agents.impala import inference, meter, policies
-from programs import nodes, profiling, runs, variables
-from programs.inspection import graph, milestones, monitor
+from programs import models, nodes, profiling, runs, variables
+from programs.inspection import milestones, monitor
 
 # Between two fetches of variables there is at least this, and so many times
 # what the last one took of a core: a fiftieth of one is spent on it at most,
@@ -25,7 +25,6 @@ from programs.inspection import graph, milestones, monitor
 _PAUSE_SECONDS, _PAUSE_FACTOR = 0.02, 49
 
 
-@graph.uses(learner='variables', monitoring='call')
 class InferenceNode:
   """Chooses actions for the actors, with the newest variables there are.
 
@@ -59,7 +58,7 @@ class InferenceNode:
     # Not an actor's stream of actions, which starts from its index.
     seeds = np.random.SeedSequence((agent.seed, run.num_actors))
     tf.random.set_seed(int(seeds.generate_state(1)[0]))
-    network, self._signature = nodes.make_model(configuration)
+    network, self._signature = models.make_model(configuration)
     notes.reach('network_made')
     self._policy = policies.Policy(network)
     self._variables = _Variables(network.variables)

@@ -18,18 +18,18 @@ from agents.impala import unrolls as unrolls_lib
 from programs import (
   checkpoints,
   metric_files,
+  models,
   nodes,
   profiling,
   runs,
   summaries,
 )
-from programs.inspection import graph, milestones, monitor
+from programs.inspection import milestones, monitor
 
 # Of the last row of metrics, what the monitor is told.
 _TOLD = ('frames', 'policy_lag_min', 'policy_lag_mean', 'policy_lag_max')
 
 
-@graph.uses(queue='sample', monitoring='call')
 class LearnerNode:
   """The learner and its checkpoints; ends the program when it is done.
 
@@ -59,7 +59,7 @@ class LearnerNode:
     self._meter = meter.Meter(notes.reach)
     self._final_evaluation = threading.Event()
     tf.random.set_seed(config.seed)
-    network, signature = nodes.make_model(configuration)
+    network, signature = models.make_model(configuration)
     notes.reach('network_made')
     summaries.write_hyperparameters(configuration)
     self._level_metrics = metric_files.LevelMetrics(configuration)
@@ -93,6 +93,10 @@ class LearnerNode:
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
     """See `learning.Learner.get_variables`."""
     return self._learner.get_variables(names)
+
+  def frames(self) -> int:
+    """Frames learned from so far."""
+    return self._learner.frames
 
   def evaluated(self, frames: int) -> None:
     """Tells that the variables at `frames` were evaluated."""

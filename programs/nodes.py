@@ -11,13 +11,6 @@ from typing import Any
 import acme
 import courier
 import numpy as np
-import reverb
-
-import environments
-from agents.impala import networks
-from agents.impala import unrolls as unrolls_lib
-from programs import runs
-from programs.inspection import milestones
 
 # The program's groups.
 QUEUE, LEARNER, ACTOR, EVALUATOR = 'queue', 'learner', 'actor', 'evaluator'
@@ -25,35 +18,6 @@ INFERENCE, MONITOR, EXAMINER = 'inference', 'monitor', 'examiner'
 
 _PAUSE_SECONDS = 0.2
 _NO_ANSWER = ('DEADLINE_EXCEEDED', 'UNAVAILABLE')  # The learner may come up.
-
-
-def make_model(
-  configuration: runs.Configuration,
-) -> tuple[networks.ImpalaNetwork, unrolls_lib.Unroll]:
-  """Builds the run's network, and the signature of the unrolls it acts."""
-  spec = environments.spec(
-    configuration.run.level_name, configuration.environment
-  )
-  num_actions = spec.actions.num_values
-  network = networks.make_network(
-    configuration.agent, spec.observations, num_actions
-  )
-  signature = unrolls_lib.make_signature(
-    configuration.agent,
-    spec.observations,
-    num_actions,
-    network.initial_state(1),
-  )
-  return network, signature
-
-
-def make_tables(configuration: runs.Configuration) -> list[reverb.Table]:
-  """The tables of the queue node."""
-  notes = milestones.Notes(configuration.directory.path, f'{QUEUE}/0')
-  notes.begin()
-  _, signature = make_model(configuration)
-  notes.reach('network_made')
-  return unrolls_lib.make_tables(configuration.agent, signature)
 
 
 class Stopped(Exception):

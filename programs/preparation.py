@@ -9,7 +9,7 @@ from typing import Any
 import rich.console
 
 import environments
-from agents.impala import torsos
+from agents.impala import observations
 from programs import flags, runs
 
 # What decides which variables a checkpoint holds, and their meaning.
@@ -102,7 +102,7 @@ def _check_levels(configuration: runs.Configuration) -> None:
   spec = environments.check_specs(
     configuration.run.level_name, configuration.environment
   )
-  torsos.make_torso(configuration.agent, spec.observations)
+  observations.check(configuration.agent.network, spec.observations)
 
 
 def _check_fixed(

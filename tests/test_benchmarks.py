@@ -32,8 +32,8 @@ from programs import runs
 
 _PROCESSES = [
   'launcher',
-  'queue/0',
   'monitor/0',
+  'queue/0',
   'learner/0',
   'actor/0',
   'evaluator/0',

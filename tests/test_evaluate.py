@@ -27,8 +27,9 @@ from programs import (
   evaluate,
   evaluation,
   examinations,
+  examiner,
   flags,
-  nodes,
+  models,
 )
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
@@ -40,7 +41,7 @@ def make_run(directory, **given):
   """A run directory without a checkpoint, and what saves one into it."""
   configuration = flags.resolve({**given, 'logdir': str(directory)})
   configuration.directory.write_config(configuration)
-  network, _ = nodes.make_model(configuration)
+  network, _ = models.make_model(configuration)
   counts = metrics.Counts()
   state = {'network': network, 'counts': counts}
 
@@ -260,7 +261,7 @@ def make_examiner(tmp_path, monkeypatch, num_episodes, *frames):
   monkeypatch.setattr(lp, 'stop_event', threading.Event)
   monkeypatch.setattr(lp, 'stop', lambda: None)
   examination = examinations.Examination('catch', num_episodes)
-  return examinations.ExaminerNode(configuration, examination, str(tmp_path))
+  return examiner.ExaminerNode(configuration, examination, str(tmp_path))
 
 
 def test_what_is_told_twice_counts_once(tmp_path, monkeypatch):

@@ -71,12 +71,12 @@ def test_our_own_program():
     ('actor', 'call', 'monitor', 64),
     ('learner', 'call', 'monitor', 1),
     ('evaluator', 'call', 'monitor', 1),
-    ('monitor', 'call', 'queue', 1),
+    ('queue', 'call', 'monitor', 1),
   }
   actor = graph.roles['actor'][7]
   assert (actor.name, actor.type) == ('actor/7', 'PyNode')
-  assert actor.function == 'programs.actor.run_actor'
-  assert actor.about == 'Acts until the program stops.'
+  assert actor.function == 'programs.entries.run_actor'
+  assert actor.about == 'Acts until the program stops; see `actor`.'
   assert actor.arguments == {'configuration': 'Configuration', 'index': '7'}
 
 
@@ -298,7 +298,7 @@ def test_the_picture_has_columns_along_what_flows():
     'actor call monitor',
     'learner call monitor',
     'evaluator call monitor',
-    'monitor call queue',
+    'queue call monitor',
   }
   texts = [text.text for text in root.iter(f'{SVG}text')]
   assert 'actor x 64' in texts

@@ -15,8 +15,8 @@ from launchpad.nodes.courier import courier_utils
 
 import environments
 from agents.impala import acting, meter, networks, policies
-from programs import flags, impala, inference, nodes
-from programs.inspection import graph as graph_lib
+from programs import flags, impala, inference, models, nodes
+from programs.inspection import wiring
 
 SECONDS = 90  # After which a test that hangs fails.
 T = 8
@@ -72,7 +72,7 @@ class Rig:
   def __init__(self, configuration, has_learner=True):
     self.configuration = configuration
     self.stop = threading.Event()
-    self.network, self.signature = nodes.make_model(configuration)
+    self.network, self.signature = models.make_model(configuration)
     self.source = Source(self.network)
     self.learner = courier.Server()
     self.learner.Bind('get_variables', self.source.get_variables)
@@ -448,7 +448,7 @@ def test_edges_of_a_program_with_a_server():
   program = impala.make_program(make_configuration(num_actors=2, monitor=True))
   edges = {
     (edge.source, edge.target, edge.kind, edge.count)
-    for edge in graph_lib.make_graph(program).role_edges
+    for edge in wiring.make_graph(program).role_edges
   }
   assert {
     ('learner', 'inference', 'variables', 1),

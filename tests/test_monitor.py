@@ -21,17 +21,20 @@ from programs.inspection import monitor, recording, watchdog
 class Rig:
   """A monitor that runs in a thread, and what it looks at."""
 
-  def __init__(self, directory, action='warn', seconds=60.0, queue=None):
+  def __init__(self, directory, action='warn', seconds=60.0, tables=None):
     self.directory, self.stop, self.errors = directory, threading.Event(), []
-    self.server = reverb.Server([reverb.Table.queue('queue', max_size=2)], None)
+    tables = tables or [reverb.Table.queue('queue', max_size=2)]
+    self.server = reverb.Server(tables, None)
     self.client = reverb.Client(f'localhost:{self.server.port}')
     with pytest.MonkeyPatch.context() as patch:
       patch.setattr(lp, 'stop_event', lambda: self.stop)
-      self.monitor = monitor.MonitorNode(
-        str(directory), queue or self.client, action, seconds
-      )
+      self.monitor = monitor.MonitorNode(str(directory), action, seconds)
     self.thread = threading.Thread(target=self.run, daemon=True)
     self.thread.start()
+    self.queue = contextlib.ExitStack()
+    self.queue.enter_context(
+      monitor.reporting_tables(self.monitor, self.client)
+    )
     self.reader = recording.Reader(directory / 'metrics/graph.jsonl')
     self.records = []
 
@@ -52,6 +55,7 @@ class Rig:
     return next(filter(holds, self.records))
 
   def close(self):
+    self.queue.close()
     self.stop.set()
     self.thread.join(10)
     assert not self.thread.is_alive()
@@ -80,6 +84,10 @@ FIGURES = {
 }
 
 
+# Of a record that came before the first push, or on a machine that stood still.
+EMPTY = {'waiting_for_samples_seconds': 0.0, 'inserts': 0}
+
+
 def test_what_a_table_says(rig):
   record = rig.wait_until(lambda record: record['tables'])
   assert record['tables']['queue'] == {
@@ -99,7 +107,7 @@ def test_what_a_table_says(rig):
   insert.start()
 
   def is_blocked(record):
-    table = record['tables']['queue']
+    table = (record['tables'] or {}).get('queue', EMPTY)
     return table['waiting_for_samples_seconds'] > 0.2
 
   table = rig.wait_until(is_blocked)['tables']['queue']
@@ -108,31 +116,25 @@ def test_what_a_table_says(rig):
   next(rig.client.sample('queue', 1))
   insert.join(10)
   table = rig.wait_until(
-    lambda record: record['tables']['queue']['inserts'] == 3
+    lambda record: (record['tables'] or {}).get('queue', EMPTY)['inserts'] == 3
   )['tables']['queue']
   assert (table['size'], table['samples']) == (2, 1)
 
 
 def test_a_limiter_that_never_waits_has_no_headroom(tmp_path, quick):
-  server = reverb.Server(
-    [
-      reverb.Table(
-        'replay',
-        reverb.selectors.Uniform(),
-        reverb.selectors.Fifo(),
-        max_size=5,
-        rate_limiter=reverb.rate_limiters.MinSize(1),
-      )
-    ],
-    port=None,
+  table = reverb.Table(
+    'replay',
+    reverb.selectors.Uniform(),
+    reverb.selectors.Fifo(),
+    max_size=5,
+    rate_limiter=reverb.rate_limiters.MinSize(1),
   )
-  rig = Rig(tmp_path, queue=reverb.Client(f'localhost:{server.port}'))
+  rig = Rig(tmp_path, tables=[table])
   try:
     record = rig.wait_until(lambda record: record['tables'])
     assert record['tables']['replay']['insert_headroom'] is None
   finally:
     rig.close()
-    server.stop()
 
 
 def test_a_server_that_is_gone(rig):
@@ -140,6 +142,12 @@ def test_a_server_that_is_gone(rig):
   rig.server.stop()
   record = rig.wait_until(lambda record: record['tables'] is None)
   rig.wait_until(lambda other: other['time'] > record['time'])  # It goes on.
+
+
+def test_a_queue_that_is_gone(rig):
+  rig.wait_until(lambda record: record['tables'])
+  rig.queue.close()  # As its process, which tells nothing any more.
+  rig.wait_until(lambda record: record['tables'] is None)
 
 
 def test_nodes_push_while_they_run(rig):

@@ -14,11 +14,18 @@ import processes
 import pytest
 from launchpad.launch import serialization
 from launchpad.nodes.courier import node as courier_node
-from launchpad.nodes.reverb import node as reverb_node
 
 import environments
 from agents.impala import acting, networks, policies
-from programs import actor, evaluator, examinations, flags, impala, runs
+from programs import (
+  actor,
+  evaluator,
+  examinations,
+  flags,
+  impala,
+  queue_node,
+  runs,
+)
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 
@@ -42,10 +49,10 @@ def test_groups_and_their_nodes(tmp_path):
 def test_every_handle_is_a_direct_argument(tmp_path):
   """Where Launchpad finds them: it shows and replaces no others."""
   program = impala.make_program(make_configuration(tmp_path, num_actors=2))
-  courier, queue = courier_node.CourierHandle, reverb_node.ReverbHandle
+  courier, queue = courier_node.CourierHandle, queue_node.QueueHandle
   expected = {
-    'queue': [],
-    'monitor': [queue],
+    'monitor': [],
+    'queue': [courier],
     'learner': [queue, courier],
     'actor': [courier, queue, courier],
     'evaluator': [courier, courier],

@@ -132,8 +132,8 @@ def test_the_python_example_builds_a_program(tmp_path, monkeypatch):
   names['main'](None)
   ((program, launch_type),) = launched
   assert list(program.groups) == [
-    'queue',
     'monitor',
+    'queue',
     'learner',
     'actor',
     'evaluator',

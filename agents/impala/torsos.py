@@ -9,6 +9,7 @@ import tensorflow as tf
 import tree
 
 from agents.impala import config as config_lib
+from agents.impala import observations
 
 
 class MlpTorso(snt.Module):
@@ -222,15 +223,10 @@ class InstructedTorso(snt.Module):
 
   def __call__(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """Frames `[N, H, W, C]` and `[N]` strings -> `[N, D + 64]`."""
-    frame, instruction = _split(observation)
+    frame, instruction = observations.split(observation)
     return tf.concat(
       [self._frame_torso(frame), self._encoder(instruction)], axis=-1
     )
-
-
-def _split(observation: Mapping[str, Any]) -> tuple[Any, Any]:
-  """The frame and the instruction of an observation that has both."""
-  return observation['RGB_INTERLEAVED'], observation['INSTR']
 
 
 def make_torso(
@@ -240,8 +236,7 @@ def make_torso(
 
   Args:
     config: `network`, `center_frames` and `precision` are read.
-    observation_spec: An array, or frames and instruction in a dictionary with
-      the names that DeepMind Lab gives them, 'RGB_INTERLEAVED' and 'INSTR'.
+    observation_spec: See `observations.check`.
 
   Returns:
     A module from `[N, ...]` observations to `[N, D]` features.
@@ -250,22 +245,12 @@ def make_torso(
     ValueError: The torso cannot take such observations.
   """
   network = config.network
+  observations.check(network, observation_spec)
   if tree.is_nested(observation_spec):
-    if set(observation_spec) != {'RGB_INTERLEAVED', 'INSTR'}:
-      raise ValueError(
-        f'network {network} must see an array, or RGB_INTERLEAVED and INSTR, '
-        f'got observations {sorted(observation_spec)}'
-      )
-    frame_spec, _ = _split(observation_spec)
+    frame_spec, _ = observations.split(observation_spec)
     return InstructedTorso(make_torso(config, frame_spec))
   if network == 'mlp':
     return MlpTorso()
-  shape = observation_spec.shape
-  if len(shape) != 3 or min(shape[:2]) < 36:
-    raise ValueError(
-      f'network {network} must see frames [height, width, channels] of at '
-      f'least 36x36, got observations of shape {shape}; network mlp takes any'
-    )
   if network in ('deep', 'deep_atari'):
     return ResidualTorso(config.center_frames, config.precision)
   if network == 'benchmark':

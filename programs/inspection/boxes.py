@@ -33,7 +33,7 @@ def roles(
       'tables': {
         name: dataclasses.asdict(table)
         for name, table in figures.tables.items()
-        if of_role[0].type == 'ReverbNode'
+        if graph.has_tables(role)
       },
     }
   return shown

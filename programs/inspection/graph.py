@@ -160,6 +160,14 @@ class ProgramGraph:
       counts[key] = counts.get(key, 0) + 1
     return [RoleEdge(*key, count) for key, count in counts.items()]
 
+  def has_tables(self, role: str) -> bool:
+    """Whether others insert there or sample from there."""
+    ends = {'insert': 'target', 'sample': 'source'}
+    return any(
+      edge.kind in ends and getattr(edge, ends[edge.kind]) == role
+      for edge in self.role_edges
+    )
+
   def to_json(self) -> str:
     """As `graph.json` holds it; `from_json` is the inverse."""
     return json.dumps(dataclasses.asdict(self), indent=1) + '\n'

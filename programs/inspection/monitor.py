@@ -1,11 +1,13 @@
 """The monitor: who does what in a program, recorded every second.
 
-Nodes push their figures to it, and it asks nobody but the Reverb server: nodes
-can die, restart and move without anyone waiting for them.
+Nodes push their figures to it, and it asks nobody: nodes can die, restart and
+move without anyone waiting for them.
 """
 
 import contextlib
+import functools
 import json
+import math
 import os
 import pathlib
 import socket
@@ -18,11 +20,14 @@ import launchpad as lp
 import psutil
 from absl import logging
 
-from programs.inspection import graph, milestones, recording, watchdog
+from programs.inspection import milestones, recording, watchdog
 
 PERIOD_SECONDS = 1.0
 # Of a push, whose sums the next one holds as well.
 CALL_TIMEOUT_SECONDS = 2.0
+
+# What is older is not what tables hold: pushes come every second.
+_FRESH_SECONDS = 5.0
 
 _CHILDREN_TICKS = 10  # All processes of the machine are looked through then.
 _ERROR_SECONDS = 60  # Between lines that say the same.
@@ -40,18 +45,56 @@ def reporting(
     name: Of the node, `<group>/<index>`.
     read: Its figures, see `recording`; called by another thread.
   """
-  if monitor is None:
+  with _every_second(
+    monitor and functools.partial(_push_figures, monitor, name, read)
+  ):
+    yield
+
+
+@contextlib.contextmanager
+def reporting_tables(monitor: Any, queue: Any) -> Iterator[None]:
+  """Pushes every second what tables hold, as long as the context is open.
+
+  Args:
+    monitor: Client of the `MonitorNode`; None pushes nothing.
+    queue: Client of the Reverb server that has the tables.
+  """
+  with _every_second(
+    monitor and functools.partial(_push_tables, monitor, queue)
+  ):
+    yield
+
+
+def _push_figures(
+  monitor: Any, name: str, read: Callable[[], Mapping[str, Any]]
+) -> None:
+  monitor.push(name, {**read(), 'host': socket.gethostname()})
+
+
+def _push_tables(monitor: Any, queue: Any) -> None:
+  try:
+    tables = queue.server_info(timeout=1)
+  except Exception as error:  # Reverb's and gRPC's own, of many types.
+    logging.info('Reverb did not answer: %s', error)
+    return
+  monitor.push_tables({name: _table(info) for name, info in tables.items()})
+
+
+@contextlib.contextmanager
+def _every_second(push: Callable[[], None] | None) -> Iterator[None]:
+  """Calls in a thread as long as the context is open; None is not called."""
+  if push is None:
     yield
     return
   over = threading.Event()
 
-  def push() -> None:
+  def repeat() -> None:
     while not over.wait(PERIOD_SECONDS):
       # The monitor may be gone, which is no reason for its node to go.
       with contextlib.suppress(Exception):
-        monitor.push(name, {**read(), 'host': socket.gethostname()})
+        push()
 
-  thread = threading.Thread(target=push, name='reporting', daemon=True)
+  thread = threading.Thread(target=repeat, name='reporting', daemon=True)
   thread.start()
   try:
     yield
@@ -60,7 +103,6 @@ def reporting(
     thread.join(CALL_TIMEOUT_SECONDS + PERIOD_SECONDS)
 
 
-@graph.uses(queue='call')
 class MonitorNode:
   """Collects what nodes push, tables tell and processes use.
 
@@ -70,7 +112,6 @@ class MonitorNode:
   def __init__(
     self,
     directory: str,
-    queue: Any,
     watchdog_action: str,
     watchdog_seconds: float,
   ) -> None:
@@ -79,7 +120,6 @@ class MonitorNode:
     Args:
       directory: Of the run; takes `metrics/graph.jsonl`, and its `meta.json`
         tells the process ids.
-      queue: Client of the Reverb server.
       watchdog_action: One of `watchdog.ACTIONS`.
       watchdog_seconds: How long nothing may happen.
     """
@@ -88,12 +128,12 @@ class MonitorNode:
     path = pathlib.Path(directory)
     milestones.Notes(path, 'monitor/0').begin()
     self._recorder = recording.Recorder(path / 'metrics' / 'graph.jsonl')
-    self._queue = queue
     self._processes = _Processes(path / 'meta.json')
     self._watchdog = watchdog.Watchdog(watchdog_seconds)
     self._is_fatal = watchdog_action == 'stop'
     self._lock = threading.Lock()
     self._pushed: dict[str, tuple[float, Mapping[str, Any]]] = {}
+    self._tables: tuple[float, Mapping[str, Any]] = (-math.inf, {})
 
   def push(self, name: str, figures: Mapping[str, Any]) -> None:
     """Takes a node's figures.
@@ -104,6 +144,15 @@ class MonitorNode:
     """
     with self._lock:
       self._pushed[name] = time.monotonic(), figures
+
+  def push_tables(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
+    """Takes what the tables of the Reverb server hold.
+
+    Args:
+      tables: See `recording`.
+    """
+    with self._lock:
+      self._tables = time.monotonic(), tables
 
   def run(self) -> None:
     """Records every second until the program stops.
@@ -133,6 +182,7 @@ class MonitorNode:
     now = time.monotonic()
     with self._lock:
       pushed = dict(self._pushed)
+      told_at, tables = self._tables
     return {
       'time': time.time(),
       'start': self._start,
@@ -140,19 +190,10 @@ class MonitorNode:
         name: {**figures, 'age_seconds': round(now - at, 3)}
         for name, (at, figures) in sorted(pushed.items())
       },
-      'tables': self._tables(),
+      'tables': tables if now - told_at <= _FRESH_SECONDS else None,
       'processes': self._processes.read(),
       'machine': _machine(),
     }
-
-  def _tables(self) -> dict[str, dict[str, Any]] | None:
-    try:
-      tables = self._queue.server_info(timeout=1)
-    except Exception as error:  # Reverb's and gRPC's own, of many types.
-      if not self._stop.is_set():
-        logging.info('Reverb did not answer: %s', error)
-      return None
-    return {name: _table(info) for name, info in tables.items()}
 
 
 def _table(info: Any) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _role(
   lines = [head]
   if figures:
     spreads = figures.spreads(node.name for node in nodes)
-    if figures.tables and _has_tables(role, graph):
+    if figures.tables and graph.has_tables(role):
       head.append_text(_fill(figures.tables))
       lines += [_table(name, each) for name, each in figures.tables.items()]
     if states := spreads.get('states'):
@@ -67,15 +67,6 @@ def _role(
   if figures and 1 < len(nodes) <= _MOST_NODES:
     shown.insert(1, _members(nodes, figures))
   return [*shown, '']
-
-
-def _has_tables(role: str, graph: graph_lib.ProgramGraph) -> bool:
-  """Whether others insert there or sample from there."""
-  ends = {'insert': 'target', 'sample': 'source'}
-  return any(
-    edge.kind in ends and getattr(edge, ends[edge.kind]) == role
-    for edge in graph.role_edges
-  )
 
 
 def _given(

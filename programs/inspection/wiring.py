@@ -89,7 +89,8 @@ def _flatten(
 
 def _call(node: base.Node) -> tuple[Callable[..., Any], dict[str, Any]]:
   """What a node runs or constructs, and its arguments by name."""
-  if isinstance(node, lp.ReverbNode):
+  # Asked by what it has: to name `lp.ReverbNode` takes TensorFlow.
+  if hasattr(node, '_priority_tables_fn'):
     function, args, kwargs = node._priority_tables_fn, (), {}
   elif hasattr(node, '_constructor'):
     function, args, kwargs = node._constructor, node._args, node._kwargs

@@ -1,0 +1,44 @@
+"""The queue node of a training run."""
+
+import courier
+import launchpad as lp
+import reverb
+
+from agents.impala import unrolls as unrolls_lib
+from programs import models, nodes, runs
+from programs.inspection import milestones, monitor
+
+
+class QueueServer:
+  """Keeps the tables, and tells the monitor what they hold."""
+
+  def __init__(
+    self,
+    configuration: runs.Configuration,
+    monitoring: courier.Client | None = None,
+  ) -> None:
+    """Makes the tables.
+
+    Args:
+      configuration: Of the run.
+      monitoring: The monitor, if there is one.
+    """
+    name = f'{nodes.QUEUE}/0'
+    notes = milestones.Notes(configuration.directory.path, name)
+    notes.begin()
+    _, signature = models.make_model(configuration)
+    notes.reach('network_made')
+    self._tables = unrolls_lib.make_tables(configuration.agent, signature)
+    self._monitoring = monitoring
+
+  def serve(self, port: int) -> None:
+    """Serves until the program stops.
+
+    Args:
+      port: Of all network interfaces.
+    """
+    # Kept: who still writes when all stop is not to be cut off.
+    self._server = reverb.Server(self._tables, port)
+    client = reverb.Client(f'localhost:{port}')
+    with monitor.reporting_tables(self._monitoring, client):
+      lp.wait_for_stop()
