@@ -22,6 +22,7 @@ _MODULES = {
   'monitoring': 'monitoring',
   'inference': 'inference',
   'startup': 'startup',
+  'peers': 'peers',
   'learning': 'learning',
 }
 # Those that are measured against each other.

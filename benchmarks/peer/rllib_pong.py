@@ -1,0 +1,142 @@
+"""RLlib's IMPALA on Pong, in the environment that `peers` installed for it.
+
+Nothing of this project is imported. See `peer_runs` for what it is told and
+what it tells.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+import ale_py
+import gymnasium as gym
+import numpy as np
+import ray
+import torch
+from ray import tune
+from ray.rllib.algorithms import impala
+from ray.rllib.core import columns
+from ray.rllib.core.rl_module import rl_module
+from ray.rllib.core.rl_module.apis import value_function_api
+from ray.rllib.core.rl_module.torch import torch_rl_module
+
+
+class Network(
+  torch_rl_module.TorchRLModule, value_function_api.ValueFunctionAPI
+):
+  """The paper's shallow network.
+
+  RLlib's own takes pictures of floats alone, four times the bytes between its
+  processes.
+  """
+
+  def setup(self) -> None:
+    """Makes the layers, as RLlib wants it."""
+    self.torso = torch.nn.Sequential(
+      torch.nn.Conv2d(4, 16, 8, 4),
+      torch.nn.ReLU(),
+      torch.nn.Conv2d(16, 32, 4, 2),
+      torch.nn.ReLU(),
+      torch.nn.Flatten(),
+      torch.nn.Linear(32 * 9 * 9, 256),
+      torch.nn.ReLU(),
+    )
+    self.policy = torch.nn.Linear(256, int(self.action_space.n))
+    self.value = torch.nn.Linear(256, 1)
+
+  def _features(self, batch: dict[str, Any]) -> torch.Tensor:
+    return self.torso(batch[columns.Columns.OBS].float() / 255)
+
+  def _forward(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
+    logits = self.policy(self._features(batch))
+    return {columns.Columns.ACTION_DIST_INPUTS: logits}
+
+  def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
+    features = self._features(batch)
+    return {
+      columns.Columns.ACTION_DIST_INPUTS: self.policy(features),
+      columns.Columns.EMBEDDINGS: features,
+    }
+
+  def compute_values(
+    self, batch: dict[str, Any], embeddings: torch.Tensor | None = None
+  ) -> torch.Tensor:
+    """`[...]` values of observations."""
+    if embeddings is None:
+      embeddings = self._features(batch)
+    return self.value(embeddings).squeeze(-1)
+
+
+def make_game(_: Any) -> gym.Env:
+  """One game with Gymnasium's wrappers; `[4, 84, 84]` uint8."""
+  gym.register_envs(ale_py)
+  game = gym.make('ALE/Pong-v5', frameskip=1, repeat_action_probability=0.0)
+  game = gym.wrappers.AtariPreprocessing(game, noop_max=30, frame_skip=4)
+  game = gym.wrappers.FrameStackObservation(game, 4)
+  return gym.wrappers.TransformReward(
+    game, lambda reward: float(np.sign(float(reward)))
+  )
+
+
+def make_config(settings: dict[str, Any]) -> impala.IMPALAConfig:
+  """The algorithm's configuration."""
+  tune.register_env('pong', make_game)
+  return (
+    impala.IMPALAConfig()
+    .environment('pong')
+    .env_runners(
+      num_env_runners=settings['num_workers'],
+      num_envs_per_env_runner=settings['num_envs_per_worker'],
+      rollout_fragment_length=settings['unroll_length'],
+    )
+    # None but the algorithm's own process: a further one takes CPU time to pass
+    # batches on, and there is no machine of its own for it.
+    .learners(num_learners=0)
+    .training(
+      train_batch_size_per_learner=settings['batch_agent_steps'],
+      lr=0.0006,
+      entropy_coeff=0.01,
+      vf_loss_coeff=0.5,
+      grad_clip=40.0,
+    )
+    .rl_module(rl_module_spec=rl_module.RLModuleSpec(module_class=Network))
+    .reporting(min_time_s_per_iteration=1)
+  )
+
+
+def learned(result: dict[str, Any], unroll_length: int) -> float:
+  """Agent steps that the learner took, of a result of RLlib's.
+
+  It adds a row to each unroll for the bootstrap value and counts that too.
+  """
+  figures = result.get('learners', {}).get('__all_modules__', {})
+  rows = figures.get('num_module_steps_trained_lifetime') or 0
+  return rows * unroll_length / (unroll_length + 1)
+
+
+def main(settings: dict[str, Any], progress: str) -> None:
+  """Trains until SIGTERM and appends to the file `progress`."""
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+  # Its CPUs are tickets: each process wants one.
+  os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
+  ray.init(num_cpus=16, include_dashboard=False)
+  algorithm = make_config(settings).build_algo()
+  try:
+    with open(progress, 'a', encoding='utf-8') as file:
+      while True:
+        result = algorithm.train()
+        line = {
+          'time': time.time(),
+          'agent_steps': learned(result, settings['unroll_length']),
+        }
+        print(json.dumps(line), file=file, flush=True)
+  finally:
+    algorithm.stop()
+    ray.shutdown()
+
+
+if __name__ == '__main__':
+  main(json.loads(sys.argv[1]), sys.argv[2])
