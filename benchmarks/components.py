@@ -143,7 +143,7 @@ def _others(
     station = pool.station('learner', other)
     made.append(works.Alone(f'learner step {name}', [station]))
   made.append(works.Transport('unrolls', pool, configuration))
-  made.append(works.Fetching('variables, new each time,', pool, configuration))
+  made.append(works.Fetching('new variables', pool, configuration))
   return made
 
 

@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ _GROUPS = {
   'variable_server': nodes.LEARNER,
 }
 _POLL_SECONDS = 1.0
+_END_SECONDS = 5.0
 
 
 class Station:
@@ -105,13 +107,20 @@ class Station:
     if self._process.poll() is not None and self.has_answer():
       self._read()
 
-  def close(self) -> None:
-    """Ends the process."""
+  def dismiss(self) -> None:
+    """Asks the process to end."""
     assert self._process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
       self._process.stdin.close()
+
+  def close(self, deadline: float) -> None:
+    """Waits for the end of the process that was dismissed, or kills it.
+
+    Args:
+      deadline: On the monotonic clock.
+    """
     try:
-      self._process.wait(timeout=5)
+      self._process.wait(timeout=max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
       self._process.kill()
       self._process.wait()
@@ -159,9 +168,12 @@ class Pool:
     return self
 
   def __exit__(self, *exception: object) -> None:
-    with contextlib.ExitStack() as stack:
-      for station in self._stations.values():
-        stack.callback(station.close)
+    for station in self._stations.values():
+      station.dismiss()
+    # One that has not yet begun to read does not see that it is dismissed.
+    deadline = time.monotonic() + _END_SECONDS
+    for station in self._stations.values():
+      station.close(deadline)
 
   def station(
     self,

@@ -16,6 +16,7 @@ from benchmarks import (
 from benchmarks import (
   commands,
   comparison,
+  components,
   learning,
   limits,
   memory,
@@ -373,6 +374,7 @@ def test_acme_wants_a_network_without_a_core(capsys):
 
 def test_rounds_on_catch(tmp_path, monkeypatch, capsys):
   # Each part, Acme's program and ours: real ones, for a moment.
+  monkeypatch.setattr(components, '_MAX_COPIES', 1)
   monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
   status = command.main(
     [
@@ -406,7 +408,7 @@ def test_rounds_on_catch(tmp_path, monkeypatch, capsys):
   limit = 1000 * result['cores'] / sum(cpu)
   assert found['components']['limit'] == pytest.approx(limit)
   assert result['ratios']['pipeline / limit']['values'] == [ours / limit]
-  for name in ('unrolls writer', 'unrolls reader', 'variables actor'):
+  for name in ('unrolls writer', 'unrolls reader', 'new variables actor'):
     assert parts[name]['cpu_ms_per_agent_step'] > 0
   assert list(found['acme']['roles']) == ['queue', 'learner', 'actor']
 
