@@ -167,7 +167,9 @@ def _environment(mark: str, folder: str) -> dict[str, str]:
   """Of the peer's processes: nothing of this project's, and the mark."""
   ours = ('PYTHONPATH', 'LD_LIBRARY_PATH', 'VIRTUAL_ENV', 'MALLOC_ARENA_MAX')
   kept = {name: text for name, text in os.environ.items() if name not in ours}
-  return {**kept, _MARK: mark, 'PYTHONUNBUFFERED': '1', 'HOME': folder}
+  # What they write goes where nothing is kept: Ray's sessions, for one.
+  mine = {'PYTHONUNBUFFERED': '1', 'HOME': folder, 'TMPDIR': folder}
+  return {**kept, **mine, _MARK: mark}
 
 
 def _stop(child: children.Child, mark: str) -> None:

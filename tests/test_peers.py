@@ -59,8 +59,11 @@ def test_a_peer_is_measured_and_nothing_of_it_is_left(stand_in):
     figures = peers.measure(run, warmup_seconds=0.5, window_seconds=2)
     processes = peer_runs.marked(run._mark)
     names = sorted(process.name() for process in processes)
+    environment = processes[0].environ()
   assert 'sleep' in names and len(names) >= 2
   assert not any(process.is_running() for process in processes)
+  assert environment['TMPDIR'] == environment['HOME']
+  assert not pathlib.Path(environment['TMPDIR']).exists()
   # 6,400 a second but for what writing takes; the machine may be busy.
   assert 1000 < figures['agent_steps_per_second'] < 6500
   assert 2 <= figures['window_seconds'] < 10
