@@ -166,7 +166,10 @@ def _take_turn(
     python = installed[peer.program].python
     with peer_runs.start(python, peer.program, settings) as run:
       figures = measure(run, *times)
-  trial.tell(f'{name}: {figures["agent_steps_per_second"]:,.0f} agent steps/s')
+  trial.tell(
+    f'{name}: {figures["agent_steps_per_second"]:,.0f} agent steps/s, '
+    f'{figures["cpu_ms_per_agent_step"]:.2f} CPU ms each'
+  )
   return {'round': number + 1, 'name': name, 'settings': settings, **figures}
 
 
