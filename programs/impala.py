@@ -108,7 +108,7 @@ def _add_inference(
   learner: lp.CourierHandle,
   monitoring: lp.CourierHandle | None,
 ) -> lp.CourierHandle:
-  """Adds the inference server, which as many may ask at once as there are."""
+  """Adds the inference server, which all actors may ask at once."""
   run = configuration.run
   with program.group(nodes.INFERENCE):
     server = program.add_node(
@@ -117,7 +117,8 @@ def _add_inference(
         configuration,
         learner,
         monitoring,
-        # With fewer threads, a batch of requests from all would never fill.
+        # All may wait for the same batch. (Courier calls it the number of
+        # calls at once; Launchpad 0.5.0's was seen to serve more than that.)
         courier_kwargs={'thread_pool_size': run.num_actors},
       )
     )

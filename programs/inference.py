@@ -28,7 +28,7 @@ _PAUSE_SECONDS, _PAUSE_FACTOR = 0.02, 49
 class InferenceNode:
   """Chooses actions for the actors, with the newest variables there are.
 
-  Public methods are served by Courier, which needs as many threads as there are
+  Public methods are served by Courier, with as many threads as there are
   actors: each waits in `step` for a batch.
   """
 

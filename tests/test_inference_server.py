@@ -84,6 +84,9 @@ class Rig:
         configuration, courier.Client(self.learner.address, call_timeout=2)
       )
     (node,) = impala.make_program(configuration).groups['inference']
+    assert node._courier_kwargs == {
+      'thread_pool_size': configuration.run.num_actors
+    }
     self.server = courier_utils.make_courier_server(
       self.node, **node._courier_kwargs
     )
@@ -181,7 +184,7 @@ def in_threads(*functions):
 
 
 def test_more_callers_than_courier_has_threads_by_default():
-  """All of them are in one batch: with 16 threads it would never fill."""
+  """All of them are in one batch, which never fills unless all are served."""
   num = 20
   with running(
     num_actors=num,
@@ -387,6 +390,7 @@ def test_an_error_of_the_forward_pass_ends_the_node():
 
 def test_an_error_of_the_learner_ends_the_node():
   with running() as rig:
+    wait_for(lambda: rig.has_fetched(0))
     rig.source.history = []
     rig.join()
     assert 'IndexError' in str(rig.error)
@@ -406,8 +410,8 @@ def test_calls_leave_nothing_behind():
         inference.ask(client, *requests[index % 8])
       return process.memory_info().rss - before
 
-    grown(1000)
-    assert min(grown(1000) for _ in range(3)) < 1000 * 100
+    bytes_grown = in_threads(lambda: [grown(1000) for _ in range(4)])[0]
+    assert min(bytes_grown[1:]) < 1000 * 100
 
 
 @pytest.mark.parametrize(
