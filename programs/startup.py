@@ -93,6 +93,10 @@ def prepare() -> None:
   # times as long.
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  # TensorFlow sets this itself, but too late where absl's app runs already, as
+  # in each of Launchpad's nodes: its context is then made in the middle of its
+  # import, and never finds functions that the functions of datasets call.
+  os.environ.setdefault('TF2_BEHAVIOR', '1')
   _exempt_loopback_from_proxies()
   for variable, directory in (
     ('ALE_PY_ROM_DIR', rom_directory()),

@@ -14,6 +14,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _SET_BY_PREPARE = (
   'TF_ENABLE_ONEDNN_OPTS',
   'TF_CPP_MIN_LOG_LEVEL',
+  'TF2_BEHAVIOR',
   'ALE_PY_ROM_DIR',
   'LD_LIBRARY_PATH',
   'no_proxy',
@@ -48,6 +49,24 @@ def read_variable(name, **variables):
 def test_onednn_and_log_level_are_set():
   assert read_variable('TF_ENABLE_ONEDNN_OPTS') == '1'
   assert read_variable('TF_CPP_MIN_LOG_LEVEL') == '2'
+
+
+def test_tensorflow_works_where_it_is_imported_in_a_node():
+  """Which runs within absl's app, and whose parent may not have TensorFlow."""
+  code = """
+import programs
+from absl import app
+def main(_):
+  import tensorflow as tf
+  @tf.function(jit_compile=True)
+  def increment(x):
+    return x + 1
+  found = tf.data.Dataset.range(3).map(lambda x: increment(x))
+  assert [int(x) for x in found] == [1, 2, 3]
+app.run(main)
+"""
+  result = run_python(code)
+  assert result.returncode == 0, result.stderr
 
 
 def test_what_the_user_set_stays(tmp_path):
