@@ -65,14 +65,11 @@ def test_a_batch_shows_what_the_actor_saw(level_name, num_unrolls):
     writer = unrolls_lib.UnrollWriter(
       reverb.Client(address), threading.Event(), meter.Meter()
     )
+    acting_policy = policies.LocalPolicy(
+      network, policy, Source(network), meter.Meter()
+    )
     actor = acting.Actor(
-      network,
-      policy,
-      signature,
-      batch.levels,
-      Source(network),
-      writer,
-      meter.Meter(),
+      acting_policy, signature, batch.levels, writer, meter.Meter()
     )
     timestep = batch.reset()
     actor.observe_first(timestep)
