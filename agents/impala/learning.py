@@ -125,25 +125,7 @@ class Learner(acme.Learner):
     """One gradient; returns figures, and the games that ended."""
     config, counts = self._config, self._counts
     executed = tf.logical_not(batch.inputs.start_of_episode[1:])
-    with tf.GradientTape() as tape:
-      output, _ = self._network.unroll(batch.inputs, batch.core_state)
-      terms = losses.impala_loss(
-        config,
-        target_logits=output.logits[:-1],
-        behaviour_logits=batch.behaviour_logits,
-        values=output.values[:-1],
-        bootstrap_value=output.values[-1],
-        actions=batch.action,
-        rewards=batch.reward,
-        discounts=batch.discount,
-        executed=executed,
-      )
-    gradients = [
-      tf.convert_to_tensor(gradient)  # That of an embedding is sparse.
-      for gradient in tape.gradient(
-        terms.total, self._network.trainable_variables
-      )
-    ]
+    gradients, terms = self._gradients(batch, executed)
     gradient_norm = tf.linalg.global_norm(gradients)
     if config.max_gradient_norm:
       gradients, _ = tf.clip_by_global_norm(
@@ -184,6 +166,36 @@ class Learner(acme.Learner):
       tf.cast(tf.reduce_sum(restarts), tf.int64)
     )
     return figures, games
+
+  def _gradients(
+    self, batch: unrolls_lib.Unroll, executed: tf.Tensor
+  ) -> tuple[list[tf.Tensor], losses.LossTerms]:
+    """Of the loss, one for each trainable variable; and the loss's terms.
+
+    Args:
+      batch: Time-major.
+      executed: `[T, B]` bool, whether the row's action was executed.
+    """
+    with tf.GradientTape() as tape:
+      output, _ = self._network.unroll(batch.inputs, batch.core_state)
+      terms = losses.impala_loss(
+        self._config,
+        target_logits=output.logits[:-1],
+        behaviour_logits=batch.behaviour_logits,
+        values=output.values[:-1],
+        bootstrap_value=output.values[-1],
+        actions=batch.action,
+        rewards=batch.reward,
+        discounts=batch.discount,
+        executed=executed,
+      )
+    gradients = [
+      tf.convert_to_tensor(gradient)  # That of an embedding is sparse.
+      for gradient in tape.gradient(
+        terms.total, self._network.trainable_variables
+      )
+    ]
+    return gradients, terms
 
 
 def served_variables(
