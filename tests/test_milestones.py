@@ -1,6 +1,7 @@
 """What processes reached on their way to work, and the phases made of it."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -170,3 +171,11 @@ def test_lines_are_as_they_are_explained(tmp_path):
     noted = json.loads(line)
     for name in (*noted, noted['milestone']):
       assert f'\n| `{name}` |' in section
+
+
+def test_an_installation_before_the_command_does_not_count(monkeypatch):
+  monkeypatch.setenv('IMPALA_INSTALLED_AT', '1700000000.250000000')
+  assert milestones.process_start().time == 1_700_000_000.25
+  # Of this process alone: its children have starts of their own.
+  assert 'IMPALA_INSTALLED_AT' not in os.environ
+  assert milestones.process_start().time > 1_700_000_001
