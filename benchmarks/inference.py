@@ -125,7 +125,7 @@ def _rows_per_pass(directory: runs.RunDirectory) -> float | None:
   told = records[-1]['nodes'].get(f'{nodes.INFERENCE}/0')
   if not told:
     return None
-  return told['counts']['rows'] / told['calls']['forward_pass']
+  return told['counts']['rows'] / told['counts']['batches']
 
 
 def summarise(

@@ -66,10 +66,10 @@ class SharedVariables(acme.VariableSource):
       nodes.Stopped: The program stops.
     """
     (wanted,) = self._learner.get_variables(['version'])
-    if not self._fits(wanted):
+    if not _is_fit(self._version, wanted):
       with self._locked():
-        self._read()
-        if not self._fits(wanted):
+        self._read(wanted)
+        if not _is_fit(self._version, wanted):
           version, self._variables = self._learner.get_variables(
             ['version', *names]
           )
@@ -87,11 +87,6 @@ class SharedVariables(acme.VariableSource):
   def _lock_path(self) -> pathlib.Path:
     return self._path.with_name(f'{self._path.name}.lock')
 
-  def _fits(self, wanted: Sequence[np.ndarray]) -> bool:
-    """Whether what is here is of the same learner, and no older."""
-    learner, step = self._version
-    return learner == wanted[0] and step >= wanted[1]
-
   @contextlib.contextmanager
   def _locked(self) -> Iterator[None]:
     """Keeps the other actors from fetching meanwhile."""
@@ -105,29 +100,37 @@ class SharedVariables(acme.VariableSource):
     finally:
       os.close(lock)
 
-  def _read(self) -> None:
-    """Takes what the file holds, if that is another actor's of this user."""
+  def _read(self, wanted: Sequence[np.ndarray]) -> None:
+    """Takes what the file holds, if that fits and is this user's."""
     try:
       with open(self._path, 'rb') as file:
         if os.fstat(file.fileno()).st_uid != os.getuid():
           return
         version = np.load(file, allow_pickle=False)
-        count = int(np.load(file, allow_pickle=False))
-        variables = [np.load(file, allow_pickle=False) for _ in range(count)]
+        if not _is_fit(version, wanted):
+          return
+        variables = np.load(file, allow_pickle=False)
     except (OSError, ValueError):  # There is none, or it is damaged.
       return
-    self._version, self._variables = version, variables
+    self._version = version
+    self._variables = [variables[name] for name in variables.dtype.names]
 
   def _write(self) -> None:
     """Leaves them to the others; where that fails, they fetch by themselves."""
     temporary = self._path.with_name(f'{self._path.name}.{os.getpid()}')
+    # All as the fields of one record: a header and a write each would cost
+    # as much as the fetch.
+    fields = [
+      (f'{index}', variable.dtype, variable.shape)
+      for index, variable in enumerate(self._variables)
+    ]
+    record = np.array(tuple(self._variables), fields)
     with contextlib.suppress(OSError):
       temporary.unlink(missing_ok=True)
       flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
       with open(os.open(temporary, flags, 0o600), 'wb') as file:
-        count = np.array(len(self._variables))
-        for array in (self._version, count, *self._variables):
-          np.save(file, array, allow_pickle=False)
+        np.save(file, self._version, allow_pickle=False)
+        np.save(file, record, allow_pickle=False)
       os.replace(temporary, self._path)
 
 
@@ -150,6 +153,11 @@ def acting_variables(
     yield lag.LaggedVariables(source, steps) if steps else source
   finally:
     source.close()
+
+
+def _is_fit(version: np.ndarray, wanted: Sequence[np.ndarray]) -> bool:
+  """Whether a version is of the same learner, and no older."""
+  return bool(version[0] == wanted[0] and version[1] >= wanted[1])
 
 
 def _take(lock: int) -> bool:

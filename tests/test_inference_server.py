@@ -199,7 +199,11 @@ def test_more_callers_than_courier_has_threads_by_default():
       *(lambda i=i: rig.policy()(i, state) for i in asked),
     )
     assert time.monotonic() - start < SECONDS
-    assert rig.node._meter.read()['counts'] == {'requests': num, 'rows': num}
+    assert rig.node._meter.read()['counts'] == {
+      'batches': 1,
+      'requests': num,
+      'rows': num,
+    }
     for inputs, answer in zip(asked, answers, strict=True):
       output, after = rig.expected(inputs, state, 0)
       np.testing.assert_allclose(answer.logits, output.logits, atol=1e-5)
@@ -274,7 +278,11 @@ def test_a_step_is_the_network_s_own_across_resets():
     seconds = plays[0].meter.read()['seconds']
     assert set(seconds) == {'starting', 'waiting_for_inference'}
     told = rig.node._meter.read()
-    assert told['counts'] == {'requests': 2 * 3 * T, 'rows': 6 * 3 * T}
+    assert told['counts'] == {
+      'batches': 3 * T,
+      'requests': 2 * 3 * T,
+      'rows': 6 * 3 * T,
+    }
     assert told['calls']['forward_pass'] == 3 * T
     assert told['calls']['fetching_variables'] == 1  # No others came.
 

@@ -212,7 +212,7 @@ class Batcher:
       while True:
         with meter.measure('waiting_for_requests'):
           batch = self.get_inputs()
-        meter.count(requests=batch.num_requests, rows=batch.num_rows)
+        meter.count(batches=1, requests=batch.num_requests, rows=batch.num_rows)
         self.set_outputs(batch.computation_id, function(batch.inputs))
     except BaseException as error:
       self.close(error)
