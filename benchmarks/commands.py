@@ -46,7 +46,8 @@ def make_parser(
     usage=f'./impala benchmark {name} [--FLAG=VALUE ...]{more}',
     description=description,
     epilog='Flags of train are passed on (./impala train --help). Set already: '
-    f'{" ".join(trial.TRAIN_FLAGS)}'
+    f'{" ".join(trial.TRAIN_FLAGS)}; with Atari games '
+    f'{" ".join(trial.ATARI_FLAGS)}'
     if takes_train_flags
     else None,
     formatter_class=flags.HelpFormatter,

@@ -23,7 +23,7 @@ the fetching of variables. All in turns, in short slices; medians count. Prints
 a table and, as the last line, one JSON object.
 
   ./impala benchmark components
-  ./impala benchmark components --window_seconds=120 --num_envs_per_actor=32
+  ./impala benchmark components --window_seconds=120 --num_envs_per_actor=16
 
 The limit is cores / (environment + forward pass + learner), their CPU time of
 an agent step, each alone. What they cost with a copy on each core (at most 4)

@@ -19,7 +19,7 @@ Ctrl-C does. Prints a table and, as the last line, one JSON object. Progress
 goes to the standard error.
 
   ./impala benchmark memory
-  ./impala benchmark memory --minutes=60 --num_envs_per_actor=32
+  ./impala benchmark memory --minutes=60 --num_envs_per_actor=16
 
 Exit status 1: a process grows faster, or an actor is larger, than the limits
 allow. RSS counts shared pages in each process, PSS a share of them. A MB is

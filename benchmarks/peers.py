@@ -36,7 +36,7 @@ The peers are installed first, each into an environment of its own: Python 3.11,
 
   ./impala benchmark peers
   ./impala benchmark peers --rounds=1 --contestants=pipeline,rllib
-  ./impala benchmark peers --num_actors=2 --num_envs_per_actor=32
+  ./impala benchmark peers --num_actors=2 --num_envs_per_actor=16
 
 Flags of train are those of this project's program. Prints a table and, as the
 last line, one JSON object. Leave the machine alone meanwhile."""
@@ -65,12 +65,12 @@ class Peer(NamedTuple):
 
 PEERS = {
   'rllib': Peer('rllib', {'num_envs_per_worker': 16}),
-  'rllib_fast': Peer('rllib', {'num_envs_per_worker': 32}),
+  'rllib_fast': Peer('rllib', {'num_envs_per_worker': 48}),
   'sample_factory': Peer(
     'sample_factory', {'environments': 'gymnasium', 'num_envs_per_worker': 16}
   ),
   'sample_factory_fast': Peer(
-    'sample_factory', {'environments': 'envpool', 'num_envs_per_worker': 32}
+    'sample_factory', {'environments': 'envpool', 'num_envs_per_worker': 48}
   ),
 }
 # In the order of the first round.

@@ -22,7 +22,7 @@ the limit: cores / (their CPU per agent step). Prints tables and, as the last
 line, one JSON object. Progress goes to the standard error.
 
   ./impala benchmark pipeline
-  ./impala benchmark pipeline --num_actors=4 --num_envs_per_actor=32
+  ./impala benchmark pipeline --num_actors=4 --num_envs_per_actor=16
   ./impala benchmark pipeline --level_name=catch --window_seconds=20
 
 Frames are those the learner took from the queue; agent steps are frames divided

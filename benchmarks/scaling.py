@@ -14,7 +14,7 @@ NAME = 'scaling'
 
 _DESCRIPTION = """\
 Measures the real training program in one size after the other: environments of
-all actors, actors, batch size, unroll length. Prints a table for each and, as
+one actor, actors, batch size, unroll length. Prints a table for each and, as
 the last line, one JSON object; with --output also a plot. Takes about 40 s a
 size, with the defaults a quarter of an hour.
 
@@ -24,10 +24,9 @@ size, with the defaults a quarter of an hour.
 
 Cost is the CPU time of an agent step in all processes together. Exit status 1:
 from 8 to 64 environments the largest is more than --max_cost_ratio times the
-least. An empty list leaves a table out. Where environments are varied they are
-in --num_actors actors, or in as many as share them evenly."""
+least. An empty list leaves a table out."""
 
-# The range in which costs are to stay flat, environments of all actors.
+# The range in which costs are to stay flat, in environments.
 _FLAT = range(8, 65)
 _START_AND_STOP_SECONDS = 20
 
@@ -56,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
 def _make_parser() -> argparse.ArgumentParser:
   parser = commands.make_parser(NAME, _DESCRIPTION)
   for name, default, meaning in (
-    ('environments', '1,2,4,8,16,32,64', 'of all actors together'),
+    ('environments', '1,2,4,8,16,32,64', 'of one actor'),
     ('actors', '1,2,4,8', f'with {sizes.ENVS_OF_ACTOR} environments each'),
     ('batch_sizes', '8,16,32,64,128,256', 'unrolls in a learner step'),
     ('unroll_lengths', '20,40,60,80,100', 'agent steps'),

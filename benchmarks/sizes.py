@@ -47,12 +47,10 @@ def make_sweeps(
     agent.unroll_length,
   )
 
-  def with_environments(total: int) -> Setting:
-    actors = max(n for n in range(1, run.num_actors + 1) if total % n == 0)
-    return usual._replace(num_actors=actors, num_envs_per_actor=total // actors)
-
   makers = {
-    'environments': with_environments,
+    'environments': lambda n: usual._replace(
+      num_actors=1, num_envs_per_actor=n
+    ),
     'actors': lambda n: usual._replace(
       num_actors=n, num_envs_per_actor=ENVS_OF_ACTOR
     ),

@@ -9,9 +9,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import psutil
 
+from environments import suites
 from programs import flags, runs
 from programs.inspection import rows
 from programs.launching import children, outcomes
@@ -27,6 +29,9 @@ TRAIN_FLAGS = (
   '--evaluation_period_frames=0',
   '--total_environment_frames=1_000_000_000',
 )
+# And of an Atari game's: the fastest engine, and so many environments that a
+# forward pass has little left to gain from more.
+ATARI_FLAGS = ('--atari_engine=envpool', '--num_envs_per_actor=48')
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _START_SECONDS = 300  # TensorFlow in every process, on a slow and busy disk.
@@ -141,13 +146,11 @@ def start(train_flags: Sequence[str]) -> Iterator[Trial]:
   """Starts a run in a temporary directory; nothing of it is left afterwards.
 
   Args:
-    train_flags: Flags of `programs.train` after `TRAIN_FLAGS`.
+    train_flags: See `all_flags`.
   """
   with (
     tempfile.TemporaryDirectory(prefix='impala_benchmark_') as folder,
-    start_in(
-      pathlib.Path(folder) / 'run', (*TRAIN_FLAGS, *train_flags)
-    ) as trial,
+    start_in(pathlib.Path(folder) / 'run', all_flags(train_flags)) as trial,
   ):
     yield trial
 
@@ -187,20 +190,34 @@ def resolve(train_flags: Sequence[str]) -> runs.Configuration:
   """The configuration that a run with these flags has.
 
   Args:
-    train_flags: Flags of `programs.train` after `TRAIN_FLAGS`.
+    train_flags: See `all_flags`.
 
   Raises:
     TrialError: There is no such configuration; says why.
   """
+  try:
+    return flags.resolve(_parse(all_flags(train_flags)))
+  except ValueError as error:
+    raise TrialError(str(error)) from error
+
+
+def all_flags(train_flags: Sequence[str]) -> list[str]:
+  """The flags of `programs.train` that a run has, but for `--logdir`.
+
+  Args:
+    train_flags: What the user gives; it wins.
+  """
+  level = _parse([*TRAIN_FLAGS, *train_flags])['level_name']
+  is_atari = level.startswith(suites.ATARI_PREFIX)
+  return [*TRAIN_FLAGS, *(ATARI_FLAGS if is_atari else ()), *train_flags]
+
+
+def _parse(train_flags: Sequence[str]) -> dict[str, Any]:
   parser = argparse.ArgumentParser(
     prog='flags of train', usage=argparse.SUPPRESS, allow_abbrev=False
   )
   flags.add_configuration(parser)
-  given = vars(parser.parse_args([*TRAIN_FLAGS, *train_flags]))
-  try:
-    return flags.resolve(given)
-  except ValueError as error:
-    raise TrialError(str(error)) from error
+  return vars(parser.parse_args(train_flags))
 
 
 def role(name: str) -> str:

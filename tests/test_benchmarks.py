@@ -527,15 +527,27 @@ def test_sizes_are_the_runs_but_for_what_is_varied():
   assert list(made) == ['environments', 'actors', 'unroll_lengths']
   assert made['environments'] == {
     1: (1, 1, 32, 20),
-    6: (2, 3, 32, 20),
+    6: (1, 6, 32, 20),
     9: (1, 9, 32, 20),
   }
   assert made['actors'][8] == (8, 8, 32, 20)
-  assert made['unroll_lengths'][100] == (2, 16, 32, 100)
+  assert made['unroll_lengths'][100] == (2, 48, 32, 100)
   flags = made['unroll_lengths'][100].flags()
   run = trial.resolve(flags)
   assert run.run.num_actors == 2
   assert (run.agent.unroll_length, run.agent.queue_capacity) == (100, 32)
+
+
+def test_atari_games_are_measured_at_their_fastest_unless_told():
+  pong = trial.resolve([])
+  assert pong.environment.atari_engine == 'envpool'
+  assert pong.run.num_envs_per_actor == 48
+  given = trial.resolve(['--num_envs_per_actor=3', '--atari_engine=gym'])
+  assert given.environment.atari_engine == 'gym'
+  assert given.run.num_envs_per_actor == 3
+  # A simulator of its own for each would not fit.
+  doom = trial.resolve(['--level_name=doom_basic'])
+  assert doom.run.num_envs_per_actor == 8
 
 
 def test_scaling_measures_a_size_once(tmp_path, monkeypatch, capsys):
