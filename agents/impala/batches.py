@@ -10,7 +10,7 @@ import tensorflow as tf
 import tree
 
 from agents.impala import config as config_lib
-from agents.impala import stacks, unrolls
+from agents.impala import packing, stacks, unrolls
 
 
 def make_dataset(
@@ -29,29 +29,33 @@ def make_dataset(
     A dataset of `Unroll`s, `[T (+ 1), B, ...]`; endless, blocks while the
     queue is empty.
   """
+  packed = packing.packed_signature(signature)
 
   def sample(table: str, count: int) -> tf.data.Dataset:
     return reverb.TrajectoryDataset(
       server_address=server_address,
       table=table,
-      dtypes=tree.map_structure(lambda spec: spec.dtype, signature),
-      shapes=tree.map_structure(lambda spec: spec.shape, signature),
+      dtypes=tree.map_structure(lambda spec: spec.dtype, packed),
+      shapes=tree.map_structure(lambda spec: spec.shape, packed),
       # What is in flight waits as in the queue, but nobody sees it there: the
       # fewer, the fresher. Two are enough to keep the stream busy.
       max_in_flight_samples_per_worker=2,
       num_workers_per_iterator=1,  # More would break the order of a queue.
     ).batch(count, drop_remainder=True)
 
+  def unpack(batch: packing.PackedUnroll) -> unrolls.Unroll:
+    return _time_major(packing.unpack(batch, signature))
+
   replayed = config.num_replayed
   fresh = sample(unrolls.QUEUE, config.batch_size - replayed)
   if not replayed:
-    return fresh.map(lambda batch: _time_major(batch.data))
+    return fresh.map(lambda batch: unpack(batch.data))
 
   def join(first: Any, second: Any) -> unrolls.Unroll:
     both = tf.nest.map_structure(
       lambda *parts: tf.concat(parts, 0), first.data, second.data
     )
-    return _time_major(both)
+    return unpack(both)
 
   return tf.data.Dataset.zip((fresh, sample(unrolls.REPLAY, replayed))).map(
     join

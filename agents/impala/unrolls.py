@@ -23,7 +23,7 @@ import tree
 
 from agents.impala import config as config_lib
 from agents.impala import meter as meter_lib
-from agents.impala import networks, stacks
+from agents.impala import networks, packing, stacks
 
 QUEUE = 'queue'  # Name of the FIFO table.
 REPLAY = 'replay'  # Name of the uniform table, where there is one.
@@ -134,10 +134,9 @@ def make_tables(
   Returns:
     The tables of the Reverb server.
   """
+  packed = packing.packed_signature(signature)
   tables = [
-    reverb.Table.queue(
-      QUEUE, max_size=config.queue_capacity, signature=signature
-    )
+    reverb.Table.queue(QUEUE, max_size=config.queue_capacity, signature=packed)
   ]
   if config.num_replayed:
     tables.append(
@@ -147,7 +146,7 @@ def make_tables(
         remover=reverb.selectors.Fifo(),
         max_size=config.replay_capacity,
         rate_limiter=reverb.rate_limiters.MinSize(1),
-        signature=signature,
+        signature=packed,
       )
     )
   return tables
@@ -212,7 +211,7 @@ class UnrollWriter:
     """Makes items of unrolls, without waiting; returns how many."""
     count = 0
     for unroll in unrolls:
-      writer.append(unroll)
+      writer.append(packing.pack(unroll))
       whole = tree.map_structure(lambda column: column[-1], writer.history)
       for table in self._tables:
         writer.create_item(table, 1.0, whole)

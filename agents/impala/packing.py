@@ -1,0 +1,93 @@
+"""Unrolls on their way through the queue: a few columns instead of a dozen.
+
+Reverb compresses, sends and stores every column of an item by itself, which
+takes longer than the bytes of most columns are worth. So all but the
+observation, which may have strings, goes as one column of bytes, in the order
+of the unroll's fields and as this machine has them in memory: both ends are
+x86-64.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tree
+
+
+class PackedUnroll(NamedTuple):
+  """An unroll as the tables hold it.
+
+  Attributes:
+    observation: As the unroll's.
+    others: `[bytes]` uint8; `[B, bytes]` in a batch.
+  """
+
+  observation: Any
+  others: Any
+
+
+def packed_signature(signature: Any) -> PackedUnroll:
+  """The shapes and types of an unroll that is packed; see `pack`."""
+  num_bytes = sum(_num_bytes(spec) for spec in _others(signature))
+  return PackedUnroll(
+    signature.inputs.observation, tf.TensorSpec((num_bytes,), tf.uint8)
+  )
+
+
+def pack(unroll: Any) -> PackedUnroll:
+  """Packs one unroll.
+
+  Args:
+    unroll: An `unrolls.Unroll` of arrays as in its signature.
+
+  Returns:
+    With copies of all but the observation.
+  """
+  parts = [
+    np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    for array in _others(unroll)
+  ]
+  return PackedUnroll(unroll.inputs.observation, np.concatenate(parts))
+
+
+def unpack(packed: PackedUnroll, signature: Any) -> Any:
+  """Unpacks a batch, in TensorFlow.
+
+  Args:
+    packed: `[B, ...]`.
+    signature: Of one unroll, an `unrolls.Unroll` of `tf.TensorSpec`.
+
+  Returns:
+    An `unrolls.Unroll`, `[B, ...]`.
+  """
+  specs = _others(signature)
+  parts = tf.split(packed.others, [_num_bytes(spec) for spec in specs], axis=1)
+  unroll = tree.unflatten_as(
+    _without_observation(signature),
+    list(map(_from_bytes, parts, specs)),
+  )
+  return unroll._replace(
+    inputs=unroll.inputs._replace(observation=packed.observation)
+  )
+
+
+def _without_observation(unroll: Any) -> Any:
+  return unroll._replace(inputs=unroll.inputs._replace(observation=()))
+
+
+def _others(unroll: Any) -> list[Any]:
+  """All leaves but the observation's."""
+  return tree.flatten(_without_observation(unroll))
+
+
+def _num_bytes(spec: tf.TensorSpec) -> int:
+  return math.prod(spec.shape) * spec.dtype.size
+
+
+def _from_bytes(part: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
+  """`[B, bytes]` -> `[B, ...]` as of one column's spec."""
+  if spec.dtype == tf.bool:
+    return tf.cast(tf.reshape(part, [-1, *spec.shape]), tf.bool)
+  shape = [-1, *spec.shape, spec.dtype.size]
+  return tf.bitcast(tf.reshape(part, shape), spec.dtype)
