@@ -556,7 +556,7 @@ def test_scaling_measures_a_size_once(tmp_path, monkeypatch, capsys):
   def run(train_flags, warmup_seconds, window_seconds):
     asked.append(train_flags)
     configuration = trial.resolve(train_flags)
-    cost = 0.5 if configuration.run.num_envs_per_actor == 32 else 0.25
+    cost = 0.5 if configuration.run.num_envs_per_actor == 64 else 0.25
     figures = {
       'cpu_ms_per_agent_step': cost,
       'rss_mb_largest': 100.0,
@@ -583,25 +583,47 @@ def test_scaling_measures_a_size_once(tmp_path, monkeypatch, capsys):
   assert len(asked) == 5
   result = json.loads(captured.out.splitlines()[-1])
   # 1.5 ms with 64 environments, 0.75 ms with fewer.
-  assert result['cost_ratio'] == 2
+  assert result['flatness'] == {'environments': {'growth': 2, 'spread': 2}}
   assert status == 1
-  assert 'varies by a factor of 2.00, more than 1.2' in captured.out
+  assert 'grows by a factor of 2.00, more than 1.2' in captured.out
   assert [row['size'] for row in result['sweeps']['batch_sizes']] == [32, 64]
   assert (tmp_path / 'scaling.png').read_bytes().startswith(b'\x89PNG')
   assert json.loads((tmp_path / 'scaling.json').read_text()) == result
 
 
-def test_flatness_is_judged_where_it_matters():
-  rows = [
-    {'size': size, 'cpu_ms_per_agent_step': cost}
-    for size, cost in ((4, 9.0), (8, 1.1), (16, 1.0), (64, 1.2), (128, 9.0))
+def cost_rows(*costs_by_size):
+  return [
+    {
+      'num_actors': actors,
+      'num_envs_per_actor': envs,
+      'cpu_ms_per_agent_step': cost,
+    }
+    for actors, envs, cost in costs_by_size
   ]
-  assert scaling.judge(rows, 1.2) == {
-    'cost_ratio': pytest.approx(1.2),
-    'complaints': [],
+
+
+def test_costs_may_not_grow_where_it_matters():
+  sweeps = {
+    # In 8 to 64 environments they fall, and rise again, but less.
+    'environments': cost_rows(
+      (1, 4, 0.1), (1, 8, 1.6), (1, 16, 1.0), (1, 64, 1.15), (1, 128, 9.0)
+    ),
+    'actors': cost_rows((1, 8, 1.0), (8, 8, 1.2), (16, 8, 9.0)),
+    'batch_sizes': cost_rows((1, 8, 1.0), (1, 8, 9.0)),
   }
-  assert len(scaling.judge(rows, 1.19)['complaints']) == 1
-  assert scaling.judge(rows[:2], 1.2)['cost_ratio'] is None
+  found = scaling.judge(sweeps, 1.2)
+  assert found['flatness'] == {
+    'environments': {
+      'growth': pytest.approx(1.15),
+      'spread': pytest.approx(1.6),
+    },
+    'actors': {'growth': pytest.approx(1.2), 'spread': pytest.approx(1.2)},
+  }
+  assert found['complaints'] == []
+  assert len(scaling.judge(sweeps, 1.19)['complaints']) == 1
+  assert len(scaling.judge(sweeps, 1.1)['complaints']) == 2
+  few = {'actors': sweeps['actors'][:1]}
+  assert scaling.judge(few, 1.0) == {'flatness': {}, 'complaints': []}
 
 
 def test_flags_of_a_run_are_those_of_train():
