@@ -65,12 +65,12 @@ class Peer(NamedTuple):
 
 PEERS = {
   'rllib': Peer('rllib', {'num_envs_per_worker': 16}),
-  'rllib_fast': Peer('rllib', {'num_envs_per_worker': 48}),
+  'rllib_fast': Peer('rllib', {'num_envs_per_worker': 64}),
   'sample_factory': Peer(
     'sample_factory', {'environments': 'gymnasium', 'num_envs_per_worker': 16}
   ),
   'sample_factory_fast': Peer(
-    'sample_factory', {'environments': 'envpool', 'num_envs_per_worker': 48}
+    'sample_factory', {'environments': 'envpool', 'num_envs_per_worker': 64}
   ),
 }
 # In the order of the first round.
