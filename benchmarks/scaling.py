@@ -220,31 +220,33 @@ def tables(result: Mapping[str, Any]) -> list[rich.table.Table | str]:
 def _table(
   name: str, rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
 ) -> rich.table.Table:
+  actors, each = (
+    '/'.join(dict.fromkeys(f'{row[field]}' for row in rows))
+    for field in ('num_actors', 'num_envs_per_actor')
+  )
   table = rich.table.Table(
-    name.replace('_', ' '),
-    title=f'{result["level_name"]}, {result["cores"]} cores; CPU of an '
-    'agent step, RSS of a process',
+    title=f'{name.replace("_", " ")}: {result["level_name"]}, '
+    f'{result["cores"]} cores, {actors} x {each} environments\n'
+    'CPU ms of an agent step, RSS MB of a process',
     title_justify='left',
+    show_edge=False,
   )
   for heading in (
-    'num actors',
-    'envs each',
+    'size',
     'steps/s',
-    'CPU ms',
-    'actors',
-    'learner',
-    'queue',
-    'RSS MB actor',
-    'learner',
-    'queue',
+    'CPU ms\nof all',
+    'of\nactors',
+    'of\nlearner',
+    'of\nqueue',
+    'MB of\nactor',
+    'of\nlearner',
+    'of\nqueue',
   ):
-    table.add_column(heading, justify='right')
+    table.add_column(heading, justify='right', no_wrap=True)
   shown = ('actor', 'learner', 'queue')
   for row in rows:
     table.add_row(
       f'{row["size"]}',
-      f'{row["num_actors"]}',
-      f'{row["num_envs_per_actor"]}',
       f'{row["agent_steps_per_second"]:,.0f}',
       f'{row["cpu_ms_per_agent_step"]:.3f}',
       *(f'{row["cpu_ms_by_role"][role]:.3f}' for role in shown),
@@ -267,11 +269,12 @@ def draw(result: Mapping[str, Any]) -> matplotlib.figure.Figure:
         axes.plot(ticks, [row[field][role] for row in rows], 'o-', label=role)
       axes.set_xscale('log', base=2)
       axes.set_xticks(ticks, [str(tick) for tick in ticks])
-      axes.set_ylim(bottom=0)
       axes.grid(alpha=0.3)
     above.plot(
       ticks, [row['cpu_ms_per_agent_step'] for row in rows], 'k--', label='all'
     )
+    for axes in (above, below):
+      axes.set_ylim(bottom=0)
     below.set_xlabel(name.replace('_', ' '))
   grid[0, 0].set_ylabel('CPU ms of an agent step')
   grid[1, 0].set_ylabel('RSS MB of a process')
