@@ -580,7 +580,7 @@ def test_scaling_measures_a_size_once(tmp_path, monkeypatch, capsys):
     ]
   )
   captured = capsys.readouterr()
-  assert len(asked) == 5
+  assert len(asked) == 6
   result = json.loads(captured.out.splitlines()[-1])
   # 1.5 ms with 64 environments, 0.75 ms with fewer.
   assert result['flatness'] == {'environments': {'growth': 2, 'spread': 2}}
