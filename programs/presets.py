@@ -92,7 +92,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
   'catch': _EMBEDDED,
   'memory': {**_EMBEDDED, 'lstm': True},
   'atari_expert': {**_ATARI, 'network': 'shallow_atari'},
-  # Ours: solves Pong within an hour on two cores. Four times as many learner
+  # Ours: solved Pong within an hour on two cores. Four times as many learner
   # steps as the paper's recipe; an epsilon (among those the paper tried for
   # DeepMind Lab, Table D.1) so small that each weight moves by about the
   # learning rate; little entropy, since a step's advantage in Pong is small;
