@@ -11,7 +11,7 @@ import courier
 import numpy as np
 import rich.table
 
-from agents.impala import inference
+from agents.impala import batching
 from benchmarks import commands, pipeline, trial
 from programs import inference as node
 from programs import nodes, runs
@@ -181,7 +181,7 @@ def measure_batcher(shape: Sequence[int], num_requests: int) -> dict[str, Any]:
   trial.tell(f'the batcher alone, {num_requests} requests of {[*shape]}')
   batches = 0
 
-  @inference.batched()
+  @batching.batched()
   def add(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     nonlocal batches
     batches += 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from agents.impala import inference
+from agents.impala import batching, inference
 
 SECONDS = 20  # After which a test that hangs fails.
 
@@ -37,7 +37,7 @@ def callers():
   for each in called:
     if isinstance(each, inference.Batcher):
       each.close()
-    elif isinstance(each, inference.BatchedFunction):
+    elif isinstance(each, batching.BatchedFunction):
       each._batcher.close()
 
 
@@ -66,7 +66,7 @@ def wait_for(condition):
 
 
 def test_one(callers):
-  @inference.batched()
+  @batching.batched()
   def add(a, b):
     return a + b
 
@@ -75,7 +75,7 @@ def test_one(callers):
 
 
 def test_two_are_one_batch(callers):
-  @inference.batched(minimum_batch_size=2, timeout_ms=None)
+  @batching.batched(minimum_batch_size=2, timeout_ms=None)
   def add(a, b):
     return {'sum': a + b, 'size': sizes(a)}
 
@@ -89,7 +89,7 @@ def test_two_are_one_batch(callers):
 def test_many_small(callers):
   calls = []
 
-  @inference.batched()
+  @batching.batched()
   def double(numbers):
     calls.append(len(numbers))
     return 2 * numbers
@@ -188,7 +188,7 @@ def test_a_request_unlike_the_first_is_refused_alone(callers, inputs, rule):
 def test_an_error_of_the_computation_reaches_every_caller(
   callers, outputs, message
 ):
-  function = inference.batched(2, 2, None)(outputs)
+  function = batching.batched(2, 2, None)(outputs)
   futures = [callers(function, rows(i)) for i in range(4)]
   for error in errors(futures):  # Two are computed, two wait.
     assert isinstance(error, inference.Closed)
@@ -201,7 +201,7 @@ def test_an_error_of_the_computation_reaches_every_caller(
 def test_waiting_and_in_flight_callers_are_released_at_the_close(callers):
   entered, leave = threading.Event(), threading.Event()
 
-  @inference.batched(maximum_batch_size=1)
+  @batching.batched(maximum_batch_size=1)
   def wait(numbers):
     entered.set()
     assert leave.wait(SECONDS)
@@ -222,12 +222,12 @@ def test_waiting_and_in_flight_callers_are_released_at_the_close(callers):
 
 
 def test_a_clean_close(callers):
-  double = inference.batched()(lambda numbers: 2 * numbers)
+  double = batching.batched()(lambda numbers: 2 * numbers)
   assert callers(double, rows(2)).result(SECONDS) == [4]
   assert results([callers(double.close)]) == [None]
   assert not double._thread.is_alive()
   double.close()
-  inference.batched()(abs).close()  # Never called.
+  batching.batched()(abs).close()  # Never called.
 
 
 def test_a_closed_batcher_releases_who_computes(callers):
@@ -261,13 +261,13 @@ def test_an_error_ends_all_who_serve(callers):
 def test_a_closed_batcher_inside_a_computation_is_an_error(callers):
   inner = inference.Batcher()
   inner.close()
-  outer = inference.batched()(inner.compute)
+  outer = batching.batched()(inner.compute)
   error = callers(outer, rows(1)).exception(SECONDS)
   assert isinstance(error.__cause__, inference.Closed)
 
 
 def test_the_minimum_is_waited_for_until_the_timeout(callers):
-  function = inference.batched(minimum_batch_size=2, timeout_ms=1000)(sizes)
+  function = batching.batched(minimum_batch_size=2, timeout_ms=1000)(sizes)
   start = time.monotonic()
   assert callers(function, rows(1)).result(SECONDS) == [1]
   assert 0.9 <= time.monotonic() - start <= 1.5
@@ -324,7 +324,7 @@ def test_a_static_size(callers):
   """With as much least as most and no timeout, no batch has another size."""
   seen = []
 
-  @inference.batched(4, 4, None)
+  @batching.batched(4, 4, None)
   @tf.function(input_signature=[tf.TensorSpec([4, 2], tf.float32)])
   def double(numbers):
     seen.append(numbers.shape.as_list())
@@ -378,7 +378,7 @@ def test_an_unknown_computation_is_refused(callers):
 
 
 def test_outputs_have_the_structure_and_types_of_the_function(callers):
-  @inference.batched(minimum_batch_size=3, timeout_ms=None)
+  @batching.batched(minimum_batch_size=3, timeout_ms=None)
   def function(nest, words):
     assert nest['a'].shape == (3, 2, 5) and words.dtype == object
     return {
@@ -412,7 +412,7 @@ def test_outputs_have_the_structure_and_types_of_the_function(callers):
 )
 def test_options_that_make_no_sense(options, rule):
   with pytest.raises(ValueError, match=rule):
-    inference.batched(*options)(abs)
+    batching.batched(*options)(abs)
 
 
 def test_the_defaults_are_the_reference_s():
@@ -425,7 +425,7 @@ def test_the_defaults_are_the_reference_s():
 
 
 def test_a_batched_function_is_known_by_its_name():
-  @inference.batched()
+  @batching.batched()
   def act(observation):
     """Acts."""
     return observation

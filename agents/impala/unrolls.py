@@ -155,8 +155,9 @@ def make_tables(
 class UnrollWriter:
   """Writes unrolls to the queue, each as one step of one chunk.
 
-  An unroll is appended whole, so that a row costs no call of its own and the
-  row two unrolls share costs no second chunk on the way to the learner.
+  An unroll is appended whole and packed, so that neither a row nor a column
+  costs a call of its own, and the row two unrolls share costs no second chunk
+  on the way to the learner.
   """
 
   def __init__(
