@@ -296,6 +296,16 @@ def test_centred_frames_hide_the_brightness_and_show_the_contrast(
   np.testing.assert_allclose(centred(frames), plain(by_hand), atol=1e-4)
 
 
+def test_centred_frames_are_exact_where_a_sum_of_floats_drifts():
+  """One shade nearly everywhere, as in Pong: each rounding goes one way."""
+  frames = np.full((2, 84, 84, 4), 87, np.uint8)
+  frames[:, 40:44, 40:42] = 236
+  exact = frames / 255
+  exact = 2 * (exact - exact.mean(axis=(1, 2, 3), keepdims=True))
+  made = torsos._scale(frames, True, 'float32')
+  np.testing.assert_allclose(made, exact, atol=5e-7)
+
+
 @pytest.mark.parametrize('network', ['shallow_atari', 'deep_atari'])
 def test_bfloat16_says_nearly_the_same_with_the_same_variables(network):
   spec = specs.Array((84, 84, 4), np.uint8)

@@ -1,6 +1,7 @@
 """Torsos: what makes features of an observation, by name."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -168,7 +169,10 @@ def _scale_eagerly(
 ) -> tf.Tensor:
   scaled = tf.cast(frames, tf.float32) / 255.0
   if center:
-    mean = tf.reduce_mean(scaled, axis=[1, 2, 3], keepdims=True)
+    # Summed as integers: a sum of this many floats is off in the fifth digit.
+    pixels = tf.cast(frames, tf.int32)
+    total = tf.reduce_sum(pixels, axis=[1, 2, 3], keepdims=True)
+    mean = tf.cast(total, tf.float32) / (255.0 * math.prod(frames.shape[1:]))
     scaled = 2.0 * (scaled - mean)
   return tf.cast(scaled, precision)
 
