@@ -108,3 +108,7 @@ def connect_and_stop(address):
         break
     time.sleep(0.05)
   lp.stop()
+
+
+def tell_address(address, folder):
+  pathlib.Path(folder, 'address').write_text(address.resolve())

@@ -22,20 +22,12 @@ from programs.launching import (
   outcomes,
   ports,
   supervisor,
+  tasks,
   workspace,
 )
+from programs.launching import program as program_lib
 
 _ON_POLL_SECONDS = 0.25
-# Launchpad's own notice in the node: none, the supervisor gives it.
-_NO_NOTICE = '--lp_termination_notice_secs=-1'
-
-
-def request_stop(path: pathlib.Path, name: str) -> None:
-  """What `lp.stop()` does in a node: leaves its name for the supervisor."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  written = path.with_name(f'{path.name}.{os.getpid()}')
-  written.write_text(name)
-  written.replace(path)
 
 
 def make_commands(
@@ -48,8 +40,8 @@ def make_commands(
 
   Args:
     program: Its nodes get their contexts and addresses here.
-    resources: By group, a `PythonProcess` whose environment and arguments the
-      nodes of the group get.
+    resources: By group, a `PythonProcess` whose environment the nodes of the
+      group get.
     directory: The run directory, its workspace open.
     held: What must last as long as the nodes do: ports, and a short temporary
       folder where the path of the run directory is too long for sockets.
@@ -59,42 +51,33 @@ def make_commands(
     RuntimeError: A node cannot be pickled.
   """
   resources = resources or {}
-  if not program.groups or not set(resources) <= set(program.groups):
+  if not set(resources) <= set(program.groups):
     raise ValueError(
-      'resources must name groups of a program that has nodes, got '
-      f'{sorted(resources)} for {sorted(program.groups)}'
+      f'resources must name groups of the program, {sorted(program.groups)}, '
+      f'got {sorted(resources)}'
     )
-  _initialize_nodes(program, resources, workspace.stop_path(directory))
-  for node in program.get_all_nodes():
-    node.bind_addresses()
+  parts = program_lib.make_tasks(program)
   addresses = {
-    id(address): address
-    for _, _, node in _all_nodes(program)
-    for address in node.addresses
+    key: f'localhost:{ports.hold_free_port(held)}'
+    for task in parts
+    for key in task.address_keys
   }
-  ports.hold_addresses(addresses.values(), held)
   environment = {
     **os.environ,
     'PYTHONUNBUFFERED': '1',
     'TMPDIR': workspace.make_tmpdir(directory, held),
   }
-  commands = []
-  with workspace.temporary_files_in(workspace.workspace_path(directory)):
-    for group, nodes in program.groups.items():
-      executables = nodes[0].to_executables(
-        nodes, group, nodes[0].launch_context
-      )
-      for index, executable in enumerate(executables):
-        commands.append(
-          children.NodeCommand(
-            name=f'{group}/{index}',
-            group=group,
-            index=index,
-            argv=(*executable.command_as_list, _NO_NOTICE),
-            env=_make_environment(environment, executable.env_overrides),
-          )
-        )
-  return commands
+  overrides = {group: given.env for group, given in resources.items()}
+  return [
+    tasks.make_command(
+      task,
+      addresses,
+      workspace.workspace_path(directory),
+      workspace.stop_path(directory),
+      _make_environment(environment, overrides.get(task.group, {})),
+    )
+    for task in parts
+  ]
 
 
 def launch(
@@ -147,36 +130,6 @@ def launch(
     except BaseException:
       runner.stop()
       raise
-
-
-def _all_nodes(program: lp.Program) -> Iterator[tuple[str, int, Any]]:
-  """Group, index and node, of nodes and of those colocated in them."""
-
-  def colocated(node: Any) -> Iterator[Any]:
-    yield node
-    for inner in getattr(node, '_nodes', ()):
-      yield from colocated(inner)
-
-  for group, nodes in program.groups.items():
-    for index, outer in enumerate(nodes):
-      for node in colocated(outer):
-        yield group, index, node
-
-
-def _initialize_nodes(
-  program: lp.Program, resources: Mapping[str, Any], path: pathlib.Path
-) -> None:
-  """Gives every node its context, with a stopper that means this run only."""
-  for group, index, node in _all_nodes(program):
-    # Launchpad's own stopper signals the launcher, like a user's kill.
-    node._launch_context.initialize(
-      lp.LaunchType.LOCAL_MULTI_PROCESSING,
-      resources.get(group),
-      functools.partial(request_stop, path, f'{group}/{index}'),
-    )
-  for group, _, node in _all_nodes(program):
-    for handle in node.input_handles:
-      handle.connect(node, group)
 
 
 def _make_environment(

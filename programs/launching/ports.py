@@ -2,13 +2,6 @@
 
 import contextlib
 import socket
-from collections.abc import Iterable
-
-import launchpad as lp
-from launchpad import address as lp_address
-
-_MAX_TRIES = 20
-_LOCAL_PREFIX = 'localhost:'
 
 
 def hold_port(port: int) -> socket.socket:
@@ -18,6 +11,9 @@ def hold_port(port: int) -> socket.socket:
   every client is connected to either. So a port must be refused that somebody
   listens on, shared or not; and between choice and use, while the nodes import
   their libraries, no other launcher and no outgoing connection may get it.
+
+  Args:
+    port: Its number; 0 takes one that the system chooses.
 
   Returns:
     A socket that is bound without sharing, and then lets in those who bind with
@@ -41,27 +37,10 @@ def hold_port(port: int) -> socket.socket:
   return held
 
 
-def hold_addresses(
-  addresses: Iterable[lp.Address], held: contextlib.ExitStack
-) -> None:
-  """Holds the port of every bound local address; a taken one is bound anew.
+def hold_free_port(held: contextlib.ExitStack) -> int:
+  """Holds a port that nobody has, of the system's choice.
 
   Args:
-    addresses: Each once. Addresses elsewhere than on localhost are left alone.
-    held: Lets go of the ports when it is closed.
-
-  Raises:
-    RuntimeError: No free port was found.
+    held: Lets go of the port when it is closed.
   """
-  for address in addresses:
-    for _ in range(_MAX_TRIES):
-      resolved = address.resolve()
-      if not resolved.startswith(_LOCAL_PREFIX):
-        break
-      try:
-        held.enter_context(hold_port(lp.get_port_from_address(resolved)))
-        break
-      except OSError:
-        address.bind(lp_address.SimpleLocalAddressBuilder())
-    else:
-      raise RuntimeError(f'no free port found in {_MAX_TRIES} tries')
+  return held.enter_context(hold_port(0)).getsockname()[1]

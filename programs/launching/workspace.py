@@ -68,17 +68,6 @@ def make_tmpdir(directory: pathlib.Path, held: contextlib.ExitStack) -> str:
   )
 
 
-@contextlib.contextmanager
-def temporary_files_in(folder: pathlib.Path) -> Iterator[None]:
-  """Has `tempfile` use a folder, for those who give it no choice."""
-  before = tempfile.tempdir
-  tempfile.tempdir = str(folder)
-  try:
-    yield
-  finally:
-    tempfile.tempdir = before
-
-
 def _empty(folder: pathlib.Path) -> None:
   """Removes what is in a folder."""
   for entry in folder.iterdir():

@@ -1,0 +1,97 @@
+"""Tasks: what any machine can be given to run, and without Launchpad so far.
+
+What a task's process has to know beyond its payload, it has in its environment,
+so that a node that moves needs no other payload:
+
+  LAUNCHING_NODE       its name, `<group>/<index>`
+  LAUNCHING_ADDRESSES  JSON: key of an address -> 'host:port'
+  LAUNCHING_STOP       the file that it makes to stop the program
+"""
+
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import sys
+from collections.abc import Mapping
+
+from programs.launching import children
+
+NODE = 'LAUNCHING_NODE'
+ADDRESSES = 'LAUNCHING_ADDRESSES'
+STOP = 'LAUNCHING_STOP'
+
+# Launchpad's own notice in the node: none, the supervisor gives it.
+_NO_NOTICE = '--lp_termination_notice_secs=-1'
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """One node of a program.
+
+  Attributes:
+    group: The group's label.
+    index: The node's position in its group.
+    address_keys: Of the addresses that it serves at, those of nodes that are
+      colocated in it among them.
+    is_server: Whether another node holds a handle to it: it then must come back
+      at its old address, while others can go on anywhere.
+    payload: The function that it runs and what that is given, cloudpickled.
+  """
+
+  group: str
+  index: int
+  address_keys: tuple[str, ...]
+  is_server: bool
+  payload: bytes = dataclasses.field(repr=False)
+
+  @property
+  def name(self) -> str:
+    """`<group>/<index>`."""
+    return f'{self.group}/{self.index}'
+
+
+def make_command(
+  task: Task,
+  addresses: Mapping[str, str],
+  folder: pathlib.Path,
+  stop_path: pathlib.Path,
+  environment: Mapping[str, str],
+) -> children.NodeCommand:
+  """Makes the command that runs a task on this machine.
+
+  Args:
+    task: What is run.
+    addresses: Key -> 'host:port', of all tasks of the program.
+    folder: Takes the payload.
+    stop_path: File whose appearance stops the program.
+    environment: Of the process, but for what this module adds.
+  """
+  path = folder / f'{task.name.replace("/", "_")}.pkl'
+  path.write_bytes(task.payload)
+  return children.NodeCommand(
+    name=task.name,
+    group=task.group,
+    index=task.index,
+    argv=(
+      sys.executable,
+      _entry(),
+      f'--data_file={path}',
+      '--lp_task_id=0',
+      _NO_NOTICE,
+    ),
+    env={
+      **environment,
+      NODE: task.name,
+      ADDRESSES: json.dumps(dict(addresses)),
+      STOP: str(stop_path),
+    },
+  )
+
+
+def _entry() -> str:
+  """Launchpad's script that runs a node, found without importing Launchpad."""
+  spec = importlib.util.find_spec('launchpad')
+  assert spec is not None and spec.submodule_search_locations
+  folder = pathlib.Path(spec.submodule_search_locations[0])
+  return str(folder / 'nodes' / 'python' / 'process_entry.py')
