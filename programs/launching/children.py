@@ -61,6 +61,10 @@ class NodeCommand:
     """Name of the log file; a label may hold a slash, a file name may not."""
     return f'{self.group}_{self.index}.log'.replace('/', '_')
 
+  def start(self, log_directory: pathlib.Path) -> 'Child':
+    """Starts the node; see `Child`."""
+    return Child(self, log_directory)
+
 
 class Child:
   """One command in a session of its own, its output appended to a log.
@@ -81,15 +85,14 @@ class Child:
       OSError: No process or no log file could be made.
     """
     self.name = command.name
+    self.started_at = time.monotonic()
     self.log_path = log_directory / command.log_name
     self.returncode: int | None = None
     self._is_asked = False
     # The open file serves the tail even if someone deletes or moves the log.
     self._log = open(self.log_path, 'a+b', buffering=0)  # noqa: SIM115
     try:
-      now = time.strftime('%Y-%m-%dT%H:%M:%S%z')
-      line = f'=== {now} {self.name}: {shlex.join(command.argv)}\n'
-      self._log.write(line.encode())
+      self.say(shlex.join(command.argv))
       self._start = os.fstat(self._log.fileno()).st_size
       self._process = subprocess.Popen(
         [sys.executable, '-I', '-S', '-c', _BIND_TO_PARENT, str(os.getpid())]
@@ -132,6 +135,11 @@ class Child:
     """Kills the child and its group."""
     if self.returncode is None:
       self._signal_group(signal.SIGKILL)
+
+  def say(self, sentence: str) -> None:
+    """Appends a line to its log, with the time."""
+    now = time.strftime('%Y-%m-%dT%H:%M:%S%z')
+    self._log.write(f'=== {now} {self.name}: {sentence}\n'.encode())
 
   def tail(self, num_lines: int) -> str:
     """The last lines of output since the start, at most 64 KiB of them."""

@@ -1,6 +1,7 @@
 """Runs commands side by side until they finish, one fails, or all are stopped.
 
-It knows processes, logs and signals; what runs in the processes it does not.
+It knows processes, logs and signals; what runs in the processes it does not,
+nor on which machine they run.
 """
 
 import dataclasses
@@ -9,8 +10,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
 from programs.launching import children, outcomes
+from programs.launching import restarts as restarts_lib
 
 POLL_SECONDS = 0.05
 # After SIGKILL a process is gone in milliseconds, unless the kernel holds it
@@ -23,6 +26,66 @@ _TAIL_LINES = 30
 _HEAD_START_SECONDS = 3.0
 
 
+class Running(Protocol):
+  """A node that was started; see `children.Child`, which runs here."""
+
+  @property
+  def name(self) -> str:
+    """`<group>/<index>`."""
+
+  @property
+  def pid(self) -> int | None:
+    """Of the process; None where that is on another machine."""
+
+  @property
+  def returncode(self) -> int | None:
+    """None while it runs; negative for a signal."""
+
+  @property
+  def started_at(self) -> float:
+    """When, as `time.monotonic` counts."""
+
+  @property
+  def log_path(self) -> pathlib.Path:
+    """Where its output is."""
+
+  def poll(self) -> bool:
+    """Looks whether it has ended, without waiting."""
+
+  def terminate(self) -> None:
+    """Asks it to end; once."""
+
+  def kill(self) -> None:
+    """Kills it and all that it has started."""
+
+  def say(self, sentence: str) -> None:
+    """Appends a line to its log."""
+
+  def tail(self, num_lines: int) -> str:
+    """The last lines of its output."""
+
+  def last_write_time(self) -> float:
+    """When it last wrote output, in seconds since the epoch."""
+
+  def close(self) -> None:
+    """Lets go of one that has ended."""
+
+
+class Startable(Protocol):
+  """What starts one node; see `children.NodeCommand`."""
+
+  @property
+  def name(self) -> str:
+    """`<group>/<index>`."""
+
+  @property
+  def group(self) -> str:
+    """The group's label."""
+
+  def start(self, log_directory: pathlib.Path) -> Running:
+    """Starts the node."""
+
+
 class Supervisor:
   """Starts nodes, tells how they fare, stops them, and leaves none behind.
 
@@ -32,11 +95,12 @@ class Supervisor:
 
   def __init__(
     self,
-    commands: Sequence[children.NodeCommand],
+    commands: Sequence[Startable],
     log_directory: pathlib.Path,
     stop_path: pathlib.Path,
     notice_seconds: float = 10.0,
     expendable: Collection[str] = (),
+    restarts: restarts_lib.Restarts | None = None,
   ) -> None:
     """Starts nothing yet.
 
@@ -49,6 +113,8 @@ class Supervisor:
       notice_seconds: Time between SIGTERM and SIGKILL, at least 0.
       expendable: Groups whose nodes may be killed by a signal without that
         being a failure of the program.
+      restarts: Of nodes that fail; by default, none: the first failure ends
+        the program.
 
     Raises:
       ValueError: No command, two of one name, or a negative notice.
@@ -67,7 +133,9 @@ class Supervisor:
     self._expendable = {
       command.name for command in commands if command.group in expendable
     }
-    self._children: list[children.Child] = []
+    self._restarts = restarts or restarts_lib.Restarts(0)
+    self._due: dict[str, float] = {}  # Who is started again, and when.
+    self._children: list[Running] = []
     self._guardian: children.Guardian | None = None
     self._outcome: outcomes.Outcome | None = None
     self._signum: int | None = None
@@ -95,15 +163,19 @@ class Supervisor:
     self._guardian = children.Guardian()
     try:
       for command in self._commands:
-        self._children.append(children.Child(command, self._log_directory))
-        self._guardian.watch(child.pid for child in self._children)
+        self._children.append(command.start(self._log_directory))
+        self._guard()
     except BaseException:
       self.close()
       raise
 
   def processes(self) -> dict[str, int]:
-    """The process id of each node that runs, by name."""
-    return {child.name: child.pid for child in self._running()}
+    """The process id of each node that runs on this machine, by name."""
+    return {
+      child.name: child.pid
+      for child in self._running()
+      if child.pid is not None
+    }
 
   def interrupt(self, signum: int) -> None:
     """Asks for a stop on behalf of a signal; may be called by its handler.
@@ -124,10 +196,12 @@ class Supervisor:
       reason at every later call.
     """
     ended = [child for child in self._running() if child.poll()]
-    if ended and self._guardian is not None:
-      self._guardian.watch(child.pid for child in self._running())
+    if ended:
+      self._guard()
     if self._outcome is None:
       self._outcome = self._judge(ended)
+    if self._outcome is None and self._due:
+      self._start_again()
     return self._outcome
 
   def stop(self, on_wait: Callable[[], None] | None = None) -> outcomes.Outcome:
@@ -169,8 +243,25 @@ class Supervisor:
     for child in self._children:
       child.close()
 
-  def _running(self) -> list[children.Child]:
+  def _running(self) -> list[Running]:
     return [child for child in self._children if child.returncode is None]
+
+  def _guard(self) -> None:
+    """Tells the guardian what runs here."""
+    if self._guardian is not None:
+      self._guardian.watch(self.processes().values())
+
+  def _start_again(self) -> None:
+    """Starts those whose time has come."""
+    for place, (command, child) in enumerate(
+      zip(self._commands, self._children, strict=True)
+    ):
+      due = self._due.get(command.name)
+      if due is not None and time.monotonic() >= due:
+        del self._due[command.name]
+        child.close()
+        self._children[place] = command.start(self._log_directory)
+        self._guard()
 
   def _give_notice(self, elapsed_seconds: float) -> None:
     """SIGTERM, once, to every node whose time has come."""
@@ -192,7 +283,7 @@ class Supervisor:
       time.sleep(0.01)
     return tuple(child.name for child in running)
 
-  def _judge(self, ended: list[children.Child]) -> outcomes.Outcome | None:
+  def _judge(self, ended: list[Running]) -> outcomes.Outcome | None:
     """Why to stop, given the nodes that ended since the last look."""
     if self._signum is not None:
       return outcomes.Outcome('interrupted', signum=self._signum)
@@ -206,13 +297,34 @@ class Supervisor:
     if failed:
       # A look sees what happened since the last one: a node's last words tell
       # which of several came first, and whether it failed before the stop.
-      first = min(failed, key=children.Child.last_write_time)
-      if asked_at is None or first.last_write_time() < asked_at:
-        return outcomes.Outcome('failed', failure=_make_failure(first))
+      failed.sort(key=lambda child: child.last_write_time())
+      for child in failed:
+        if asked_at is None or child.last_write_time() < asked_at:
+          refusal = self._schedule(child)
+          if refusal is not None:
+            return outcomes.Outcome(
+              'failed', failure=_make_failure(child, refusal)
+            )
     if asked_at is not None:
       name = self._stop_path.read_text()
       return outcomes.Outcome('finished', stopped_by=name)
-    return None if self._running() else outcomes.Outcome('finished')
+    is_over = not self._running() and not self._due
+    return outcomes.Outcome('finished') if is_over else None
+
+  def _schedule(self, child: Running) -> str | None:
+    """Has a node started again; returns why not, where it is not."""
+    assert child.returncode is not None
+    most = self._restarts.max_per_hour
+    lived = time.monotonic() - child.started_at
+    pause = self._restarts.grant(child.name, lived)
+    if pause is None:
+      return f', after {most} restarts within an hour' if most else ''
+    child.say(
+      f'{outcomes.describe_status(child.returncode)}; started again in '
+      f'{pause:g} s, restart {self._restarts.count} of {most} within the hour'
+    )
+    self._due[child.name] = time.monotonic() + pause
+    return None
 
   def _stop_time(self) -> float | None:
     """When a node asked for the stop, in seconds since the epoch."""
@@ -237,18 +349,18 @@ class Supervisor:
       statuses={
         child.name: child.returncode
         for child in self._children
-        if child.returncode is not None
+        if child.returncode is not None and child.name not in self._due
       },
     )
     return self._outcome
 
 
-def _make_failure(child: children.Child) -> outcomes.Failure:
-  """The failure of a node that has ended."""
+def _make_failure(child: Running, why_last: str = '') -> outcomes.Failure:
+  """The failure of a node that has ended, and why it was its last."""
   assert child.returncode is not None
   return outcomes.Failure(
     name=child.name,
-    status=outcomes.describe_status(child.returncode),
+    status=outcomes.describe_status(child.returncode) + why_last,
     log=child.log_path,
     tail=child.tail(_TAIL_LINES),
   )
