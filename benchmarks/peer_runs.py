@@ -69,7 +69,7 @@ class Run:
       assert self._child.returncode is not None
       end = outcomes.describe_status(self._child.returncode)
       raise trial.TrialError(
-        f'{self._child.name} ended ({end}); it said:\n{self._child.tail(40)}'
+        f'{self._child.name} ended ({end}); it said:\n{self._child.log.tail(40)}'
       )
     return parse(self._progress)
 
@@ -99,7 +99,7 @@ class Run:
         return found
     raise trial.TrialError(
       f'{self._child.name} learned nothing for {_START_SECONDS} s; it said:\n'
-      f'{self._child.tail(40)}'
+      f'{self._child.log.tail(40)}'
     )
 
 

@@ -84,7 +84,7 @@ class Trial:
       if time.monotonic() >= deadline:
         raise TrialError(
           f'no row of metrics within {_START_SECONDS} s; the run said:\n'
-          f'{self._launcher.tail(20)}'
+          f'{self._launcher.log.tail(20)}'
         )
     nodes = self._directory.read_meta().get('processes', {})
     self._processes = {
@@ -119,7 +119,7 @@ class Trial:
     assert self._launcher.returncode is not None
     end = outcomes.describe_status(self._launcher.returncode)
     return TrialError(
-      f'the run ended ({end}); it said:\n{self._launcher.tail(40)}'
+      f'the run ended ({end}); it said:\n{self._launcher.log.tail(40)}'
     )
 
   def processes(self) -> Mapping[str, psutil.Process]:

@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 
+from programs.launching import logs
+
 # Run in the child, then replaced by the command: the kernel kills it when its
 # parent dies, whatever the parent dies of. A `preexec_fn` would do the same,
 # but runs Python between fork and exec in a process that has TensorFlow's and
@@ -34,8 +36,6 @@ trap '' HUP INT TERM
 while read -r line; do groups=$line; done
 [ -z "$groups" ] || kill -s KILL -- $groups
 """
-
-_TAIL_BYTES = 65536
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,26 +86,24 @@ class Child:
     """
     self.name = command.name
     self.started_at = time.monotonic()
-    self.log_path = log_directory / command.log_name
     self.returncode: int | None = None
     self._is_asked = False
-    # The open file serves the tail even if someone deletes or moves the log.
-    self._log = open(self.log_path, 'a+b', buffering=0)  # noqa: SIM115
+    self.log = logs.Log(log_directory / command.log_name, command.name)
     try:
-      self.say(shlex.join(command.argv))
-      self._start = os.fstat(self._log.fileno()).st_size
+      self.log.say(shlex.join(command.argv))
+      self.log.begin()
       self._process = subprocess.Popen(
         [sys.executable, '-I', '-S', '-c', _BIND_TO_PARENT, str(os.getpid())]
         + list(command.argv),
         env=command.env,
         stdin=subprocess.DEVNULL,
-        stdout=self._log,
+        stdout=self.log.file,
         stderr=subprocess.STDOUT,
         # A terminal's Ctrl-C must reach the launcher alone.
         start_new_session=True,
       )
     except BaseException:
-      self._log.close()
+      self.log.close()
       raise
 
   @property
@@ -136,26 +134,9 @@ class Child:
     if self.returncode is None:
       self._signal_group(signal.SIGKILL)
 
-  def say(self, sentence: str) -> None:
-    """Appends a line to its log, with the time."""
-    now = time.strftime('%Y-%m-%dT%H:%M:%S%z')
-    self._log.write(f'=== {now} {self.name}: {sentence}\n'.encode())
-
-  def tail(self, num_lines: int) -> str:
-    """The last lines of output since the start, at most 64 KiB of them."""
-    size = os.fstat(self._log.fileno()).st_size
-    start = max(self._start, size - _TAIL_BYTES)
-    text = os.pread(self._log.fileno(), max(size - start, 0), start)
-    lines = text.decode(errors='replace').splitlines()
-    return '\n'.join(lines[-num_lines:])
-
-  def last_write_time(self) -> float:
-    """When it last wrote output, in seconds since the epoch."""
-    return os.fstat(self._log.fileno()).st_mtime
-
   def close(self) -> None:
     """Closes the log of a child that has ended."""
-    self._log.close()
+    self.log.close()
 
   def _signal_group(self, signum: int) -> None:
     # A group of zombies, or of processes that became another user's.

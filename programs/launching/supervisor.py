@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from programs.launching import children, outcomes
+from programs.launching import children, logs, outcomes
 from programs.launching import restarts as restarts_lib
 
 POLL_SECONDS = 0.05
@@ -46,8 +46,8 @@ class Running(Protocol):
     """When, as `time.monotonic` counts."""
 
   @property
-  def log_path(self) -> pathlib.Path:
-    """Where its output is."""
+  def log(self) -> logs.Log:
+    """Its output."""
 
   def poll(self) -> bool:
     """Looks whether it has ended, without waiting."""
@@ -57,15 +57,6 @@ class Running(Protocol):
 
   def kill(self) -> None:
     """Kills it and all that it has started."""
-
-  def say(self, sentence: str) -> None:
-    """Appends a line to its log."""
-
-  def tail(self, num_lines: int) -> str:
-    """The last lines of its output."""
-
-  def last_write_time(self) -> float:
-    """When it last wrote output, in seconds since the epoch."""
 
   def close(self) -> None:
     """Lets go of one that has ended."""
@@ -297,9 +288,9 @@ class Supervisor:
     if failed:
       # A look sees what happened since the last one: a node's last words tell
       # which of several came first, and whether it failed before the stop.
-      failed.sort(key=lambda child: child.last_write_time())
+      failed.sort(key=lambda child: child.log.last_write_time())
       for child in failed:
-        if asked_at is None or child.last_write_time() < asked_at:
+        if asked_at is None or child.log.last_write_time() < asked_at:
           refusal = self._schedule(child)
           if refusal is not None:
             return outcomes.Outcome(
@@ -319,7 +310,7 @@ class Supervisor:
     pause = self._restarts.grant(child.name, lived)
     if pause is None:
       return f', after {most} restarts within an hour' if most else ''
-    child.say(
+    child.log.say(
       f'{outcomes.describe_status(child.returncode)}; started again in '
       f'{pause:g} s, restart {self._restarts.count} of {most} within the hour'
     )
@@ -361,6 +352,6 @@ def _make_failure(child: Running, why_last: str = '') -> outcomes.Failure:
   return outcomes.Failure(
     name=child.name,
     status=outcomes.describe_status(child.returncode) + why_last,
-    log=child.log_path,
-    tail=child.tail(_TAIL_LINES),
+    log=child.log.path,
+    tail=child.log.tail(_TAIL_LINES),
   )
