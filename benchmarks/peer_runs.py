@@ -68,8 +68,9 @@ class Run:
     if self._child.poll():
       assert self._child.returncode is not None
       end = outcomes.describe_status(self._child.returncode)
+      said = self._child.log.tail(40)
       raise trial.TrialError(
-        f'{self._child.name} ended ({end}); it said:\n{self._child.log.tail(40)}'
+        f'{self._child.name} ended ({end}); it said:\n{said}'
       )
     return parse(self._progress)
 

@@ -9,10 +9,15 @@ import functools
 import os
 import pathlib
 import signal
-import sys
-import sysconfig
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 from typing import Any
 
 import launchpad as lp
@@ -26,6 +31,7 @@ from programs.launching import (
   workspace,
 )
 from programs.launching import program as program_lib
+from programs.launching import restarts as restarts_lib
 
 _ON_POLL_SECONDS = 0.25
 
@@ -109,6 +115,31 @@ def launch(
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
     commands = make_commands(program, resources, directory, held)
+    return run(commands, directory, on_poll, notice_seconds, expendable)
+
+
+def run(
+  commands: Sequence[supervisor.Startable],
+  directory: pathlib.Path,
+  on_poll: Callable[[supervisor.Supervisor], None] | None,
+  notice_seconds: float,
+  expendable: Collection[str],
+  restarts: restarts_lib.Restarts | None = None,
+) -> outcomes.Outcome:
+  """Runs the nodes of one launch to their end, wherever they are.
+
+  Args:
+    commands: What starts them.
+    directory: The run directory, its workspace open.
+    on_poll: As in `launch`, like what follows.
+    notice_seconds: See there.
+    expendable: See there.
+    restarts: Of nodes that fail; by default, none.
+
+  Raises:
+    RuntimeError: Called outside the main thread.
+  """
+  with contextlib.ExitStack() as held:
     runner = held.enter_context(
       supervisor.Supervisor(
         commands,
@@ -116,6 +147,7 @@ def launch(
         workspace.stop_path(directory),
         notice_seconds,
         expendable,
+        restarts,
       )
     )
     held.enter_context(_handle_signals(runner.interrupt))
@@ -138,19 +170,8 @@ def _make_environment(
   """A node's environment: its group's on top, and everything importable."""
   merged = {**environment, **{k: str(v) for k, v in overrides.items()}}
   own = [str(overrides['PYTHONPATH'])] if 'PYTHONPATH' in overrides else []
-  merged['PYTHONPATH'] = os.pathsep.join(own + _import_path())
+  merged['PYTHONPATH'] = os.pathsep.join(own + tasks.import_path())
   return merged
-
-
-def _import_path() -> list[str]:
-  """Where the launcher imports from, without what every Python has anyway."""
-  standard = {sysconfig.get_path('stdlib'), sysconfig.get_path('platstdlib')}
-  return [
-    os.path.abspath(entry)
-    for entry in sys.path
-    if not any(f'{entry}/'.startswith(f'{folder}/') for folder in standard)
-    and os.path.basename(entry) not in ('site-packages', 'dist-packages')
-  ]
 
 
 @contextlib.contextmanager

@@ -11,8 +11,10 @@ so that a node that moves needs no other payload:
 import dataclasses
 import importlib.util
 import json
+import os
 import pathlib
 import sys
+import sysconfig
 from collections.abc import Mapping
 
 from programs.launching import children
@@ -87,6 +89,17 @@ def make_command(
       STOP: str(stop_path),
     },
   )
+
+
+def import_path() -> list[str]:
+  """Where the launcher imports from, without what every Python has anyway."""
+  standard = {sysconfig.get_path('stdlib'), sysconfig.get_path('platstdlib')}
+  return [
+    os.path.abspath(entry)
+    for entry in sys.path
+    if not any(f'{entry}/'.startswith(f'{folder}/') for folder in standard)
+    and os.path.basename(entry) not in ('site-packages', 'dist-packages')
+  ]
 
 
 def _entry() -> str:

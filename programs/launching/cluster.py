@@ -1,0 +1,215 @@
+"""Runs a Launchpad program on a Ray cluster, or on a Ray of its own here."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import launchpad as lp
+import ray
+
+from programs.launching import (
+  fleet,
+  local,
+  outcomes,
+  supervisor,
+  tasks,
+  workspace,
+)
+from programs.launching import program as program_lib
+from programs.launching import restarts as restarts_lib
+
+# Not 127.0.0.1, which Ray replaces by an address that others can reach.
+_LOOPBACK = '127.0.0.2'
+_OBJECT_STORE_BYTES = 80_000_000  # Nothing goes through it; by default, 30%.
+# Of this process's variables, those that nodes elsewhere get as well.
+_PASSED = ('TF_', 'XLA_', 'LP_', 'GRPC_')
+_NOT_SHIPPED = ('.git', '.venv*', 'runs', 'docs', '*.pyc', '*.log')
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """What each node of a group needs.
+
+  Attributes:
+    cpu: Cores that Ray is to set aside for it.
+    gpu: GPUs, of which it then sees no others.
+    is_here: Whether it must run on this machine, where the run directory is.
+    pack: Nodes of one host at most: a host takes 76 MB.
+  """
+
+  cpu: float = 0.0
+  gpu: float = 0.0
+  is_here: bool = False
+  pack: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How a program is run on Ray.
+
+  Attributes:
+    address: Of the cluster, 'host:port', or 'auto' for the one that this
+      machine is in; empty: a Ray that lives as long as the launch does.
+    requests: Group -> what its nodes need; nothing, for groups not named.
+    max_restarts_per_hour: Of nodes that fail; one more ends the program.
+    port_range: First and last port that servers may have; None: any.
+    code: Folder that is shipped to the machines, with all below it but what
+      its `.gitignore` names.
+  """
+
+  address: str
+  requests: Mapping[str, Request]
+  max_restarts_per_hour: int
+  port_range: tuple[int, int] | None
+  code: pathlib.Path
+
+
+def launch(
+  program: lp.Program,
+  resources: Mapping[str, Any] | None,
+  directory: pathlib.Path,
+  options: Options,
+  on_poll: Callable[[supervisor.Supervisor, fleet.Fleet], None] | None = None,
+  notice_seconds: float = 10.0,
+  expendable: Collection[str] = (),
+) -> outcomes.Outcome:
+  """Runs a program to its end, as `local.launch` does.
+
+  Nodes that fail are started again, on another machine where theirs is lost;
+  those that others have a handle to come back at their old address.
+
+  Args:
+    program: Any Launchpad program; it can be launched once.
+    resources: By group, a `PythonProcess` whose environment its nodes get.
+    directory: The run directory, on this machine.
+    options: See there.
+    on_poll: Called about four times a second with what runs and where.
+    notice_seconds: Time that nodes have to end once they were asked to.
+    expendable: Groups whose nodes may be killed without ending the program.
+
+  Raises:
+    ValueError: Resources or requests name a group that the program lacks.
+    fleet.PlacingError: There is no machine for a node.
+    ConnectionError: There is no cluster at the address.
+  """
+  resources = resources or {}
+  unknown = {*resources, *options.requests} - set(program.groups)
+  if unknown:
+    raise ValueError(
+      f'resources must name groups of the program, {sorted(program.groups)}, '
+      f'got {sorted(unknown)}'
+    )
+  with contextlib.ExitStack() as held:
+    held.enter_context(workspace.open_workspace(directory))
+    parts = program_lib.make_tasks(program)
+    held.enter_context(_connected(options, len(parts)))
+    placements = _placements(parts, options.requests)
+    crew = held.enter_context(
+      fleet.Fleet(
+        placements,
+        {group: _environment(resources.get(group)) for group in program.groups},
+        _import_path(options.code),
+        workspace.stop_path(directory),
+        options.port_range,
+      )
+    )
+    crew.place()
+    return local.run(
+      crew.commands(),
+      directory,
+      on_poll and (lambda runner: on_poll(runner, crew)),
+      notice_seconds,
+      expendable,
+      restarts_lib.Restarts(options.max_restarts_per_hour),
+    )
+
+
+@contextlib.contextmanager
+def _connected(options: Options, num_tasks: int) -> Iterator[None]:
+  """Has Ray connected, or started, as long as the context is open."""
+  # Hosts get their own log lines to us; Ray's copies of them nobody needs.
+  given: dict[str, Any] = {
+    'log_to_driver': False,
+    'logging_level': logging.ERROR,
+    'runtime_env': {
+      'working_dir': str(options.code),
+      'excludes': list(_NOT_SHIPPED),
+      # Who asks for no GPU sees what its group's environment lets it see.
+      'env_vars': {'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'},
+    },
+  }
+  with contextlib.ExitStack() as held:
+    if options.address:
+      given['address'] = options.address
+    else:
+      # It has the room that is asked for, whatever the machine has.
+      cpu = sum(request.cpu for request in options.requests.values())
+      given.update(
+        address='local',
+        num_cpus=max(os.cpu_count() or 1, round(cpu * num_tasks)),
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        _node_ip_address=_LOOPBACK,
+        _temp_dir=held.enter_context(
+          tempfile.TemporaryDirectory(prefix='ray', ignore_cleanup_errors=True)
+        ),
+      )
+    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+    os.environ.setdefault('RAY_memory_monitor_refresh_ms', '0')
+    ray.init(**given)
+    held.callback(ray.shutdown)
+    yield
+
+
+def _placements(
+  parts: Sequence[tasks.Task], requests: Mapping[str, Request]
+) -> list[fleet.Placement]:
+  """Packs the tasks of each group; servers first, which others wait for."""
+  here = ray.get_runtime_context().get_node_id()
+  made = []
+  for group in dict.fromkeys(task.group for task in parts):
+    request = requests.get(group, Request())
+    members = [task for task in parts if task.group == group]
+    for first in range(0, len(members), request.pack):
+      packed = members[first : first + request.pack]
+      made.append(
+        fleet.Placement(
+          packed,
+          request.cpu * len(packed),
+          request.gpu * len(packed),
+          here if request.is_here else '',
+        )
+      )
+  return sorted(made, key=lambda p: not any(t.is_server for t in p.tasks))
+
+
+def _environment(given: Any) -> dict[str, str]:
+  """Of a node's process, on top of its machine's.
+
+  Args:
+    given: Its group's `PythonProcess`, if there is one.
+  """
+  passed = {
+    name: value
+    for name, value in os.environ.items()
+    if name.startswith(_PASSED)
+  }
+  own = {
+    name: str(value) for name, value in (given.env if given else {}).items()
+  }
+  return {'PYTHONUNBUFFERED': '1', **passed, **own}
+
+
+def _import_path(code: pathlib.Path) -> list[str]:
+  """Where this process imports from; below the shipped folder, relative."""
+  found = []
+  for entry in map(pathlib.Path, tasks.import_path()):
+    with contextlib.suppress(ValueError):
+      entry = entry.relative_to(code)
+    found.append(str(entry))
+  return found

@@ -1,0 +1,430 @@
+"""The hosts of a program on a Ray cluster, as its launcher sees them.
+
+Ray places hosts, ships the code and carries calls. What runs in a host is its
+own processes; what flows between those, flows without Ray.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.util import scheduling_strategies
+
+from programs.launching import host as host_lib
+from programs.launching import logs, tasks
+
+# The launcher looks so often. A host that was not reached for so long is lost;
+# it has ended itself by then, so that nothing runs twice.
+_LOOK_SECONDS = 0.2
+_LEASE_SECONDS = 10.0
+_LOST_SECONDS = 17.0
+
+_PLACING_SECONDS = 60.0
+_CLOSING_SECONDS = 3.0
+_KILLED = -9
+
+
+class PlacingError(Exception):
+  """There is no machine for a task; the message says what was asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+  """Tasks of one host, and what that needs.
+
+  Attributes:
+    tasks: One or more.
+    cpu: Cores that Ray is to set aside.
+    gpu: GPUs that the tasks see; without any, they see what the machine has.
+    node: Ray's id of the machine that it must be on; empty: any.
+  """
+
+  tasks: Sequence[tasks.Task]
+  cpu: float = 0.0
+  gpu: float = 0.0
+  node: str = ''
+
+  def describe(self) -> str:
+    """Which tasks want what."""
+    names = ', '.join(task.name for task in self.tasks)
+    where = f' on machine {self.node[:8]}' if self.node else ''
+    return f'{names} (cpu={self.cpu:g} gpu={self.gpu:g}{where})'
+
+
+class _RayHost(host_lib.Host):
+  """A host that knows where Ray has put it."""
+
+  def where(self) -> tuple[str, str, str]:
+    """Ray's id of the machine, its address, and who shares its processes."""
+    return (
+      ray.get_runtime_context().get_node_id(),
+      ray.util.get_node_ip_address(),
+      _process_space(),
+    )
+
+
+class _Reached:
+  """One host while it lives; its successor is another object."""
+
+  def __init__(self, placement: Placement, import_path: Sequence[str]) -> None:
+    """Has Ray make the host, which may take long."""
+    self.children: dict[str, RemoteChild] = {}
+    self.offsets: dict[str, int] = {}
+    self.node = self.address = ''
+    self.is_here = False
+    self.reached_at: float | None = None  # None: it is not placed yet.
+    strategy: Any = 'SPREAD'
+    if placement.node:
+      strategy = scheduling_strategies.NodeAffinitySchedulingStrategy(
+        placement.node, soft=False
+      )
+    self.actor = (
+      ray.remote(_RayHost)
+      .options(
+        num_cpus=placement.cpu,
+        num_gpus=placement.gpu,
+        scheduling_strategy=strategy,
+        max_restarts=0,
+      )
+      .remote(_LEASE_SECONDS, import_path)
+    )
+    self.where = self.actor.where.remote()
+    self.asked: Any = self.where
+
+  def settle(self) -> None:
+    """Takes in where it was placed."""
+    self.node, self.address, space = ray.get(self.where)
+    self.is_here = space == _process_space()
+    self.reached_at = time.monotonic()
+
+  def answer(self) -> host_lib.Look | None:
+    """Takes the answer that has come, and asks anew."""
+    asked, self.asked = self.asked, None
+    if self.reached_at is None:
+      self.settle()
+      return None
+    look = ray.get(asked)
+    self.reached_at = time.monotonic()
+    return look
+
+  def ask(self) -> Any:
+    """Ray's reference to the answer that is under way."""
+    if self.asked is None:
+      self.asked = self.actor.look.remote(dict(self.offsets))
+    return self.asked
+
+
+class RemoteChild:
+  """One task in a host; see `supervisor.Running`."""
+
+  def __init__(
+    self,
+    name: str,
+    log: logs.Log,
+    actor: Any,
+    refresh: Callable[[], None],
+  ) -> None:
+    """The host is being called to start it.
+
+    Args:
+      name: `<group>/<index>`.
+      log: Takes what it writes.
+      actor: Its host.
+      refresh: Has `take` or `lose` called with what is new.
+    """
+    self.name = name
+    self.log = log
+    self.started_at = time.monotonic()
+    self.returncode: int | None = None
+    self.pid: int | None = None
+    self._actor = actor
+    self._refresh = refresh
+    self._is_asked = False
+
+  def poll(self) -> bool:
+    """Whether it has ended, as far as is known here."""
+    self._refresh()
+    return self.returncode is not None
+
+  def terminate(self) -> None:
+    """Asks it to end; once."""
+    if self.returncode is None and not self._is_asked:
+      self._is_asked = True
+      self._actor.terminate.remote(self.name)
+
+  def kill(self) -> None:
+    """Kills it and all that it has started."""
+    if self.returncode is None:
+      self._actor.kill.remote(self.name)
+
+  def close(self) -> None:
+    """Closes its log."""
+    self.log.close()
+
+  def take(self, report: host_lib.Report, is_here: bool) -> None:
+    """Takes in what its host reports.
+
+    Args:
+      report: The newest.
+      is_here: Whether process ids there are process ids here.
+    """
+    if report.output:
+      self.log.file.write(report.output)
+      written = time.time() - report.silent_seconds
+      os.utime(self.log.file.fileno(), (written, written))
+    self.pid = report.pid if is_here else None
+    # What it wrote last comes first.
+    if len(report.output) < host_lib.MAX_OUTPUT_BYTES:
+      self.returncode = report.returncode
+
+  def lose(self, reason: str) -> None:
+    """It is gone with its host."""
+    if self.returncode is None:
+      self.log.say(reason)
+      self.returncode = _KILLED
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoteCommand:
+  """Starts one task wherever its host is; see `supervisor.Startable`."""
+
+  task: tasks.Task
+  fleet: 'Fleet'
+
+  @property
+  def name(self) -> str:
+    """`<group>/<index>`."""
+    return self.task.name
+
+  @property
+  def group(self) -> str:
+    """The group's label."""
+    return self.task.group
+
+  def start(self, log_directory: pathlib.Path) -> RemoteChild:
+    """Has the host start it, on a machine that Ray finds."""
+    name = f'{self.task.group}_{self.task.index}.log'.replace('/', '_')
+    log = logs.Log(log_directory / name, self.name)
+    return self.fleet.start(self.task, log)
+
+
+class Fleet:
+  """Hosts for the tasks of one program; a context manager."""
+
+  def __init__(
+    self,
+    placements: Sequence[Placement],
+    environments: Mapping[str, Mapping[str, str]],
+    import_path: Sequence[str],
+    stop_path: pathlib.Path,
+    port_range: tuple[int, int] | None = None,
+  ) -> None:
+    """Has Ray make the hosts.
+
+    Args:
+      placements: Each task in one of them.
+      environments: Group -> variables of its processes.
+      import_path: Where they import from, below the folder that is shipped.
+      stop_path: Appears, here, when a task stops the program.
+      port_range: First and last port that servers may have.
+    """
+    self._placements = placements
+    self._places = {
+      task.name: place
+      for place, placement in enumerate(placements)
+      for task in placement.tasks
+    }
+    self._environments = environments
+    self._import_path = import_path
+    self._stop_path = stop_path
+    self._port_range = port_range
+    self._looked_at = 0.0
+    self._servers: dict[str, tuple[str, int]] = {}  # Key -> address, port.
+    self._nodes: dict[int, str] = {}  # Where servers are, and must come back.
+    self._starts: dict[Any, RemoteChild] = {}
+    self._hosts = {
+      place: _Reached(placement, import_path)
+      for place, placement in enumerate(placements)
+    }
+
+  def __enter__(self) -> 'Fleet':
+    return self
+
+  def __exit__(self, *exception: object) -> None:
+    self.close()
+
+  def commands(self) -> list[RemoteCommand]:
+    """What starts the tasks."""
+    return [
+      RemoteCommand(task, self)
+      for placement in self._placements
+      for task in placement.tasks
+    ]
+
+  def place(self, timeout_seconds: float = _PLACING_SECONDS) -> None:
+    """Waits until all hosts have their place, and gives servers addresses.
+
+    Raises:
+      PlacingError: There was no room for one.
+      ray.exceptions.RayError: Ray could not make one.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    for place, host in self._hosts.items():
+      placement = self._placements[place]
+      left = max(0.0, deadline - time.monotonic())
+      ready, _ = ray.wait([host.where], timeout=left)
+      if not ready:
+        raise PlacingError(
+          f'no machine has room for {placement.describe()}; all have '
+          f'{_resources(ray.cluster_resources())}, of which '
+          f'{_resources(ray.available_resources())} are free'
+        )
+      host.settle()
+      host.asked = None
+      keys = _server_keys(placement)
+      if keys:
+        self._nodes[place] = host.node
+        ports = ray.get(
+          host.actor.hold.remote(dict.fromkeys(keys, 0), self._port_range)
+        )
+        for key, port in ports.items():
+          self._servers[key] = host.address, port
+
+  def machines(self) -> dict[str, str]:
+    """Task -> address of the machine that it runs on, where that is known."""
+    return {
+      name: self._hosts[place].address
+      for name, place in self._places.items()
+      if place in self._hosts and self._hosts[place].address
+    }
+
+  def start(self, task: tasks.Task, log: logs.Log) -> RemoteChild:
+    """Has a task started, in a new host where the old one is lost."""
+    place = self._places[task.name]
+    if place not in self._hosts:
+      self._hosts[place] = self._replace(place)
+    host = self._hosts[place]
+    child = RemoteChild(task.name, log, host.actor, self.refresh)
+    host.children[task.name] = child
+    host.asked = None  # That answer would be about the task's last process.
+    addresses = {
+      key: f'{address}:{port}' for key, (address, port) in self._servers.items()
+    }
+    reference = host.actor.start.remote(
+      task, addresses, self._environments.get(task.group, {})
+    )
+    self._starts[reference] = child
+    return child
+
+  def refresh(self) -> None:
+    """Takes in what hosts have answered, a few times a second."""
+    now = time.monotonic()
+    if now - self._looked_at < _LOOK_SECONDS or not self._hosts:
+      return
+    self._looked_at = now
+    asked = {host.ask(): place for place, host in self._hosts.items()}
+    references = [*self._starts, *asked]
+    ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
+    for reference in ready:
+      if reference in self._starts:
+        self._take_start(reference)
+      else:
+        self._take_look(asked[reference])
+    for place, host in list(self._hosts.items()):
+      if host.reached_at and now - host.reached_at > _LOST_SECONDS:
+        self._lose(place, f'not reached for {_LOST_SECONDS:g} s')
+
+  def close(self) -> None:
+    """Ends all hosts and what still runs in them."""
+    closing = [host.actor.close.remote() for host in self._hosts.values()]
+    if closing:
+      ray.wait(closing, num_returns=len(closing), timeout=_CLOSING_SECONDS)
+    for host in self._hosts.values():
+      ray.kill(host.actor)
+    self._hosts.clear()
+
+  def _replace(self, place: int) -> _Reached:
+    """A new host; that of servers must be where they were."""
+    placement = self._placements[place]
+    keys = _server_keys(placement)
+    if not keys:
+      return _Reached(placement, self._import_path)
+    placement = dataclasses.replace(placement, node=self._nodes[place])
+    host = _Reached(placement, self._import_path)
+    host.actor.hold.remote({key: self._servers[key][1] for key in keys}, None)
+    return host
+
+  def _take_start(self, reference: Any) -> None:
+    """Takes in that a task was started, or was not."""
+    child = self._starts.pop(reference)
+    try:
+      ray.get(reference)
+    except ray.exceptions.RayActorError:
+      self._lose(self._places[child.name], 'its host could not be reached')
+    except ray.exceptions.RayTaskError as error:
+      child.lose(f'could not be started: {error.cause}')
+
+  def _take_look(self, place: int) -> None:
+    """Takes in how the tasks of a host fare."""
+    host = self._hosts.get(place)
+    if host is None:
+      return
+    try:
+      look = host.answer()
+    except ray.exceptions.ActorUnavailableError:
+      return  # Its connection broke, which it may survive.
+    except ray.exceptions.RayError as error:
+      reason = str(error).splitlines()[0]
+      self._lose(place, f'{type(error).__name__}: {reason}')
+      return
+    if look is None:
+      return
+    for name, report in look.reports.items():
+      child = host.children.get(name)
+      if child is not None and child.returncode is None:
+        host.offsets[name] = host.offsets.get(name, 0) + len(report.output)
+        child.take(report, host.is_here)
+    if look.stopped_by is not None and not self._stop_path.exists():
+      written = self._stop_path.with_name(f'{self._stop_path.name}.new')
+      written.write_text(look.stopped_by)
+      stopped_at = time.time() - look.stopped_seconds
+      os.utime(written, (stopped_at, stopped_at))
+      written.replace(self._stop_path)
+
+  def _lose(self, place: int, reason: str) -> None:
+    """A host is gone, or is given up for gone, with all that ran in it."""
+    host = self._hosts.pop(place, None)
+    if host is None:
+      return
+    with contextlib.suppress(ray.exceptions.RayError):
+      ray.kill(host.actor)
+    where = f' on {host.address}' if host.address else ''
+    for child in host.children.values():
+      child.lose(f'lost with its host{where} ({reason})')
+
+
+def _server_keys(placement: Placement) -> list[str]:
+  """Of the addresses that other tasks know."""
+  return [
+    key
+    for task in placement.tasks
+    if task.is_server
+    for key in task.address_keys
+  ]
+
+
+def _resources(found: Mapping[str, float]) -> str:
+  """Those that are asked for here, as `cpu=4 gpu=1`."""
+  return f'cpu={found.get("CPU", 0):g} gpu={found.get("GPU", 0):g}'
+
+
+def _process_space() -> str:
+  """The same for all processes that see one another's process ids."""
+  namespace = os.stat('/proc/self/ns/pid').st_ino
+  boot = pathlib.Path('/proc/sys/kernel/random/boot_id').read_text().strip()
+  return f'{boot}/{namespace}'
