@@ -48,6 +48,7 @@ class Checkout:
       (folder / f'programs/{name}.py').write_text(_PROBE)
     self.lock('six')
     self.lock('iniconfig', file='requirements-gpu.lock')
+    self.lock('iniconfig', file='requirements-ray.lock')
 
   def lock(self, *names, file='requirements.lock'):
     (self.folder / file).write_text(locked(*names))
@@ -317,6 +318,23 @@ def test_gpu_makes_venv_anew_and_is_kept_to(checkout):
   assert 'installing into' in checkout.succeed('gpu', 'off').stderr_text
   assert checkout.has('six') and not checkout.has('iniconfig')
   assert checkout.succeed().stderr_text == ''
+
+
+@pytest.mark.parametrize(
+  'arguments', [('--launch=ray',), ('--logdir', 'x', '--launch', 'ray')]
+)
+def test_ray_is_added_when_it_is_asked_for(checkout, arguments):
+  checkout.succeed('doctor', '--launch=local', '--logdir', 'ray')
+  assert not checkout.has('iniconfig')
+  added = checkout.folder / '.venv/added-by-the-user'
+  added.touch()
+  result = checkout.succeed('doctor', *arguments)
+  assert 'adding Ray' in result.stderr_text
+  assert checkout.has('six') and checkout.has('iniconfig') and added.exists()
+  assert checkout.succeed().stderr_text == ''  # Kept to, whatever is asked.
+  shutil.rmtree(checkout.folder / '.venv')
+  assert 'installing into' in checkout.succeed().stderr_text
+  assert checkout.has('six') and checkout.has('iniconfig')
 
 
 def test_another_choice_of_gpu_changes_nothing(checkout):
