@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import launchpad as lp
@@ -16,7 +16,7 @@ from programs import (
   flags,
   graph,
   impala,
-  nodes,
+  machines,
   preparation,
   profiling,
   provenance,
@@ -25,7 +25,7 @@ from programs import (
 )
 from programs.inspection import graph as graph_lib
 from programs.inspection import milestones, status, wiring
-from programs.launching import local
+from programs.launching import supervisor
 
 _DESCRIPTION = """\
 Trains an agent and evaluates it. Everything it writes is in one run directory;
@@ -48,9 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   given = vars(_make_parser().parse_args(argv))
   console = rich.console.Console(highlight=False)
   try:
+    machines.check(given)
+    has_threads = given.get('lp_launch_type') == 'local_mt'
     directory = preparation.run_directory(given)
     with preparation.prepared(directory, given, console) as configuration:
-      if configuration.run.profile and given['lp_launch_type'] == 'local_mt':
+      if configuration.run.profile and has_threads:
         raise runs.RunError(
           "profile must be '' with lp_launch_type=local_mt, where nodes are no "
           f'processes to look at, got {configuration.run.profile!r}'
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       notes = milestones.Notes(directory.path, milestones.COMMAND)
       notes.begin(imported)
       notes.reach('checked')
-      end = _train(configuration, given['lp_launch_type'], console, notes)
+      end = _train(configuration, given, console, notes)
       verdict = None
       if end['kind'] == 'finished':
         verdict = _write_report(configuration, console)
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _make_parser() -> argparse.ArgumentParser:
   parser = flags.make_parser('train', _DESCRIPTION)
   flags.add_configuration(parser)
-  group = parser.add_argument_group('launching')
+  group = parser.add_argument_group('run directory')
   group.add_argument(
     '--on_existing',
     choices=runs.ON_EXISTING,
@@ -85,18 +87,13 @@ def _make_parser() -> argparse.ArgumentParser:
     help='when the run directory holds a run: go on with it, refuse, or set '
     'it aside under another name and start anew [default resume]',
   )
-  group.add_argument(
-    '--lp_launch_type',
-    choices=('local_mp', 'local_mt'),
-    default='local_mp',
-    help='a process for each node, or all as threads of one [default local_mp]',
-  )
+  machines.add_flags(parser)
   return parser
 
 
 def _train(
   configuration: runs.Configuration,
-  launch_type: str,
+  given: Mapping[str, Any],
   console: rich.console.Console,
   notes: milestones.Notes,
 ) -> dict[str, Any]:
@@ -116,10 +113,10 @@ def _train(
     configuration.agent.queue_capacity,
     console,
   ) as shown:
-    if launch_type == 'local_mt':
+    if given.get('lp_launch_type') == 'local_mt':
       end = _run_threads(program, configuration, shown)
     else:
-      end = _run_processes(program, drawn, configuration, shown, notes)
+      end = _run_processes(program, drawn, configuration, given, shown, notes)
   directory.update_meta(ended={'time': runs.now(), **end})
   console.print(end['description'], markup=False, soft_wrap=True)
   return end
@@ -129,27 +126,30 @@ def _run_processes(
   program: lp.Program,
   drawn: graph_lib.ProgramGraph,
   configuration: runs.Configuration,
+  given: Mapping[str, Any],
   shown: status.Status,
   notes: milestones.Notes,
 ) -> dict[str, Any]:
   """Runs a process for each node; returns how it ended."""
-  noted: dict[str, int] = {}
+  noted: dict[str, Any] = {}
 
-  def on_poll(supervisor: local.supervisor.Supervisor) -> None:
+  def on_poll(
+    runner: supervisor.Supervisor, addresses: Mapping[str, str]
+  ) -> None:
     if not noted:
       notes.reach('launched')
-      noted.update(supervisor.processes())
-      configuration.directory.update_meta(processes=noted)
-      graph.write_files(drawn, configuration, noted)
+    # Who has ended is not forgotten: its successor takes its place.
+    found = {
+      'processes': {**noted.get('processes', {}), **runner.processes()},
+      'machines': {**noted.get('machines', {}), **addresses},
+    }
+    if found != noted:
+      noted.update(found)
+      configuration.directory.update_meta(**noted)
+      graph.write_files(drawn, configuration, noted['processes'])
     shown.update()
 
-  outcome = local.launch(
-    program,
-    impala.make_resources(configuration),
-    configuration.directory.path,
-    on_poll,
-    expendable=(nodes.MONITOR,),
-  )
+  outcome = machines.launch(program, configuration, given, on_poll)
   return {
     'kind': outcome.kind,
     'exit_status': outcome.exit_status,

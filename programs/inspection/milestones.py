@@ -1,7 +1,7 @@
 """What a program's processes reached on their way to work, and when.
 
-Each process appends lines of its own to `metrics/startup.jsonl`, with a monitor
-or without one:
+Each process of the run directory's machine appends lines of its own to
+`metrics/startup.jsonl`, with a monitor or without one:
 
   time         seconds since 1970
   node         '<group>/<index>'; 'command' is what was called to start them all
@@ -127,9 +127,10 @@ class Notes:
         'rss_bytes': moment.rss_bytes,
       }
     )
-    # A full disk is no reason for a node to go.
+    # A full disk is no reason for a node to go; and where there is no run
+    # directory, on another machine, nobody would read it.
     with contextlib.suppress(OSError):
-      self._path.parent.mkdir(parents=True, exist_ok=True)
+      self._path.parent.mkdir(exist_ok=True)
       with open(self._path, 'ab', buffering=0) as file:
         file.write(line.encode() + b'\n')  # At once: others append as well.
 

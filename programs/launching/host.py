@@ -21,6 +21,8 @@ from programs.launching import children, ports, tasks
 # Of a node's output in one report; the rest comes with the next ones.
 MAX_OUTPUT_BYTES = 1 << 18
 _LEASE_POLL_SECONDS = 0.5
+# Before anything was started the launcher may wait for machines with room.
+_UNUSED_SECONDS = 120.0
 _NOTICE_SECONDS = 3.0
 
 
@@ -69,7 +71,7 @@ class Host:
     """Has nothing to run yet.
 
     Args:
-      lease_seconds: See above.
+      lease_seconds: See above; from the first start on.
       import_path: Where tasks import from besides; relative to the folder that
         this process is in, where the code was shipped to.
     """
@@ -200,8 +202,11 @@ class Host:
     self._guardian.watch(child.pid for child in self._running())
 
   def _watch_lease(self) -> None:
-    while time.monotonic() - self._called_at < self._lease_seconds:
+    lease_seconds = max(self._lease_seconds, _UNUSED_SECONDS)
+    while time.monotonic() - self._called_at < lease_seconds:
       time.sleep(_LEASE_POLL_SECONDS)
+      if self._children:
+        lease_seconds = self._lease_seconds
     for child in self._running():
       with contextlib.suppress(OSError):
         child.terminate()

@@ -103,7 +103,7 @@ class Supervisor:
         node that asked.
       notice_seconds: Time between SIGTERM and SIGKILL, at least 0.
       expendable: Groups whose nodes may be killed by a signal without that
-        being a failure of the program.
+        being a failure of the program, even if they are not started again.
       restarts: Of nodes that fail; by default, none: the first failure ends
         the program.
 
@@ -279,23 +279,17 @@ class Supervisor:
     if self._signum is not None:
       return outcomes.Outcome('interrupted', signum=self._signum)
     asked_at = self._stop_time()
-    failed = [
-      child
-      for child in ended
-      if child.returncode
-      and not (child.name in self._expendable and child.returncode < 0)
-    ]
-    if failed:
-      # A look sees what happened since the last one: a node's last words tell
-      # which of several came first, and whether it failed before the stop.
-      failed.sort(key=lambda child: child.log.last_write_time())
-      for child in failed:
-        if asked_at is None or child.log.last_write_time() < asked_at:
-          refusal = self._schedule(child)
-          if refusal is not None:
-            return outcomes.Outcome(
-              'failed', failure=_make_failure(child, refusal)
-            )
+    # A look sees what happened since the last one: a node's last words tell
+    # which of several came first, and whether it failed before the stop.
+    ended.sort(key=lambda child: child.log.last_write_time())
+    for child in ended:
+      is_late = asked_at is not None and child.log.last_write_time() >= asked_at
+      if not child.returncode or is_late:
+        continue
+      refusal = self._schedule(child)
+      is_expendable = child.name in self._expendable and child.returncode < 0
+      if refusal is not None and not is_expendable:
+        return outcomes.Outcome('failed', failure=_make_failure(child, refusal))
     if asked_at is not None:
       name = self._stop_path.read_text()
       return outcomes.Outcome('finished', stopped_by=name)

@@ -1,0 +1,244 @@
+"""Which machines a run's nodes run on: the flags of `train --launch`."""
+
+import argparse
+import dataclasses
+import pathlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import launchpad as lp
+
+from programs import impala, nodes, runs
+from programs.launching import local, outcomes, supervisor
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_MAX_PORT = 65535
+
+# Flag -> what it is without Ray, where none of them may be given.
+_RAY_FLAGS: Mapping[str, Any] = {
+  'ray_address': '',
+  'resources': '',
+  'actors_per_host': 1,
+  'max_restarts_per_hour': 20,
+  'port_range': '',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+  """What each node of a group needs of its machine.
+
+  Attributes:
+    cpu: Cores that Ray sets aside.
+    gpu: GPUs that it sees.
+    machine: 'here', where the run directory is, or 'any'.
+  """
+
+  cpu: float = 0.0
+  gpu: float = 0.0
+  machine: str = 'here'
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags; they are absent from the result if not given."""
+  group = parser.add_argument_group('launching')
+  group.add_argument(
+    '--launch',
+    choices=('local', 'ray'),
+    default='local',
+    help='where nodes run: on this machine; or where Ray places them, and they '
+    'are started again when they fail [default local]',
+  )
+  group.add_argument(
+    '--lp_launch_type',
+    choices=('local_mp', 'local_mt'),
+    default=argparse.SUPPRESS,
+    help='with --launch=local: a process for each node, or all as threads of '
+    'one [default local_mp]',
+  )
+  ray = parser.add_argument_group(
+    'with --launch=ray (docs/cluster.md has it step by step)'
+  )
+
+  def add(name: str, **given: Any) -> None:
+    given['help'] += f' [default {_RAY_FLAGS[name]!r}]'
+    ray.add_argument(f'--{name}', default=argparse.SUPPRESS, **given)
+
+  add(
+    'ray_address',
+    metavar='HOST:PORT',
+    help="the cluster's head; auto: of the cluster that this machine is in; "
+    'empty: a Ray of its own on this machine',
+  )
+  add(
+    'resources',
+    metavar='TEXT',
+    help="what a group's nodes need, as in 'learner: gpu=1 cpu=4; actor: "
+    "cpu=1'; machine=any lets one run elsewhere than where the run directory "
+    'is, as actors do anyway',
+  )
+  add(
+    'actors_per_host',
+    type=int,
+    metavar='INT',
+    help='actors that one supervising process of 76 MB starts at most',
+  )
+  add(
+    'max_restarts_per_hour',
+    type=int,
+    metavar='INT',
+    help='of nodes that fail; one more ends the run with status 1',
+  )
+  add(
+    'port_range',
+    metavar='FIRST-LAST',
+    help="ports of the run's servers, for a firewall; empty: any",
+  )
+
+
+def check(given: Mapping[str, Any]) -> None:
+  """Looks at the flags before anything is launched.
+
+  Raises:
+    runs.RunError: One breaks its rule; names flag, rule and value.
+  """
+  if given['launch'] == 'local':
+    for name in _RAY_FLAGS:
+      if name in given:
+        raise runs.RunError(
+          f'{name} must be left out without --launch=ray, got {given[name]!r}'
+        )
+    return
+  if 'lp_launch_type' in given:
+    raise runs.RunError(
+      'lp_launch_type must be left out with --launch=ray, which has a way of '
+      f'its own, got {given["lp_launch_type"]!r}'
+    )
+  for name, least in (('actors_per_host', 1), ('max_restarts_per_hour', 0)):
+    if given.get(name, least) < least:
+      raise runs.RunError(f'{name} must be at least {least}, got {given[name]}')
+  _needs(given.get('resources', ''), None)
+  _port_range(given.get('port_range', ''))
+
+
+def launch(
+  program: lp.Program,
+  configuration: runs.Configuration,
+  given: Mapping[str, Any],
+  on_poll: Callable[[supervisor.Supervisor, Mapping[str, str]], None],
+) -> outcomes.Outcome:
+  """Runs a program as processes to its end.
+
+  Args:
+    program: Of the run.
+    configuration: Of the run.
+    given: The flags, checked.
+    on_poll: Called a few times a second with what runs, and with the address
+      of each node's machine; empty where all are this one.
+
+  Raises:
+    runs.RunError: Ray has no place for a node, or there is no Ray.
+  """
+  resources = impala.make_resources(configuration)
+  directory = configuration.directory.path
+  if given['launch'] == 'local':
+    return local.launch(
+      program,
+      resources,
+      directory,
+      lambda runner: on_poll(runner, {}),
+      expendable=(nodes.MONITOR,),
+    )
+  # Installed on demand, and 100 MB in memory.
+  from programs.launching import cluster, fleet
+
+  flags = {**_RAY_FLAGS, **given}
+  needs = _needs(flags['resources'], program.groups)
+  try:
+    return cluster.launch(
+      program,
+      resources,
+      directory,
+      cluster.Options(
+        address=flags['ray_address'],
+        requests={
+          group: cluster.Request(
+            need.cpu,
+            need.gpu,
+            need.machine == 'here',
+            flags['actors_per_host'] if group == nodes.ACTOR else 1,
+          )
+          for group, need in needs.items()
+        },
+        max_restarts_per_hour=flags['max_restarts_per_hour'],
+        port_range=_port_range(flags['port_range']),
+        code=_ROOT,
+      ),
+      lambda runner, crew: on_poll(runner, crew.machines()),
+      expendable=(nodes.MONITOR,),
+    )
+  except (fleet.PlacingError, ConnectionError) as error:
+    raise runs.RunError(f'ray_address={flags["ray_address"]!r}: {error}') from (
+      error
+    )
+
+
+def _needs(text: str, groups: Sequence[str] | None) -> dict[str, Need]:
+  """Group -> what its nodes need.
+
+  Args:
+    text: As in `--resources`.
+    groups: Those of the program; None, before there is one.
+
+  Raises:
+    runs.RunError: The text is wrong.
+  """
+  known = groups or (
+    *(nodes.MONITOR, nodes.QUEUE, nodes.LEARNER),
+    *(nodes.INFERENCE, nodes.ACTOR, nodes.EVALUATOR),
+  )
+  needs = {group: Need() for group in known}
+  if nodes.ACTOR in needs:
+    needs[nodes.ACTOR] = Need(cpu=1.0, machine='any')
+  for part in filter(None, map(str.strip, text.split(';'))):
+    group, colon, rest = (piece.strip() for piece in part.partition(':'))
+    if not colon or group not in known:
+      raise runs.RunError(
+        "resources must be 'GROUP: NAME=VALUE ...; ...' of the groups "
+        f'{", ".join(known)}, got {part!r}'
+      )
+    for item in rest.split():
+      needs[group] = _with(needs[group], item)
+  return needs
+
+
+def _with(need: Need, item: str) -> Need:
+  """Takes in one 'NAME=VALUE' of `--resources`."""
+  name, _, value = item.partition('=')
+  if name in ('cpu', 'gpu') and re.fullmatch(r'\d+(\.\d+)?', value):
+    found: dict[str, Any] = {name: float(value)}
+    return dataclasses.replace(need, **found)
+  if name == 'machine' and value in ('here', 'any'):
+    return dataclasses.replace(need, machine=value)
+  raise runs.RunError(
+    'resources must give cpu or gpu a number, and machine here or any, got '
+    f'{item!r}'
+  )
+
+
+def _port_range(text: str) -> tuple[int, int] | None:
+  """First and last port; None for an empty text.
+
+  Raises:
+    runs.RunError: The text is wrong.
+  """
+  if not text:
+    return None
+  match = re.fullmatch(r'(\d{1,5})-(\d{1,5})', text)
+  first, last = map(int, match.groups()) if match else (0, 0)
+  if not 1024 <= first <= last <= _MAX_PORT:
+    raise runs.RunError(
+      f'port_range must be FIRST-LAST from 1024 to {_MAX_PORT}, got {text!r}'
+    )
+  return first, last
