@@ -30,11 +30,13 @@ except OSError as error:
 """
 
 # Each line that it reads replaces the list of process groups; when the pipe
-# closes (the launcher closed it, or is dead) it kills the last list.
+# closes (the launcher closed it, or is dead) it kills the last list, and
+# removes the folder that it was given.
 _KILL_GROUPS_AT_END = """
 trap '' HUP INT TERM
 while read -r line; do groups=$line; done
 [ -z "$groups" ] || kill -s KILL -- $groups
+[ -z "$1" ] || rm -rf -- "$1"
 """
 
 
@@ -151,9 +153,14 @@ class Guardian:
   the guardian does, after `kill -9` of the launcher too.
   """
 
-  def __init__(self) -> None:
+  def __init__(self, folder: pathlib.Path | None = None) -> None:
+    """Watches nothing yet.
+
+    Args:
+      folder: Removed at the end with all that is in it; by default, none is.
+    """
     self._process = subprocess.Popen(
-      ['/bin/sh', '-c', _KILL_GROUPS_AT_END],
+      ['/bin/sh', '-c', _KILL_GROUPS_AT_END, 'guardian', str(folder or '')],
       stdin=subprocess.PIPE,
       stdout=subprocess.DEVNULL,
       stderr=subprocess.DEVNULL,

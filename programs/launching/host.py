@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import tempfile
@@ -80,7 +79,7 @@ class Host:
     self._logs = self._folder / 'logs'
     self._logs.mkdir()
     self._stop_path = self._folder / 'stop'
-    self._guardian = children.Guardian()
+    self._guardian = children.Guardian(self._folder)
     self._children: dict[str, children.Child] = {}
     self._held: dict[str, socket.socket] = {}
     self._lease_seconds = lease_seconds
@@ -190,7 +189,6 @@ class Host:
     self._guardian.close()
     for held in self._held.values():
       held.close()
-    shutil.rmtree(self._folder, ignore_errors=True)
 
   def _touch(self) -> None:
     self._called_at = time.monotonic()
@@ -211,8 +209,7 @@ class Host:
       with contextlib.suppress(OSError):
         child.terminate()
     time.sleep(_NOTICE_SECONDS)
-    shutil.rmtree(self._folder, ignore_errors=True)
-    os.kill(os.getpid(), signal.SIGKILL)  # The guardian ends the others.
+    os.kill(os.getpid(), signal.SIGKILL)  # The guardian does the rest.
 
 
 def _hold(port: int, port_range: tuple[int, int] | None) -> socket.socket:
