@@ -119,7 +119,7 @@ def check(given: Mapping[str, Any]) -> None:
     if given.get(name, least) < least:
       raise runs.RunError(f'{name} must be at least {least}, got {given[name]}')
   _needs(given.get('resources', ''), None)
-  _port_range(given.get('port_range', ''))
+  port_range(given.get('port_range', ''))
 
 
 def launch(
@@ -172,7 +172,7 @@ def launch(
           for group, need in needs.items()
         },
         max_restarts_per_hour=flags['max_restarts_per_hour'],
-        port_range=_port_range(flags['port_range']),
+        port_range=port_range(flags['port_range']),
         code=_ROOT,
       ),
       lambda runner, crew: on_poll(runner, crew.machines()),
@@ -227,7 +227,7 @@ def _with(need: Need, item: str) -> Need:
   )
 
 
-def _port_range(text: str) -> tuple[int, int] | None:
+def port_range(text: str) -> tuple[int, int] | None:
   """First and last port; None for an empty text.
 
   Raises:

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import os
 import pathlib
+import socket
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -146,6 +147,9 @@ def _connected(options: Options, num_tasks: int) -> Iterator[None]:
   with contextlib.ExitStack() as held:
     if options.address:
       given['address'] = options.address
+      address = _own_address(options.address)
+      if address:
+        given['_node_ip_address'] = address
     else:
       # It has the room that is asked for, whatever the machine has.
       cpu = sum(request.cpu for request in options.requests.values())
@@ -164,6 +168,25 @@ def _connected(options: Options, num_tasks: int) -> Iterator[None]:
     ray.init(**given)
     held.callback(ray.shutdown)
     yield
+
+
+def _own_address(head: str) -> str:
+  """This machine's in the network of a cluster's head; '' for Ray to find.
+
+  Args:
+    head: 'host:port', or 'auto'.
+  """
+  host, _, port = head.rpartition(':')
+  if not host:
+    return ''
+  with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    with contextlib.suppress(OSError):
+      probe.bind((host, 0))
+      return host  # It is the head itself.
+    with contextlib.suppress(OSError, ValueError):
+      probe.connect((host, int(port)))  # Sends nothing.
+      return str(probe.getsockname()[0])
+  return ''
 
 
 def _placements(

@@ -25,6 +25,7 @@ _LEASE_SECONDS = 10.0
 _LOST_SECONDS = 17.0
 
 _PLACING_SECONDS = 60.0
+_STARTING_SECONDS = 300.0  # Of its processes, on machines that are busy.
 _CLOSING_SECONDS = 3.0
 _KILLED = -9
 
@@ -266,24 +267,27 @@ class Fleet:
       for task in placement.tasks
     ]
 
-  def place(self, timeout_seconds: float = _PLACING_SECONDS) -> None:
+  def place(self) -> None:
     """Waits until all hosts have their place, and gives servers addresses.
 
     Raises:
-      PlacingError: There was no room for one.
+      PlacingError: There was no room for one for a minute, or it could not be
+        made in five.
       ray.exceptions.RayError: Ray could not make one.
     """
-    deadline = time.monotonic() + timeout_seconds
+    started = time.monotonic()
     for place, host in self._hosts.items():
       placement = self._placements[place]
-      left = max(0.0, deadline - time.monotonic())
-      ready, _ = ray.wait([host.where], timeout=left)
-      if not ready:
-        raise PlacingError(
-          f'no machine has room for {placement.describe()}; all have '
-          f'{_resources(ray.cluster_resources())}, of which '
-          f'{_resources(ray.available_resources())} are free'
-        )
+      while not ray.wait([host.where], timeout=1.0)[0]:
+        waited = time.monotonic() - started
+        if waited > _STARTING_SECONDS or (
+          waited > _PLACING_SECONDS and not _has_room(placement)
+        ):
+          raise PlacingError(
+            f'no machine has room for {placement.describe()}; all have '
+            f'{_resources(ray.cluster_resources())}, of which '
+            f'{_resources(ray.available_resources())} are free'
+          )
       host.settle()
       host.asked = None
       keys = _server_keys(placement)
@@ -416,6 +420,14 @@ def _server_keys(placement: Placement) -> list[str]:
     if task.is_server
     for key in task.address_keys
   ]
+
+
+def _has_room(placement: Placement) -> bool:
+  """Whether so much is free in all, though perhaps nowhere at once."""
+  free = ray.available_resources()
+  return placement.cpu <= free.get('CPU', 0) and placement.gpu <= free.get(
+    'GPU', 0
+  )
 
 
 def _resources(found: Mapping[str, float]) -> str:

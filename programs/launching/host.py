@@ -21,7 +21,7 @@ from programs.launching import children, ports, tasks
 MAX_OUTPUT_BYTES = 1 << 18
 _LEASE_POLL_SECONDS = 0.5
 # Before anything was started the launcher may wait for machines with room.
-_UNUSED_SECONDS = 120.0
+_UNUSED_SECONDS = 360.0
 _NOTICE_SECONDS = 3.0
 
 

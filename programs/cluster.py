@@ -1,0 +1,190 @@
+"""Makes this machine one of a cluster: `./impala cluster`.
+
+A cluster is where `./impala train --launch=ray --ray_address=HOST:PORT` runs.
+"""
+
+import argparse
+import ipaddress
+import os
+import sys
+from collections.abc import Sequence
+
+from programs import flags, machines, runs
+
+_DESCRIPTION = """\
+Makes this machine one of a cluster, until Ctrl-C or SIGTERM. One machine is the
+head; the others join it. All need this checkout, but not the same folder.
+
+  ./impala cluster --head --ip=10.0.0.1
+  ./impala cluster --join=10.0.0.1:6379 --ip=10.0.0.2
+  ./impala train --launch=ray --ray_address=10.0.0.1:6379 --logdir=runs/pong
+
+Whoever reaches the ports of a cluster can run code on its machines. There are
+no passwords: keep the network to yourself (docs/cluster.md)."""
+
+_HEAD_PORT = 6379
+_OBJECT_STORE_BYTES = 80_000_000  # Nothing goes through it.
+# Of a range, what Ray wants one port each for; the rest is for its workers,
+# of which there is one for each supervising process.
+_PORTS = (
+  'node-manager-port',
+  'object-manager-port',
+  'runtime-env-agent-port',
+  'dashboard-agent-grpc-port',
+  'dashboard-agent-listen-port',
+  'metrics-export-port',
+)
+_MIN_WORKER_PORTS = 10
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command; returns its exit status.
+
+  Args:
+    argv: Its flags; by default, the command line's.
+  """
+  given = _make_parser().parse_args(argv)
+  try:
+    command = start_command(given)
+  except runs.RunError as error:
+    print(f'./impala cluster: {error}', file=sys.stderr)
+    return 2
+  print(
+    f'{given.ip}: whoever reaches its ports can run code here; keep the '
+    'network to yourself (docs/cluster.md)',
+    file=sys.stderr,
+    flush=True,
+  )
+  # A machine that does not answer for so long is lost: by default, a minute.
+  for name, value in (
+    ('health_check_initial_delay_ms', 2000),
+    ('health_check_period_ms', 1000),
+    ('health_check_timeout_ms', 3000),
+    ('health_check_failure_threshold', 4),
+    ('gcs_rpc_server_reconnect_timeout_s', 20),
+    ('memory_monitor_refresh_ms', 0),  # It would kill who supervises.
+  ):
+    os.environ.setdefault(f'RAY_{name}', str(value))
+  from ray.scripts import scripts
+
+  # Else Ray serves remote drivers at port 10001 of all addresses.
+  scripts.check_ray_client_dependencies_installed = lambda: False
+  scripts.cli(command, prog_name='ray')
+  return 0
+
+
+def start_command(given: argparse.Namespace) -> list[str]:
+  """The arguments of `ray` that the flags mean.
+
+  Raises:
+    runs.RunError: A flag breaks its rule.
+  """
+  try:
+    ipaddress.ip_address(given.ip)
+  except ValueError as error:
+    raise runs.RunError(
+      "ip must be this machine's address in the network of the cluster, got "
+      f'{given.ip!r}'
+    ) from error
+  if given.ip == '127.0.0.1':
+    raise runs.RunError(
+      'ip must not be 127.0.0.1, which Ray replaces by an address that others '
+      'reach; for machines in name only, take 127.0.0.2 and so on'
+    )
+  command = [
+    'start',
+    '--block',
+    f'--node-ip-address={given.ip}',
+    f'--object-store-memory={_OBJECT_STORE_BYTES}',
+    '--disable-usage-stats',
+    '--include-log-monitor=false',
+  ]
+  if given.head:
+    command += [
+      '--head',
+      f'--port={given.port}',
+      '--include-dashboard=false',
+      '--no-monitor',
+      *([f'--temp-dir={given.folder}'] if given.folder else []),
+    ]
+  else:
+    command.append(f'--address={given.join}')
+  for name in ('cpus', 'gpus'):
+    value = getattr(given, f'num_{name}')
+    if value is not None:
+      if value < 0:
+        raise runs.RunError(f'num_{name} must be at least 0, got {value}')
+      command.append(f'--num-{name}={value}')
+  return command + _port_flags(given.port_range)
+
+
+def _port_flags(text: str) -> list[str]:
+  """Where Ray's processes listen."""
+  found = machines.port_range(text)
+  if found is None:
+    return []
+  first, last = found
+  workers = first + len(_PORTS)
+  if last - workers + 1 < _MIN_WORKER_PORTS:
+    least = len(_PORTS) + _MIN_WORKER_PORTS
+    raise runs.RunError(
+      f'port_range must hold at least {least} ports, got {text!r}'
+    )
+  return [
+    *(f'--{name}={first + place}' for place, name in enumerate(_PORTS)),
+    f'--min-worker-port={workers}',
+    f'--max-worker-port={last}',
+  ]
+
+
+def _make_parser() -> argparse.ArgumentParser:
+  parser = flags.make_parser('cluster', _DESCRIPTION)
+  role = parser.add_mutually_exclusive_group(required=True)
+  role.add_argument(
+    '--head', action='store_true', help='this machine is the first'
+  )
+  role.add_argument(
+    '--join', metavar='HOST:PORT', help='the head of the cluster to join'
+  )
+  parser.add_argument(
+    '--ip',
+    required=True,
+    metavar='ADDRESS',
+    help="this machine's, in the network of the cluster",
+  )
+  parser.add_argument(
+    '--port',
+    type=int,
+    default=_HEAD_PORT,
+    metavar='INT',
+    help=f'with --head: where the others join [default {_HEAD_PORT}]',
+  )
+  parser.add_argument(
+    '--port_range',
+    default='',
+    metavar='FIRST-LAST',
+    help="where else Ray's processes listen, for a firewall; empty: any",
+  )
+  parser.add_argument(
+    '--num_cpus',
+    type=int,
+    metavar='INT',
+    help='cores that it offers [default: all]',
+  )
+  parser.add_argument(
+    '--num_gpus',
+    type=int,
+    metavar='INT',
+    help='GPUs that it offers [default: all]',
+  )
+  parser.add_argument(
+    '--folder',
+    metavar='DIR',
+    help="with --head: takes all machines' temporary files; at most some 40 "
+    'characters [default /tmp/ray]',
+  )
+  return parser
+
+
+if __name__ == '__main__':
+  sys.exit(main())
