@@ -170,6 +170,40 @@ def test_nodes_push_while_they_run(rig):
   )
 
 
+def test_a_node_on_another_machine_looks_after_its_own_process(rig):
+  figures = {**FIGURES, 'host': 'elsewhere', 'pid': 7}
+  assert not rig.monitor.push('actor/3', figures)
+  used = {'cpu_seconds': 3.0, 'rss_bytes': 1 << 20}
+  assert not rig.monitor.push('actor/3', {**figures, 'process': used})
+  record = rig.wait_until(lambda record: 'actor/3' in record['processes'])
+  assert record['processes']['actor/3'] == used
+  assert not {'process', 'pid'} & set(record['nodes']['actor/3'])
+  # Of a process that is seen here, the monitor knows more.
+  meta = {'processes': {'actor/3': os.getpid()}}
+  (rig.directory / 'meta.json').write_text(json.dumps(meta))
+  rig.wait_until(lambda _: rig.monitor.push('actor/3', figures))
+  rig.wait_until(
+    lambda record: record['processes']['actor/3']['rss_bytes'] > 1 << 20
+  )
+
+
+def test_who_reports_from_elsewhere_sends_its_process(rig):
+  sent = []
+
+  class Elsewhere:
+    def push(self, name, figures):
+      sent.append(figures)
+      return False
+
+  with monitor.reporting(Elsewhere(), 'actor/3', lambda: FIGURES):
+    deadline = time.monotonic() + 20
+    while len(sent) < 3 and time.monotonic() < deadline:
+      time.sleep(0.05)
+  assert 'process' not in sent[0]
+  assert sent[1]['process']['rss_bytes'] > 1 << 20
+  assert sent[2]['process']['cpu_seconds'] > 0
+
+
 def test_no_thread_is_left_by_who_reports(rig):
   before = set(threading.enumerate())
   with monitor.reporting(rig.monitor, 'actor/0', lambda: FIGURES):

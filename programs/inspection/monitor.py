@@ -45,9 +45,7 @@ def reporting(
     name: Of the node, `<group>/<index>`.
     read: Its figures, see `recording`; called by another thread.
   """
-  with _every_second(
-    monitor and functools.partial(_push_figures, monitor, name, read)
-  ):
+  with _every_second(monitor and _Pusher(monitor, name, read)):
     yield
 
 
@@ -65,10 +63,26 @@ def reporting_tables(monitor: Any, queue: Any) -> Iterator[None]:
     yield
 
 
-def _push_figures(
-  monitor: Any, name: str, read: Callable[[], Mapping[str, Any]]
-) -> None:
-  monitor.push(name, {**read(), 'host': socket.gethostname()})
+class _Pusher:
+  """Pushes a node's figures; with its process's, if the monitor sees it not."""
+
+  def __init__(
+    self, monitor: Any, name: str, read: Callable[[], Mapping[str, Any]]
+  ) -> None:
+    self._monitor, self._name, self._read = monitor, name, read
+    self._usage = _Usage()
+    self._is_seen = True
+
+  def __call__(self) -> None:
+    figures = {
+      **self._read(),
+      'host': socket.gethostname(),
+      'pid': os.getpid(),
+    }
+    if not self._is_seen:
+      self._usage.look({self._name: os.getpid()})
+      figures['process'] = self._usage.read().get(self._name)
+    self._is_seen = self._monitor.push(self._name, figures)
 
 
 def _push_tables(monitor: Any, queue: Any) -> None:
@@ -128,22 +142,33 @@ class MonitorNode:
     path = pathlib.Path(directory)
     milestones.Notes(path, 'monitor/0').begin()
     self._recorder = recording.Recorder(path / 'metrics' / 'graph.jsonl')
-    self._processes = _Processes(path / 'meta.json')
+    self._own = socket.gethostname(), os.getpid()
+    self._meta_file = path / 'meta.json'
+    self._noted = 0.0  # When the file that was read was written.
+    self._roots: Mapping[str, int] = {}
+    self._usage = _Usage()
     self._watchdog = watchdog.Watchdog(watchdog_seconds)
     self._is_fatal = watchdog_action == 'stop'
     self._lock = threading.Lock()
     self._pushed: dict[str, tuple[float, Mapping[str, Any]]] = {}
     self._tables: tuple[float, Mapping[str, Any]] = (-math.inf, {})
 
-  def push(self, name: str, figures: Mapping[str, Any]) -> None:
+  def push(self, name: str, figures: Mapping[str, Any]) -> bool:
     """Takes a node's figures.
 
     Args:
       name: Of the node, `<group>/<index>`.
-      figures: See `recording`.
+      figures: See `recording`; and `process`, as of 'processes' there, of a
+        node whose process is not seen here.
+
+    Returns:
+      Whether it is: a node on another machine has to look after its own.
     """
     with self._lock:
       self._pushed[name] = time.monotonic(), figures
+    # As a thread of this process it has none of its own.
+    is_thread = (figures.get('host'), figures.get('pid')) == self._own
+    return is_thread or name in self._roots
 
   def push_tables(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
     """Takes what the tables of the Reverb server hold.
@@ -183,17 +208,35 @@ class MonitorNode:
     with self._lock:
       pushed = dict(self._pushed)
       told_at, tables = self._tables
+    self._note()
+    processes = {
+      name: figures['process']
+      for name, (_, figures) in pushed.items()
+      if figures.get('process')
+    }
+    self._usage.look(self._roots)
     return {
       'time': time.time(),
       'start': self._start,
       'nodes': {
-        name: {**figures, 'age_seconds': round(now - at, 3)}
+        name: {
+          **{k: v for k, v in figures.items() if k not in ('process', 'pid')},
+          'age_seconds': round(now - at, 3),
+        }
         for name, (at, figures) in sorted(pushed.items())
       },
       'tables': tables if now - told_at <= _FRESH_SECONDS else None,
-      'processes': self._processes.read(),
+      'processes': {**processes, **self._usage.read()},
       'machine': _machine(),
     }
+
+  def _note(self) -> None:
+    """Reads which processes of this machine are the nodes'."""
+    with contextlib.suppress(OSError, ValueError):
+      written = self._meta_file.stat().st_mtime
+      if written != self._noted:
+        meta = json.loads(self._meta_file.read_text(encoding='utf-8'))
+        self._roots, self._noted = meta.get('processes') or {}, written
 
 
 def _table(info: Any) -> dict[str, Any]:
@@ -228,19 +271,27 @@ def _machine() -> dict[str, Any]:
   }
 
 
-class _Processes:
-  """CPU time and memory of the nodes' processes on this machine."""
+class _Usage:
+  """CPU time and memory of processes of this machine."""
 
-  def __init__(self, meta_file: pathlib.Path) -> None:
-    self._meta_file = meta_file
-    self._noted = 0.0  # When the file that was read was written.
+  def __init__(self) -> None:
     self._roots: Mapping[str, int] = {}
     self._members: dict[str, list[psutil.Process]] = {}
     self._ticks = 0
 
+  def look(self, roots: Mapping[str, int]) -> None:
+    """Looks, every now and then, which processes there are.
+
+    Args:
+      roots: Node -> its process id.
+    """
+    if self._ticks % _CHILDREN_TICKS == 0 or roots != self._roots:
+      self._roots, self._ticks = dict(roots), 0
+      self._members = _families(roots)
+    self._ticks += 1
+
   def read(self) -> dict[str, dict[str, float]]:
     """Node -> its figures; see `recording`."""
-    self._note()
     figures = {}
     for name, members in self._members.items():
       cpu = rss = 0.0
@@ -252,18 +303,6 @@ class _Processes:
       if rss:
         figures[name] = {'cpu_seconds': round(cpu, 2), 'rss_bytes': int(rss)}
     return figures
-
-  def _note(self) -> None:
-    """Looks which processes there are, every now and then."""
-    with contextlib.suppress(OSError, ValueError):
-      written = self._meta_file.stat().st_mtime
-      if written != self._noted:
-        meta = json.loads(self._meta_file.read_text(encoding='utf-8'))
-        self._roots, self._noted = meta.get('processes') or {}, written
-        self._ticks = 0
-    if self._ticks % _CHILDREN_TICKS == 0:
-      self._members = _families(self._roots)
-    self._ticks += 1
 
 
 def _families(roots: Mapping[str, int]) -> dict[str, list[psutil.Process]]:

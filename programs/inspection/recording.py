@@ -14,8 +14,8 @@ tell exactly what was between them, whatever lies or is lost in between:
              'waiting_for_samples_seconds', 'waiting_for_inserts_seconds'; null
              where the server has not told for some seconds
   processes  node -> sum 'cpu_seconds' and 'rss_bytes', with its children
-  machine    'cores' that may be used; sums 'busy_seconds' and 'total_seconds'
-             over these; 'memory_used_bytes', 'memory_bytes'
+  machine    the monitor's: 'cores' that may be used; sums 'busy_seconds' and
+             'total_seconds' over these; 'memory_used_bytes', 'memory_bytes'
   warnings   what the watchdog says now
 """
 
