@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import launchpad as lp
@@ -118,7 +118,7 @@ def check(given: Mapping[str, Any]) -> None:
   for name, least in (('actors_per_host', 1), ('max_restarts_per_hour', 0)):
     if given.get(name, least) < least:
       raise runs.RunError(f'{name} must be at least {least}, got {given[name]}')
-  _needs(given.get('resources', ''), None)
+  needs(given.get('resources', ''), None)
   port_range(given.get('port_range', ''))
 
 
@@ -154,7 +154,7 @@ def launch(
   from programs.launching import cluster, fleet
 
   flags = {**_RAY_FLAGS, **given}
-  needs = _needs(flags['resources'], program.groups)
+  needed = needs(flags['resources'], program.groups)
   try:
     return cluster.launch(
       program,
@@ -169,7 +169,7 @@ def launch(
             need.machine == 'here',
             flags['actors_per_host'] if group == nodes.ACTOR else 1,
           )
-          for group, need in needs.items()
+          for group, need in needed.items()
         },
         max_restarts_per_hour=flags['max_restarts_per_hour'],
         port_range=port_range(flags['port_range']),
@@ -184,7 +184,7 @@ def launch(
     )
 
 
-def _needs(text: str, groups: Sequence[str] | None) -> dict[str, Need]:
+def needs(text: str, groups: Collection[str] | None) -> dict[str, Need]:
   """Group -> what its nodes need.
 
   Args:
@@ -194,13 +194,13 @@ def _needs(text: str, groups: Sequence[str] | None) -> dict[str, Need]:
   Raises:
     runs.RunError: The text is wrong.
   """
-  known = groups or (
+  known = tuple(groups or ()) or (
     *(nodes.MONITOR, nodes.QUEUE, nodes.LEARNER),
     *(nodes.INFERENCE, nodes.ACTOR, nodes.EVALUATOR),
   )
-  needs = {group: Need() for group in known}
-  if nodes.ACTOR in needs:
-    needs[nodes.ACTOR] = Need(cpu=1.0, machine='any')
+  found = {group: Need() for group in known}
+  if nodes.ACTOR in found:
+    found[nodes.ACTOR] = Need(cpu=1.0, machine='any')
   for part in filter(None, map(str.strip, text.split(';'))):
     group, colon, rest = (piece.strip() for piece in part.partition(':'))
     if not colon or group not in known:
@@ -209,8 +209,8 @@ def _needs(text: str, groups: Sequence[str] | None) -> dict[str, Need]:
         f'{", ".join(known)}, got {part!r}'
       )
     for item in rest.split():
-      needs[group] = _with(needs[group], item)
-  return needs
+      found[group] = _with(found[group], item)
+  return found
 
 
 def _with(need: Need, item: str) -> Need:

@@ -1,0 +1,44 @@
+"""A launcher on Ray, to be killed: two nodes, and one that may fail."""
+
+import pathlib
+import sys
+
+import launch_nodes
+import launchpad as lp
+from absl import flags
+
+from programs.launching import cluster
+
+
+def main():
+  directory, folder, address, *what = sys.argv[1:]
+  flags.FLAGS(sys.argv[:1])
+  program = lp.Program('test')
+  service = program.add_node(lp.CourierNode(launch_nodes.Service), 'service')
+  program.add_node(
+    lp.PyNode(launch_nodes.keep_child, folder, 'listener'), 'listener'
+  )
+  if 'ask' in what:
+    program.add_node(
+      lp.PyNode(launch_nodes.ask_and_stop, service, folder), 'asker'
+    )
+  if 'fail' in what:
+    program.add_node(lp.PyNode(launch_nodes.fail, folder, []), 'failing')
+  outcome = cluster.launch(
+    program,
+    None,
+    pathlib.Path(directory),
+    cluster.Options(
+      address=address,
+      requests={},
+      max_restarts_per_hour=2,
+      port_range=None,
+      code=pathlib.Path(__file__).absolute().parent.parent,
+    ),
+  )
+  print(outcome.describe())
+  sys.exit(outcome.exit_status)
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,51 @@
+import pytest
+
+from programs import machines, runs, train
+
+
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
+    ({'launch': 'local', 'ray_address': 'a:1'}, 'ray_address must be left out'),
+    ({'launch': 'local', 'actors_per_host': 2}, 'actors_per_host must be left'),
+    ({'lp_launch_type': 'local_mp'}, 'lp_launch_type must be left out with'),
+    ({'actors_per_host': 0}, 'actors_per_host must be at least 1, got 0'),
+    ({'max_restarts_per_hour': -1}, 'max_restarts_per_hour must be at least 0'),
+    (
+      {'resources': 'actr: cpu=1'},
+      "of the groups .*actor.*, got 'actr: cpu=1'",
+    ),
+    ({'resources': 'actor cpu=1'}, "resources must be .*, got 'actor cpu=1'"),
+    ({'resources': 'actor: cpu=one'}, "resources must give .*, got 'cpu=one'"),
+    ({'resources': 'actor: ram=1'}, "resources must give .*, got 'ram=1'"),
+    ({'resources': 'actor: machine=b'}, 'machine here or any, got'),
+    ({'port_range': '7000'}, "port_range must be FIRST-LAST .* got '7000'"),
+    ({'port_range': '80-90'}, 'port_range must be FIRST-LAST from 1024'),
+    ({'port_range': '9000-8000'}, 'port_range must be FIRST-LAST'),
+    ({'port_range': '9000-70000'}, 'port_range must be FIRST-LAST'),
+  ],
+)
+def test_flags_are_checked(given, message):
+  with pytest.raises(runs.RunError, match=message):
+    machines.check({'launch': 'ray', **given})
+
+
+def test_what_groups_need():
+  needs = machines.needs(
+    'learner: gpu=1 cpu=4 machine=any; actor: cpu=0.5;', None
+  )
+  assert needs['learner'] == machines.Need(4.0, 1.0, 'any')
+  assert needs['actor'] == machines.Need(0.5, 0.0, 'any')
+  assert needs['queue'] == machines.Need(0.0, 0.0, 'here')
+  assert machines.needs('', ['queue']) == {'queue': machines.Need()}
+  assert machines.needs('', ['actor'])['actor'].cpu == 1
+  assert machines.port_range('7000-7001') == (7000, 7001)
+  assert machines.port_range('') is None
+
+
+def test_wrong_flags_end_before_anything_is_made(tmp_path, capsys):
+  directory = tmp_path / 'run'
+  arguments = [f'--logdir={directory}', '--launch=ray', '--port_range=1']
+  assert train.main(arguments) == 2
+  assert 'port_range must be' in capsys.readouterr().err
+  assert not directory.exists()
