@@ -20,6 +20,7 @@ _MODULES = {
   'queue': 'queues',
   'memory': 'memory',
   'monitoring': 'monitoring',
+  'launching': 'launching',
   'inference': 'inference',
   'startup': 'startup',
   'peers': 'peers',
