@@ -5,11 +5,11 @@ A cluster is where `./impala train --launch=ray --ray_address=HOST:PORT` runs.
 
 import argparse
 import ipaddress
-import os
 import sys
 from collections.abc import Sequence
 
 from programs import flags, machines, runs
+from programs.launching import ray_node
 
 _DESCRIPTION = """\
 Makes this machine one of a cluster, until Ctrl-C or SIGTERM. One machine is the
@@ -23,7 +23,6 @@ Whoever reaches the ports of a cluster can run code on its machines. There are
 no passwords: keep the network to yourself (docs/cluster.md)."""
 
 _HEAD_PORT = 6379
-_OBJECT_STORE_BYTES = 80_000_000  # Nothing goes through it.
 # Of a range, what Ray wants one port each for; the rest is for its workers,
 # of which there is one for each supervising process.
 _PORTS = (
@@ -45,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   """
   given = _make_parser().parse_args(argv)
   try:
-    command = start_command(given)
+    arguments = make_arguments(given)
   except runs.RunError as error:
     print(f'./impala cluster: {error}', file=sys.stderr)
     return 2
@@ -55,26 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     file=sys.stderr,
     flush=True,
   )
-  # A machine that does not answer for so long is lost: by default, a minute.
-  for name, value in (
-    ('health_check_initial_delay_ms', 2000),
-    ('health_check_period_ms', 1000),
-    ('health_check_timeout_ms', 3000),
-    ('health_check_failure_threshold', 4),
-    ('gcs_rpc_server_reconnect_timeout_s', 20),
-    ('memory_monitor_refresh_ms', 0),  # It would kill who supervises.
-  ):
-    os.environ.setdefault(f'RAY_{name}', str(value))
-  from ray.scripts import scripts
-
-  # Else Ray serves remote drivers at port 10001 of all addresses.
-  scripts.check_ray_client_dependencies_installed = lambda: False
-  scripts.cli(command, prog_name='ray')
+  ray_node.main(arguments)
   return 0
 
 
-def start_command(given: argparse.Namespace) -> list[str]:
-  """The arguments of `ray` that the flags mean.
+def make_arguments(given: argparse.Namespace) -> list[str]:
+  """What `ray start` is given for the flags.
 
   Raises:
     runs.RunError: A flag breaks its rule.
@@ -89,33 +74,19 @@ def start_command(given: argparse.Namespace) -> list[str]:
   if given.ip == '127.0.0.1':
     raise runs.RunError(
       'ip must not be 127.0.0.1, which Ray replaces by an address that others '
-      'reach; for machines in name only, take 127.0.0.2 and so on'
+      f'reach; for machines in name only, take {ray_node.LOOPBACK} and so on'
     )
-  command = [
-    'start',
-    '--block',
-    f'--node-ip-address={given.ip}',
-    f'--object-store-memory={_OBJECT_STORE_BYTES}',
-    '--disable-usage-stats',
-    '--include-log-monitor=false',
-  ]
   if given.head:
-    command += [
-      '--head',
-      f'--port={given.port}',
-      '--include-dashboard=false',
-      '--no-monitor',
-      *([f'--temp-dir={given.folder}'] if given.folder else []),
-    ]
+    arguments = ray_node.head(given.ip, given.port, given.folder)
   else:
-    command.append(f'--address={given.join}')
+    arguments = ray_node.member(given.ip, given.join)
   for name in ('cpus', 'gpus'):
     value = getattr(given, f'num_{name}')
     if value is not None:
       if value < 0:
         raise runs.RunError(f'num_{name} must be at least 0, got {value}')
-      command.append(f'--num-{name}={value}')
-  return command + _port_flags(given.port_range)
+      arguments.append(f'--num-{name}={value}')
+  return arguments + _port_flags(given.port_range)
 
 
 def _port_flags(text: str) -> list[str]:

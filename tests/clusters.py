@@ -38,6 +38,7 @@ class Cluster:
         [sys.executable, '-m', 'programs.cluster', *role.split()]
         + [f'--ip={ip}', f'--num_cpus={num_cpus}', '--num_gpus=0'],
         cwd=ROOT,
+        env={**os.environ, 'TMPDIR': str(self._folder)},
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,

@@ -3,10 +3,13 @@
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import pathlib
 import socket
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,9 +17,12 @@ import launchpad as lp
 import ray
 
 from programs.launching import (
+  children,
   fleet,
   local,
   outcomes,
+  ports,
+  ray_node,
   supervisor,
   tasks,
   workspace,
@@ -24,9 +30,8 @@ from programs.launching import (
 from programs.launching import program as program_lib
 from programs.launching import restarts as restarts_lib
 
-# Not 127.0.0.1, which Ray replaces by an address that others can reach.
-_LOOPBACK = '127.0.0.2'
-_OBJECT_STORE_BYTES = 80_000_000  # Nothing goes through it; by default, 30%.
+_STARTING_SECONDS = 120.0
+_TAIL_LINES = 50
 # Of this process's variables, those that nodes elsewhere get as well.
 _PASSED = ('TF_', 'XLA_', 'LP_', 'GRPC_')
 _NOT_SHIPPED = ('.git', '.venv*', 'runs', 'docs', '*.pyc', '*.log')
@@ -96,7 +101,7 @@ def launch(
   Raises:
     ValueError: Resources or requests name a group that the program lacks.
     fleet.PlacingError: There is no machine for a node.
-    ConnectionError: There is no cluster at the address.
+    ConnectionError: There is no cluster at the address, or no Ray starts here.
   """
   resources = resources or {}
   unknown = {*resources, *options.requests} - set(program.groups)
@@ -108,7 +113,10 @@ def launch(
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
     parts = program_lib.make_tasks(program)
-    held.enter_context(_connected(options, len(parts)))
+    cpus = sum(
+      options.requests.get(task.group, Request()).cpu for task in parts
+    )
+    held.enter_context(_connected(options, directory, math.ceil(cpus)))
     placements = _placements(parts, options.requests)
     crew = held.enter_context(
       fleet.Fleet(
@@ -131,43 +139,79 @@ def launch(
 
 
 @contextlib.contextmanager
-def _connected(options: Options, num_tasks: int) -> Iterator[None]:
+def _connected(
+  options: Options, directory: pathlib.Path, num_cpus: int
+) -> Iterator[None]:
   """Has Ray connected, or started, as long as the context is open."""
-  # Hosts get their own log lines to us; Ray's copies of them nobody needs.
-  given: dict[str, Any] = {
-    'log_to_driver': False,
-    'logging_level': logging.ERROR,
-    'runtime_env': {
-      'working_dir': str(options.code),
-      'excludes': list(_NOT_SHIPPED),
-      # Who asks for no GPU sees what its group's environment lets it see.
-      'env_vars': {'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'},
-    },
-  }
   with contextlib.ExitStack() as held:
-    if options.address:
-      given['address'] = options.address
-      address = _own_address(options.address)
-      if address:
-        given['_node_ip_address'] = address
-    else:
-      # It has the room that is asked for, whatever the machine has.
-      cpu = sum(request.cpu for request in options.requests.values())
-      given.update(
-        address='local',
-        num_cpus=max(os.cpu_count() or 1, round(cpu * num_tasks)),
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        _node_ip_address=_LOOPBACK,
-        _temp_dir=held.enter_context(
-          tempfile.TemporaryDirectory(prefix='ray', ignore_cleanup_errors=True)
-        ),
-      )
-    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
-    os.environ.setdefault('RAY_memory_monitor_refresh_ms', '0')
-    ray.init(**given)
+    address = options.address
+    if not address:
+      address = held.enter_context(_own_ray(directory, num_cpus))
+    given = {}
+    if own_address := _own_address(address):
+      given['_node_ip_address'] = own_address
+    ray.init(
+      address=address,
+      # Hosts send us what nodes write.
+      log_to_driver=False,
+      logging_level=logging.ERROR,
+      runtime_env={
+        'working_dir': str(options.code),
+        'excludes': list(_NOT_SHIPPED),
+        # Who asks for no GPU sees what its group's environment lets it see.
+        'env_vars': {'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'},
+      },
+      **given,
+    )
     held.callback(ray.shutdown)
     yield
+
+
+@contextlib.contextmanager
+def _own_ray(directory: pathlib.Path, num_cpus: int) -> Iterator[str]:
+  """Runs a Ray of this launch alone; yields its address.
+
+  Args:
+    directory: The run directory; takes its log.
+    num_cpus: What is asked for, whatever the machine has.
+
+  Raises:
+    ConnectionError: It did not start.
+  """
+  with contextlib.ExitStack() as held:
+    folder = tempfile.mkdtemp(prefix='ray')  # Short enough for its sockets.
+    guardian = children.Guardian(pathlib.Path(folder))
+    held.callback(guardian.close)
+    with ports.hold_port(0) as port:
+      number = port.getsockname()[1]
+    arguments = ray_node.head(ray_node.LOOPBACK, number, folder)
+    command = children.NodeCommand(
+      name='ray/0',
+      group='ray',
+      index=0,
+      argv=(
+        *(sys.executable, '-m', ray_node.__name__, *arguments),
+        f'--num-cpus={max(num_cpus, os.cpu_count() or 1)}',
+      ),
+      env={
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join(tasks.import_path()),
+        'PYTHONUNBUFFERED': '1',
+      },
+    )
+    (directory / 'logs').mkdir(parents=True, exist_ok=True)
+    child = command.start(directory / 'logs')
+    held.callback(child.close)
+    held.callback(child.kill)
+    guardian.watch([child.pid])
+    deadline = time.monotonic() + _STARTING_SECONDS
+    while ray_node.STARTED not in child.log.tail(_TAIL_LINES):
+      if child.poll() or time.monotonic() > deadline:
+        raise ConnectionError(
+          f'Ray did not start on this machine:\n{child.log.tail(10)}'
+        )
+      time.sleep(0.05)
+    yield f'{ray_node.LOOPBACK}:{number}'
 
 
 def _own_address(head: str) -> str:
