@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from environments import suites
-from programs import flags, runs
+from programs import flags, machines, runs
 from programs.inspection import rows
 from programs.launching import children, outcomes
 
@@ -217,6 +217,7 @@ def _parse(train_flags: Sequence[str]) -> dict[str, Any]:
     prog='flags of train', usage=argparse.SUPPRESS, allow_abbrev=False
   )
   flags.add_configuration(parser)
+  machines.add_flags(parser)
   return vars(parser.parse_args(train_flags))
 
 
