@@ -21,6 +21,7 @@ _MODULES = {
   'memory': 'memory',
   'monitoring': 'monitoring',
   'launching': 'launching',
+  'machines': 'machines',
   'inference': 'inference',
   'startup': 'startup',
   'peers': 'peers',

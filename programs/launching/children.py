@@ -67,6 +67,10 @@ class NodeCommand:
     """Starts the node; see `Child`."""
     return Child(self, log_directory)
 
+  def refusal(self) -> str:
+    """Nothing is against starting it again."""
+    return ''
+
 
 class Child:
   """One command in a session of its own, its output appended to a log.

@@ -213,6 +213,10 @@ class RemoteCommand:
     log = logs.Log(log_directory / name, self.name)
     return self.fleet.start(self.task, log)
 
+  def refusal(self) -> str:
+    """Why it cannot be started again; empty where it can."""
+    return self.fleet.refusal(self.task)
+
 
 class Fleet:
   """Hosts for the tasks of one program; a context manager."""
@@ -324,6 +328,14 @@ class Fleet:
     )
     self._starts[reference] = child
     return child
+
+  def refusal(self, task: tasks.Task) -> str:
+    """Why a task cannot be started again; empty where it can."""
+    node = self._nodes.get(self._places[task.name])
+    alive = {found['NodeID'] for found in ray.nodes() if found['Alive']}
+    if node is None or node in alive:
+      return ''
+    return 'its machine is lost, at whose address the other nodes look for it'
 
   def refresh(self) -> None:
     """Takes in what hosts have answered, a few times a second."""

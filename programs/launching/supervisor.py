@@ -76,6 +76,9 @@ class Startable(Protocol):
   def start(self, log_directory: pathlib.Path) -> Running:
     """Starts the node."""
 
+  def refusal(self) -> str:
+    """Why it cannot be started again; empty where it can."""
+
 
 class Supervisor:
   """Starts nodes, tells how they fare, stops them, and leaves none behind.
@@ -299,6 +302,9 @@ class Supervisor:
   def _schedule(self, child: Running) -> str | None:
     """Has a node started again; returns why not, where it is not."""
     assert child.returncode is not None
+    commands = {command.name: command for command in self._commands}
+    if refusal := commands[child.name].refusal():
+      return f', and {refusal}'
     most = self._restarts.max_per_hour
     lived = time.monotonic() - child.started_at
     pause = self._restarts.grant(child.name, lived)
