@@ -1,6 +1,8 @@
+import re
+
 import pytest
 
-from programs import machines, runs, train
+from programs import cluster, machines, runs, train
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,42 @@ def test_wrong_flags_end_before_anything_is_made(tmp_path, capsys):
   assert train.main(arguments) == 2
   assert 'port_range must be' in capsys.readouterr().err
   assert not directory.exists()
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--head', '--ip=here'], "ip must be .*, got 'here'"),
+    (['--head', '--ip=127.0.0.1'], 'ip must not be 127.0.0.1'),
+    (['--head', '--ip=10.0.0.1', '--num_cpus=-1'], 'num_cpus must be at least'),
+    (
+      ['--head', '--ip=10.0.0.1', '--port_range=20000-20009'],
+      'port_range must hold at least 16 ports',
+    ),
+    (['--ip=10.0.0.1'], 'one of the arguments --head --join is required'),
+  ],
+)
+def test_what_a_machine_is_given_is_checked(arguments, message, capsys):
+  try:
+    status = cluster.main(arguments)
+  except SystemExit as error:
+    status = error.code
+  assert status == 2
+  assert re.search(message, capsys.readouterr().err)
+
+
+def test_what_ray_is_given():
+  parse = cluster._make_parser().parse_args
+  head = cluster.make_arguments(
+    parse(['--head', '--ip=10.0.0.1', '--port_range=20000-20199'])
+  )
+  assert '--include-dashboard=false' in head and '--port=6379' in head
+  assert '--min-worker-port=20006' in head
+  assert '--max-worker-port=20199' in head
+  ports = [int(part.rpartition('=')[2]) for part in head if '-port=' in part]
+  assert len(set(ports)) == len(ports) == 9
+  other = cluster.make_arguments(
+    parse(['--join=10.0.0.1:6379', '--ip=10.0.0.2', '--num_cpus=4'])
+  )
+  assert '--address=10.0.0.1:6379' in other and '--num-cpus=4' in other
+  assert '--head' not in other
