@@ -46,12 +46,12 @@ def test_a_negative_number_is_refused():
     restarts.Restarts(-1)
 
 
-def run(tmp_path, max_per_hour, *scripts, seconds=20.0):
+def run(
+  tmp_path, max_per_hour, *scripts, seconds=20.0, kind=children.NodeCommand
+):
   """Runs shell scripts as nodes to their end; returns the outcome."""
   commands = [
-    children.NodeCommand(
-      f'node/{i}', 'node', i, ('/bin/sh', '-c', script), dict(os.environ)
-    )
+    kind(f'node/{i}', 'node', i, ('/bin/sh', '-c', script), dict(os.environ))
     for i, script in enumerate(scripts)
   ]
   with supervisor.Supervisor(
@@ -112,3 +112,14 @@ def test_who_fails_after_the_stop_is_not_started_again(tmp_path):
   outcome = run(tmp_path, 5, fail, stop)
   assert outcome.kind == 'finished'
   assert 'started again' not in (tmp_path / 'logs/node_0.log').read_text()
+
+
+class Lost(children.NodeCommand):
+  def refusal(self):
+    return 'its machine is lost'
+
+
+def test_who_cannot_be_started_again_ends_the_program(tmp_path):
+  outcome = run(tmp_path, 5, 'exit 7', 'sleep 60', kind=Lost)
+  assert outcome.failure.status == 'exit status 7, and its machine is lost'
+  assert outcome.exit_status == 1
