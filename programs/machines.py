@@ -19,7 +19,7 @@ _MAX_PORT = 65535
 _RAY_FLAGS: Mapping[str, Any] = {
   'ray_address': '',
   'resources': '',
-  'actors_per_host': 1,
+  'actors_per_host': 0,
   'max_restarts_per_hour': 20,
   'port_range': '',
 }
@@ -82,7 +82,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     'actors_per_host',
     type=int,
     metavar='INT',
-    help='actors that one supervising process of 76 MB starts at most',
+    help='actors that one supervising process of 76 MB starts at most; 0: one '
+    'on a cluster, where each may go elsewhere, and all on a Ray of its own',
   )
   add(
     'max_restarts_per_hour',
@@ -115,9 +116,9 @@ def check(given: Mapping[str, Any]) -> None:
       'lp_launch_type must be left out with --launch=ray, which has a way of '
       f'its own, got {given["lp_launch_type"]!r}'
     )
-  for name, least in (('actors_per_host', 1), ('max_restarts_per_hour', 0)):
-    if given.get(name, least) < least:
-      raise runs.RunError(f'{name} must be at least {least}, got {given[name]}')
+  for name in ('actors_per_host', 'max_restarts_per_hour'):
+    if given.get(name, 0) < 0:
+      raise runs.RunError(f'{name} must be at least 0, got {given[name]}')
   needs(given.get('resources', ''), None)
   port_range(given.get('port_range', ''))
 
@@ -155,6 +156,10 @@ def launch(
 
   flags = {**_RAY_FLAGS, **given}
   needed = needs(flags['resources'], program.groups)
+  is_own = not flags['ray_address']
+  together = flags['actors_per_host'] or (
+    configuration.run.num_actors if is_own else 1
+  )
   try:
     return cluster.launch(
       program,
@@ -167,10 +172,11 @@ def launch(
             need.cpu,
             need.gpu,
             need.machine == 'here',
-            flags['actors_per_host'] if group == nodes.ACTOR else 1,
+            together if group == nodes.ACTOR else 1,
           )
           for group, need in needed.items()
         },
+        shared={*program.groups} - {nodes.ACTOR} if is_own else (),
         max_restarts_per_hour=flags['max_restarts_per_hour'],
         port_range=port_range(flags['port_range']),
         code=_ROOT,

@@ -62,6 +62,8 @@ class Options:
     address: Of the cluster, 'host:port', or 'auto' for the one that this
       machine is in; empty: a Ray that lives as long as the launch does.
     requests: Group -> what its nodes need; nothing, for groups not named.
+    shared: Groups that have one host for all their nodes, on this machine. An
+      idle host takes 0.8% of a core, of which Ray's share is the most.
     max_restarts_per_hour: Of nodes that fail; one more ends the program.
     port_range: First and last port that servers may have; None: any.
     code: Folder that is shipped to the machines, with all below it but what
@@ -70,6 +72,7 @@ class Options:
 
   address: str
   requests: Mapping[str, Request]
+  shared: Collection[str]
   max_restarts_per_hour: int
   port_range: tuple[int, int] | None
   code: pathlib.Path
@@ -117,7 +120,7 @@ def launch(
       options.requests.get(task.group, Request()).cpu for task in parts
     )
     held.enter_context(_connected(options, directory, math.ceil(cpus)))
-    placements = _placements(parts, options.requests)
+    placements = _placements(parts, options)
     crew = held.enter_context(
       fleet.Fleet(
         placements,
@@ -234,24 +237,30 @@ def _own_address(head: str) -> str:
 
 
 def _placements(
-  parts: Sequence[tasks.Task], requests: Mapping[str, Request]
+  parts: Sequence[tasks.Task], options: Options
 ) -> list[fleet.Placement]:
-  """Packs the tasks of each group; servers first, which others wait for."""
+  """Packs the tasks; servers first, whose addresses all others are told."""
   here = ray.get_runtime_context().get_node_id()
-  made = []
+  packs = [[task for task in parts if task.group in options.shared]]
   for group in dict.fromkeys(task.group for task in parts):
-    request = requests.get(group, Request())
     members = [task for task in parts if task.group == group]
-    for first in range(0, len(members), request.pack):
-      packed = members[first : first + request.pack]
-      made.append(
-        fleet.Placement(
-          packed,
-          request.cpu * len(packed),
-          request.gpu * len(packed),
-          here if request.is_here else '',
-        )
+    most = options.requests.get(group, Request()).pack
+    if group not in options.shared:
+      packs += [
+        members[first : first + most] for first in range(0, len(members), most)
+      ]
+  made = []
+  for packed in filter(None, packs):
+    wanted = [options.requests.get(t.group, Request()) for t in packed]
+    is_here = any(request.is_here for request in wanted)
+    made.append(
+      fleet.Placement(
+        packed,
+        sum(request.cpu for request in wanted),
+        sum(request.gpu for request in wanted),
+        here if is_here or packed[0].group in options.shared else '',
       )
+    )
   return sorted(made, key=lambda p: not any(t.is_server for t in p.tasks))
 
 
