@@ -12,6 +12,8 @@ import time
 
 import psutil
 
+from programs.launching import ray_node
+
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 HEAD = '127.0.0.2'
 
@@ -27,13 +29,12 @@ class Cluster:
       self.address = f'{HEAD}:{probe.getsockname()[1]}'
 
   def add(self, ip, num_cpus):
-    """Starts a machine; waits until it is one of the cluster."""
+    """Starts a machine."""
     role = f'--join={self.address}'
     if not self._machines:
       port = self.address.rpartition(':')[2]
       role = f'--head --port={port} --folder={self._folder}'
-    log = open(self._folder / f'{ip}.log', 'wb')  # noqa: SIM115
-    with log:
+    with open(self._folder / f'{ip}.log', 'wb') as log:
       self._machines[ip] = subprocess.Popen(
         [sys.executable, '-m', 'programs.cluster', *role.split()]
         + [f'--ip={ip}', f'--num_cpus={num_cpus}', '--num_gpus=0'],
@@ -43,12 +44,16 @@ class Cluster:
         stderr=subprocess.STDOUT,
         start_new_session=True,
       )
-    path = self._folder / f'{ip}.log'
-    deadline = time.monotonic() + 60
-    while 'runtime started' not in path.read_text():
-      assert self._machines[ip].poll() is None, path.read_text()
-      assert time.monotonic() < deadline, path.read_text()
-      time.sleep(0.1)
+
+  def wait(self):
+    """Waits until all machines are of the cluster."""
+    deadline = time.monotonic() + 120
+    for ip, machine in self._machines.items():
+      path = self._folder / f'{ip}.log'
+      while ray_node.STARTED not in path.read_text():
+        assert machine.poll() is None, path.read_text()
+        assert time.monotonic() < deadline, path.read_text()
+        time.sleep(0.1)
 
   def kill(self, ip):
     """What a power cut does to a machine, as far as processes go."""
@@ -78,8 +83,10 @@ def running(**num_cpus):
     cluster = Cluster(pathlib.Path(folder))
     try:
       cluster.add(HEAD, 0)
+      cluster.wait()
       for name, count in num_cpus.items():
         cluster.add(f'127.0.0.{name[1:]}', count)
+      cluster.wait()
       yield cluster
     finally:
       cluster.close()

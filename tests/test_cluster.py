@@ -134,7 +134,8 @@ def test_catch_is_learned_whatever_happens_to_its_actors(tmp_path):
       subprocess.Popen(
         [sys.executable, '-m', 'programs.train', '--launch=ray', '--seed=1']
         + [f'--ray_address={cluster.address}', f'--logdir={tmp_path / "run"}']
-        + ['--num_actors=2', '--evaluation_period_frames=0'],
+        + ['--num_actors=2', '--evaluation_period_frames=0']
+        + ['--total_environment_frames=300_000', '--test_num_episodes=20'],
         cwd=TESTS.parent,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -150,7 +151,7 @@ def test_catch_is_learned_whatever_happens_to_its_actors(tmp_path):
         # Its process: started again where it is.
         killed = run.meta('processes')['actor/0']
         os.kill(killed, signal.SIGKILL)
-        run.wait_until(lambda: run.meta('processes')['actor/0'] != killed, 10)
+        run.wait_until(lambda: run.meta('processes')['actor/0'] != killed, 60)
         assert run.meta('machines')['actor/0'] == places['actor/0']
         assert 'killed by SIGKILL; started again' in run.log('actor/0')
         # Its machine: moved.

@@ -58,11 +58,6 @@ class NodeCommand:
   argv: tuple[str, ...]
   env: Mapping[str, str]
 
-  @property
-  def log_name(self) -> str:
-    """Name of the log file; a label may hold a slash, a file name may not."""
-    return f'{self.group}_{self.index}.log'.replace('/', '_')
-
   def start(self, log_directory: pathlib.Path) -> 'Child':
     """Starts the node; see `Child`."""
     return Child(self, log_directory)
@@ -94,7 +89,10 @@ class Child:
     self.started_at = time.monotonic()
     self.returncode: int | None = None
     self._is_asked = False
-    self.log = logs.Log(log_directory / command.log_name, command.name)
+    self.log = logs.Log(
+      log_directory / logs.file_name(command.group, command.index),
+      command.name,
+    )
     try:
       self.log.say(shlex.join(command.argv))
       self.log.begin()

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import pathlib
+import signal
 import socket
 import sys
 import tempfile
@@ -130,7 +131,10 @@ def launch(
         options.port_range,
       )
     )
-    crew.place()
+    try:
+      crew.place()
+    except KeyboardInterrupt:  # Nothing was started yet.
+      return outcomes.Outcome('interrupted', signum=signal.SIGINT)
     return local.run(
       crew.commands(),
       directory,

@@ -210,7 +210,7 @@ class RemoteCommand:
 
   def start(self, log_directory: pathlib.Path) -> RemoteChild:
     """Has the host start it, on a machine that Ray finds."""
-    name = f'{self.task.group}_{self.task.index}.log'.replace('/', '_')
+    name = logs.file_name(self.task.group, self.task.index)
     log = logs.Log(log_directory / name, self.name)
     return self.fleet.start(self.task, log)
 

@@ -7,6 +7,11 @@ import time
 _TAIL_BYTES = 65536
 
 
+def file_name(group: str, index: int) -> str:
+  """Of a node's log; a label may hold a slash, a file name may not."""
+  return f'{group}_{index}.log'.replace('/', '_')
+
+
 class Log:
   """A node's log: appended to, and read as far as it is of this start."""
 
