@@ -1,10 +1,11 @@
 """What happens on several machines when something breaks? Needs root."""
 
 import contextlib
-import functools
 import json
+import math
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -135,6 +136,7 @@ class Machine:
       with contextlib.suppress(ProcessLookupError):
         process.kill()
       process.wait()
+    _call('ip', 'link', 'del', self.link)
     _call('ip', 'netns', 'del', self.name)
 
   def _popen(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -280,6 +282,10 @@ class Cluster:
         return 0
     return 0
 
+  def wait_for_steps(self, node: str, above: float, below: float) -> float:
+    """Waits until an actor's process has told of so many; for how long."""
+    return self.wait_until(lambda: above < self.steps(node) < below, 120)
+
   def is_learning(self) -> Callable[[], bool]:
     """Whether three rows of metrics more have come than there are now."""
     before = len(self.frames())
@@ -290,6 +296,10 @@ def main(arguments: Sequence[str]) -> int:
   """Measures and prints; returns the exit status."""
   parser = commands.make_parser(NAME, _DESCRIPTION, takes_train_flags=False)
   given = parser.parse_args(arguments)
+  if pathlib.Path('/tmp') in _ROOT.parents:
+    parser.error(
+      'the checkout must not be below /tmp, of which each has its own'
+    )
   lacking = [c for c in ('ip', 'unshare', 'nsenter') if not shutil.which(c)]
   if os.geteuid() or lacking:
     parser.error(
@@ -297,7 +307,11 @@ def main(arguments: Sequence[str]) -> int:
       f'got user {os.geteuid()}, without {lacking or "none"}'
     )
   with commands.failing(NAME):
-    result = {'benchmark': NAME, 'figures': {**_break(), **_learn()}}
+    result = {
+      'benchmark': NAME,
+      **commands.machine(),
+      'figures': {**_break(), **_learn()},
+    }
   commands.finish(result, [_table(result)], given.output)
   return 0
 
@@ -327,28 +341,29 @@ def _break() -> dict[str, Any]:
   ) as cluster:
     trial.tell(f'machines: {cluster.meta("machines")}')
     for node, name in (('actor/0', 'actor'), ('actor/1', 'host of an actor')):
+      cluster.wait_for_steps(node, 10_000, math.inf)
       process = cluster.process(node)
       where = cluster.place(node)
       (process if name == 'actor' else process.parent()).kill()
-      seconds = cluster.wait_until(
-        functools.partial(_has_new, cluster, node, process), 120
-      )
+      # Its successor counts from 0.
+      seconds = cluster.wait_for_steps(node, 0, 10_000)
       tell(f'{name} killed: seconds until its successor acts', seconds)
       same = cluster.place(node) is where
       tell(f'{name} killed: on the same machine', same)
     for node in ('learner/0', 'queue/0'):
       time.sleep(12)  # A checkpoint period.
-      before = cluster.frames()[-1][1]
-      count = len(cluster.frames())
       role = node.partition('/')[0]
       cluster.process(node).kill()
+      before = cluster.frames()[-1]
       seconds = cluster.wait_until(cluster.is_learning(), 180)
       tell(f'{role} killed: seconds until it is learned again', seconds)
-      after = min(frames for _, frames in cluster.frames()[count:])
-      tell(f'{role} killed: frames lost', max(0.0, before - after))
-    first, second = (cluster.place(f'actor/{index}') for index in (0, 1))
-    if first is second:
-      raise trial.TrialError('both actors are on one machine')
+      if role == 'learner':
+        resumed = re.findall(r'Resumed at frame (\d+)', cluster.log(node))
+        lost = before[1] - int(resumed[-1])
+        tell(f'{role} killed: frames lost since the checkpoint', lost)
+        rate = before[1] / (before[0] - cluster.frames()[0][0])
+        tell(f'{role} killed: that is seconds of learning', lost / rate)
+    first = cluster.place('actor/0')
     process = cluster.process('actor/0')
     lost = cluster.log('actor/0').count('lost with')
     first.unplug()
@@ -418,13 +433,6 @@ def _learn() -> dict[str, Any]:
     'machine killed: seconds until its actor acts elsewhere': round(moved, 2),
     'machine killed: mean return of Catch at the end': summary['mean_return'],
   }
-
-
-def _has_new(cluster: Cluster, node: str, old: psutil.Process) -> bool:
-  """Whether a node has another process than before, and that acts."""
-  with contextlib.suppress(trial.TrialError):
-    return cluster.process(node) != old and cluster.steps(node) > 0
-  return False
 
 
 def _table(result: Mapping[str, Any]) -> rich.table.Table:
