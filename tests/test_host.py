@@ -133,6 +133,26 @@ def test_ports_come_from_the_range(host):
   assert host.hold({'a': 0}, (port, port)) == {'a': port}
 
 
+_CLOSED = """
+import sys, time
+from programs.launching import host as host_lib
+import test_host
+host = host_lib.Host(1.0, test_host.PATH)
+host.start(test_host.make_task(print, 'done'), {}, {})
+host.close()
+time.sleep(1 + 2 * host_lib._NOTICE_SECONDS)
+"""
+
+
+def test_a_closed_host_leaves_its_process_alone():
+  ended = subprocess.run(
+    [sys.executable, '-c', _CLOSED],
+    env={**os.environ, 'PYTHONPATH': os.pathsep.join(PATH)},
+    timeout=60,
+  )
+  assert ended.returncode == 0
+
+
 _ABANDONED = """
 import pathlib, sys, time
 from programs.launching import host as host_lib

@@ -84,6 +84,7 @@ class Host:
     self._held: dict[str, socket.socket] = {}
     self._lease_seconds = lease_seconds
     self._called_at = time.monotonic()
+    self._is_closed = threading.Event()
     threading.Thread(target=self._watch_lease, daemon=True).start()
 
   def hold(
@@ -183,7 +184,7 @@ class Host:
 
   def close(self) -> None:
     """Ends what still runs and removes what it has written."""
-    self._touch()
+    self._is_closed.set()
     for child in self._running():
       child.kill()
     self._guardian.close()
@@ -202,7 +203,8 @@ class Host:
   def _watch_lease(self) -> None:
     lease_seconds = max(self._lease_seconds, _UNUSED_SECONDS)
     while time.monotonic() - self._called_at < lease_seconds:
-      time.sleep(_LEASE_POLL_SECONDS)
+      if self._is_closed.wait(_LEASE_POLL_SECONDS):
+        return
       if self._children:
         lease_seconds = self._lease_seconds
     for child in self._running():
