@@ -84,9 +84,11 @@ def running(**num_cpus):
     try:
       cluster.add(HEAD, 0)
       cluster.wait()
+      # One by one: they share a folder, in which two that start together take
+      # the same name for a socket.
       for name, count in num_cpus.items():
         cluster.add(f'127.0.0.{name[1:]}', count)
-      cluster.wait()
+        cluster.wait()
       yield cluster
     finally:
       cluster.close()
