@@ -141,6 +141,19 @@ def test_a_held_port_is_nobody_elses():
   ports.hold_port(port).close()
 
 
+def test_a_port_is_held_again_while_old_connections_linger():
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    address = server.getsockname()
+    with socket.create_connection(address):
+      connection, _ = server.accept()
+      connection.close()  # First: it lingers on the server's side.
+    with pytest.raises(OSError, match='in use'):
+      ports.hold_port(address[1], is_again=True)  # Somebody serves there.
+  with pytest.raises(OSError, match='in use'):
+    ports.hold_port(address[1])
+  ports.hold_port(address[1], is_again=True).close()
+
+
 @pytest.fixture
 def short_path():
   """A folder in which a run directory's sockets have room."""

@@ -4,7 +4,7 @@ import contextlib
 import socket
 
 
-def hold_port(port: int) -> socket.socket:
+def hold_port(port: int, is_again: bool = False) -> socket.socket:
   """Takes a TCP port that nobody has, so that only a server of ours gets it.
 
   Reverb shares its port: a second server on it starts without an error, and
@@ -14,6 +14,9 @@ def hold_port(port: int) -> socket.socket:
 
   Args:
     port: Its number; 0 takes one that the system chooses.
+    is_again: Takes it also when connections linger that were made to a server
+      of before. It then is not refused while somebody else holds it and no
+      server listens yet.
 
   Returns:
     A socket that is bound without sharing, and then lets in those who bind with
@@ -29,6 +32,8 @@ def hold_port(port: int) -> socket.socket:
   try:
     if is_dual:
       held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    if is_again:
+      held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(('', port))
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
   except BaseException:
