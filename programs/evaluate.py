@@ -37,9 +37,6 @@ but the run directory, and the run may be going on.
   ./impala evaluate --logdir=runs/lab --level_name=dmlab30
   ./impala evaluate --logdir=runs/pong --watch"""
 
-# Of the environment, what may differ from one machine to the next.
-OF_MACHINE = ('dataset_path', 'level_cache', 'renderer')
-
 _FROM_RUN = ('level_name', 'test_num_episodes', 'seed')
 
 
@@ -109,7 +106,7 @@ def _make_parser() -> argparse.ArgumentParser:
       flags.add_field(parser, field, help=text)
     else:
       flags.add_field(parser, field)
-  flags.add_configuration(parser, OF_MACHINE)
+  flags.add_configuration(parser, flags.OF_MACHINE)
   return parser
 
 
@@ -123,7 +120,9 @@ def _resolve(
     ValueError: A flag is wrong.
   """
   given = vars(arguments).copy()
-  of_machine = {name: given.pop(name) for name in OF_MACHINE if name in given}
+  of_machine = {
+    name: given.pop(name) for name in flags.OF_MACHINE if name in given
+  }
   configuration = flags.resolve(
     {**of_machine, 'logdir': str(directory.path)}, directory.read_config()
   )

@@ -9,11 +9,12 @@ from typing import Any
 
 from agents.impala import config as config_lib
 from environments import suites
-from programs import evaluate, flags, runs, train
+from programs import evaluate, flags, roles, runs, train
 
 _DESCRIPTION = """\
 Takes the command lines of the published code's experiment.py and of its fork
-with Atari and ViZDoom: the same flags with the same defaults. It shows which
+with Atari and ViZDoom: the same flags with the same defaults, and --cluster,
+which was an edit of the code. It shows which
 command of this project that is and runs it. Levels 'doom_...' and 'atari_...'
 have the fork's defaults (reference_fork), others the published code's.
 
@@ -44,6 +45,10 @@ _FIELDS = (
   'dataset_path',
   'renderer',
 )
+_DEFAULTS = {
+  'logdir': '/tmp/agent',
+  'level_name': 'explore_goal_locations_small',
+}
 _TEST_DEFAULTS = {
   'test_num_episodes': runs.RunConfig().test_num_episodes,
   'seed': config_lib.ImpalaConfig().seed,
@@ -81,10 +86,15 @@ def translate(argv: Sequence[str] | None) -> tuple[str, list[str]]:
   """
   given = vars(_make_parser().parse_args(argv))
   mode = given.pop('mode')
-  del given['task'], given['job_name']
+  if mode == 'test' or given.get('task') == roles.ALL:
+    given = {n: value for n, value in given.items() if n not in roles.FLAGS}
+  if 'task' in given and given.get('job_name', roles.LEARNER) != roles.LEARNER:
+    # What is not given, the learner says.
+    return 'train', [f'--{name}={value}' for name, value in given.items()]
+  given = {**_DEFAULTS, **given}
   if mode == 'test':
     _check_settings(given)
-    names = ('logdir', 'level_name', *_TEST_DEFAULTS, *evaluate.OF_MACHINE)
+    names = ('logdir', 'level_name', *_TEST_DEFAULTS, *flags.OF_MACHINE)
     values = {**_TEST_DEFAULTS, **given}
     given = {name: values[name] for name in names if name in values}
   else:
@@ -106,42 +116,21 @@ def _make_parser() -> argparse.ArgumentParser:
   )
   parser.add_argument(
     '--logdir',
-    default='/tmp/agent',
+    default=argparse.SUPPRESS,
     metavar='DIR',
-    help='run directory; a run that is there is resumed [default /tmp/agent]',
+    help='run directory; a run that is there is resumed [default '
+    f'{_DEFAULTS["logdir"]}]',
   )
   parser.add_argument(
     '--level_name',
-    default='explore_goal_locations_small',
+    default=argparse.SUPPRESS,
     metavar='STR',
     help='level, a suite (dmlab30), or levels with commas between [default '
-    'explore_goal_locations_small]',
-  )
-  parser.add_argument(
-    '--task',
-    type=_task,
-    default=-1,
-    metavar='INT',
-    help='-1: everything runs on this machine; the only one there is yet '
-    '[default -1]',
-  )
-  parser.add_argument(
-    '--job_name',
-    choices=('learner', 'actor'),
-    default='learner',
-    help='of no effect with task -1 [default learner]',
+    f'{_DEFAULTS["level_name"]}]',
   )
   flags.add_configuration(parser, _FIELDS, ('reference_fork',))
+  roles.add_flags(parser)
   return parser
-
-
-def _task(text: str) -> int:
-  if text != '-1':
-    raise argparse.ArgumentTypeError(
-      'must be -1, everything on this machine, since one role a process on '
-      f'several machines is not possible yet, got {text!r}'
-    )
-  return -1
 
 
 def _check_settings(given: Mapping[str, Any]) -> None:
@@ -154,7 +143,7 @@ def _check_settings(given: Mapping[str, Any]) -> None:
   path = pathlib.Path(given['logdir']).expanduser().absolute()
   stored = runs.RunDirectory(path).read_config().get('environment', {})
   for name, value in stored.items():
-    if name in evaluate.OF_MACHINE:
+    if name in flags.OF_MACHINE:
       continue
     if given.get(name, value) != value:
       raise ValueError(

@@ -20,6 +20,9 @@ GROUPS = {
   'environment': environments.Settings,
 }
 
+# Of the environment, what may differ from one machine to the next.
+OF_MACHINE = ('dataset_path', 'level_cache', 'renderer')
+
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
   """Flags in a column wide enough for most of them."""

@@ -4,6 +4,7 @@ import pathlib
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from programs import flags, impala, runs
 from programs.inspection import drawing, markup, wiring
@@ -24,6 +25,7 @@ _FORMATS: Mapping[str, Callable[[graph_lib.ProgramGraph], str]] = {
   'mermaid': markup.mermaid,
   'json': graph_lib.ProgramGraph.to_json,
 }
+_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 _ENDINGS = {'.mmd': 'mermaid', '.gv': 'dot'}
 
 
@@ -77,25 +79,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 def write_files(
   graph: graph_lib.ProgramGraph,
   configuration: runs.Configuration,
-  processes: Mapping[str, int] = types.MappingProxyType({}),
+  resources: Mapping[str, Any] = _NOTHING,
+  processes: Mapping[str, int] = _NOTHING,
+  machines: Mapping[str, str] = _NOTHING,
 ) -> None:
   """Writes `graph.json`, `graph.mmd` and `graph.html` of a run.
 
   Args:
     graph: Of its program.
     configuration: Of the run, whose directory they go to.
-    processes: Node -> process id, where nodes are processes and run.
+    resources: Of its groups, as `impala.make_resources` has them.
+    processes: Node -> process id, of nodes that run on this machine.
+    machines: Node -> address, where nodes run on several machines.
   """
   directory = configuration.directory
-  resources = impala.make_resources(configuration)
   facts = {}
   for node in graph.nodes:
-    if node.name in processes:
+    if node.name in processes or node.name in machines:
       settings = resources[node.group].env.items()
-      facts[node.name] = {
-        'process': str(processes[node.name]),
-        'log': str(directory.logs / f'{node.name.replace("/", "_")}.log'),
+      known = {
+        'machine': machines.get(node.name),
+        'process': processes.get(node.name),
+        'log': directory.logs / f'{node.name.replace("/", "_")}.log',
         'environment': ' '.join(f'{name}={value}' for name, value in settings),
+      }
+      facts[node.name] = {
+        what: str(value) for what, value in known.items() if value is not None
       }
   runs.write_text(directory.path / 'graph.json', graph.to_json())
   runs.write_text(directory.path / 'graph.mmd', markup.mermaid(graph))

@@ -164,19 +164,22 @@ def make_evaluation_program(
 
 
 def make_resources(
-  configuration: runs.Configuration,
+  configuration: runs.Configuration, actors_here: int | None = None
 ) -> dict[str, local_multi_processing.PythonProcess]:
   """What each group's processes get: threads, and whether they see a GPU.
 
   Args:
     configuration: Of the run.
+    actors_here: Actors that share the learner's machine; by default, all.
 
   Returns:
     Group -> launch configuration, for `lp.launch(local_resources=...)`.
   """
   cores = len(os.sched_getaffinity(0))
+  if actors_here is None:
+    actors_here = configuration.run.num_actors
   learner_threads = configuration.run.learner_threads or max(
-    1, cores - configuration.run.num_actors
+    1, cores - actors_here
   )
   monitoring = {
     nodes.MONITOR: local_multi_processing.PythonProcess(env=_SINGLE)

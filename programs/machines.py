@@ -4,25 +4,25 @@ import argparse
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import launchpad as lp
 
-from programs import impala, nodes, runs
+from programs import nodes, roles, runs
 from programs.launching import local, outcomes, supervisor
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _MAX_PORT = 65535
 
-# Flag -> what it is without Ray, where none of them may be given.
+# Flag -> what it is when Ray does not launch; it then may not be given.
 _RAY_FLAGS: Mapping[str, Any] = {
   'ray_address': '',
   'resources': '',
   'actors_per_host': 0,
-  'max_restarts_per_hour': 20,
   'port_range': '',
 }
+_MAX_RESTARTS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help='with --launch=local: a process for each node, or all as threads of '
     'one [default local_mp]',
   )
+  group.add_argument(
+    '--max_restarts_per_hour',
+    type=int,
+    default=argparse.SUPPRESS,
+    metavar='INT',
+    help='with --launch=ray or --task: of nodes that fail; one more ends the '
+    f'run with status 1 [default {_MAX_RESTARTS}; else nodes are not started '
+    'again]',
+  )
+  roles.add_flags(parser)
   ray = parser.add_argument_group(
     'with --launch=ray (docs/cluster.md has it step by step)'
   )
@@ -86,12 +96,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     'on a cluster, where each may go elsewhere, and all on a Ray of its own',
   )
   add(
-    'max_restarts_per_hour',
-    type=int,
-    metavar='INT',
-    help='of nodes that fail; one more ends the run with status 1',
-  )
-  add(
     'port_range',
     metavar='FIRST-LAST',
     help="ports of the run's servers, for a firewall; empty: any",
@@ -104,18 +108,20 @@ def check(given: Mapping[str, Any]) -> None:
   Raises:
     runs.RunError: One breaks its rule; names flag, rule and value.
   """
-  if given['launch'] == 'local':
-    for name in _RAY_FLAGS:
-      if name in given:
-        raise runs.RunError(
-          f'{name} must be left out without --launch=ray, got {given[name]!r}'
-        )
+  role = roles.find(given)
+  is_local = given['launch'] == 'local'
+  _refuse(given, _RAY_FLAGS if is_local else (), 'without --launch=ray')
+  if is_local and role is None:
+    _refuse(given, ['max_restarts_per_hour'], 'without --launch=ray or --task')
     return
-  if 'lp_launch_type' in given:
-    raise runs.RunError(
-      'lp_launch_type must be left out with --launch=ray, which has a way of '
-      f'its own, got {given["lp_launch_type"]!r}'
-    )
+  if not is_local and role is not None:
+    _refuse(given, roles.FLAGS, 'with --launch=ray')
+  _refuse(
+    given,
+    ['lp_launch_type'],
+    f'with {"--task" if is_local else "--launch=ray"}, which has a way of its '
+    'own',
+  )
   for name in ('actors_per_host', 'max_restarts_per_hour'):
     if given.get(name, 0) < 0:
       raise runs.RunError(f'{name} must be at least 0, got {given[name]}')
@@ -123,8 +129,40 @@ def check(given: Mapping[str, Any]) -> None:
   port_range(given.get('port_range', ''))
 
 
+def _refuse(given: Mapping[str, Any], names: Iterable[str], where: str) -> None:
+  """Looks whether flags were left out.
+
+  Raises:
+    runs.RunError: One was not.
+  """
+  for name in names:
+    if name in given:
+      value = given[name]
+      shown = value if isinstance(value, (str, int)) else [*value]
+      raise runs.RunError(f'{name} must be left out {where}, got {shown!r}')
+
+
+def actors_here(
+  configuration: runs.Configuration, given: Mapping[str, Any]
+) -> int:
+  """How many actors share the learner's machine for sure.
+
+  Args:
+    configuration: Of the run.
+    given: The flags, checked.
+  """
+  is_elsewhere = given.get('ray_address') or given.get('cluster')
+  return 0 if is_elsewhere else configuration.run.num_actors
+
+
+def max_restarts(given: Mapping[str, Any]) -> int:
+  """Nodes that are started again within an hour, where any are."""
+  return given.get('max_restarts_per_hour', _MAX_RESTARTS)
+
+
 def launch(
   program: lp.Program,
+  resources: Mapping[str, Any],
   configuration: runs.Configuration,
   given: Mapping[str, Any],
   on_poll: Callable[[supervisor.Supervisor, Mapping[str, str]], None],
@@ -133,16 +171,27 @@ def launch(
 
   Args:
     program: Of the run.
+    resources: Of its groups; see `impala.make_resources`.
     configuration: Of the run.
     given: The flags, checked.
     on_poll: Called a few times a second with what runs, and with the address
       of each node's machine; empty where all are this one.
 
   Raises:
-    runs.RunError: Ray has no place for a node, or there is no Ray.
+    runs.RunError: Ray has no place for a node, or there is no Ray; or servers
+      cannot be where a cluster's file says.
   """
-  resources = impala.make_resources(configuration)
   directory = configuration.directory.path
+  role = roles.find(given)
+  if role is not None:
+    return roles.lead(
+      role,
+      program,
+      resources,
+      configuration,
+      max_restarts(given),
+      on_poll,
+    )
   if given['launch'] == 'local':
     return local.launch(
       program,
@@ -177,7 +226,7 @@ def launch(
           for group, need in needed.items()
         },
         shared={*program.groups} - {nodes.ACTOR} if is_own else (),
-        max_restarts_per_hour=flags['max_restarts_per_hour'],
+        max_restarts_per_hour=max_restarts(given),
         port_range=port_range(flags['port_range']),
         code=_ROOT,
       ),

@@ -77,7 +77,7 @@ def prepared(
     configuration = flags.resolve(given, stored)
     if stored is not None:
       _check_fixed(configuration, stored)
-    _check_levels(configuration)
+    check_levels(configuration)
   except (ValueError, TypeError) as error:
     raise runs.RunError(str(error)) from error
   if stored is None and directory.is_run():
@@ -92,7 +92,7 @@ def prepared(
     yield configuration
 
 
-def _check_levels(configuration: runs.Configuration) -> None:
+def check_levels(configuration: runs.Configuration) -> None:
   """Looks whether there are the levels, and whether the network can play them.
 
   Raises:

@@ -20,6 +20,7 @@ from programs import (
   preparation,
   profiling,
   provenance,
+  roles,
   runs,
   tables,
 )
@@ -49,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   console = rich.console.Console(highlight=False)
   try:
     machines.check(given)
+    role = roles.find(given)
+    if role is not None and role.job != roles.LEARNER:
+      return roles.follow(role, given, machines.max_restarts(given), console)
+    if role is not None:
+      given = roles.with_actors(given, role)
     has_threads = given.get('lp_launch_type') == 'local_mt'
     directory = preparation.run_directory(given)
     with preparation.prepared(directory, given, console) as configuration:
@@ -146,10 +152,13 @@ def _run_processes(
     if found != noted:
       noted.update(found)
       configuration.directory.update_meta(**noted)
-      graph.write_files(drawn, configuration, noted['processes'])
+      graph.write_files(drawn, configuration, resources, **noted)
     shown.update()
 
-  outcome = machines.launch(program, configuration, given, on_poll)
+  resources = impala.make_resources(
+    configuration, machines.actors_here(configuration, given)
+  )
+  outcome = machines.launch(program, resources, configuration, given, on_poll)
   return {
     'kind': outcome.kind,
     'exit_status': outcome.exit_status,

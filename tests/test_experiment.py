@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 
+import free_ports
 import pytest
 
 from environments import suites
@@ -130,10 +131,10 @@ TESTS = {
   '--test_num_episodes=10': ('dmlab30', 10),
   '--mode=test --test_num_episodes=5': ('explore_goal_locations_small', 5),
 }
-DISTRIBUTED = (
-  f'--job_name=learner --task=0 {SUITE}',
+LEARNER = f'--job_name=learner --task=0 {SUITE}'
+ACTOR = (
   '--job_name=actor --task=149 --num_actors=150 --level_name=dmlab30 '
-  '--dataset_path=DIR',
+  '--dataset_path=DIR'
 )
 
 
@@ -203,7 +204,9 @@ def test_the_help_lists_the_flags_that_there_were(capsys):
     experiment.main(['--help'])
   assert caught.value.code == 0
   listed = re.findall(r'^  (?:-h, )?--(\w+)', capsys.readouterr().out, re.M)
-  assert sorted(listed) == sorted(['help', 'mode', 'task', 'job_name', *FLAGS])
+  assert sorted(listed) == sorted(
+    ['help', 'mode', 'task', 'job_name', 'cluster', *FLAGS]
+  )
 
 
 @pytest.mark.parametrize('line', ['', SUITE, DOOM])
@@ -224,7 +227,7 @@ def table():
 
 
 def test_the_readme_lists_the_lines():
-  assert set(table()) == {*TRAINS, *TESTS, *DISTRIBUTED}
+  assert set(table()) == {*TRAINS, *TESTS, LEARNER, ACTOR}
 
 
 @pytest.mark.parametrize('line', TRAINS)
@@ -236,6 +239,25 @@ def test_the_line_beside_it_in_the_readme_means_the_same(line):
   others = {'logdir', 'preset', 'evaluation_period_frames'}
   same = {n: v for n, v in TRAINS[line].items() if n not in others}
   assert {name: found[name] for name in same} == same
+
+
+def test_the_jobs_beside_them_in_the_readme_are_the_same():
+  command, arguments = experiment.translate(shlex.split(LEARNER))
+  job = ['--job_name=learner', '--task=0']
+  words = shlex.split(table()[LEARNER].strip('`'))
+  assert words[:4] == ['./impala', command, *job]
+  arguments = [word for word in arguments if word not in job]
+  found = resolve(words[4:])
+  others = {'logdir', 'preset', 'evaluation_period_frames'}
+  same = {n: v for n, v in TRAINS[SUITE].items() if n not in others}
+  assert {name: found[name] for name in same} == same
+  found = resolve(arguments)
+  assert {name: found[name] for name in TRAINS[SUITE]} == TRAINS[SUITE]
+  # An actor's says what it is given and no more: the rest is the learner's.
+  assert experiment.translate(shlex.split(ACTOR)) == (
+    'train',
+    shlex.split(ACTOR),
+  )
 
 
 @pytest.mark.parametrize('line', TESTS)
@@ -266,9 +288,9 @@ def refuse(capsys, tmp_path, line):
 @pytest.mark.parametrize(
   ('line', 'words'),
   [
-    *((line, ('--task', 'must be -1', 'not possible')) for line in DISTRIBUTED),
-    ('--task=-2', ('--task', 'must be -1', "'-2'")),
-    ('--job_name=evaluator', ('--job_name', "'learner', 'actor'", 'evaluator')),
+    ('--task=-2', ('--task', 'must be a number', "'-2'")),
+    ('--task=1', ('task must be 0 with job_name=learner', 'got 1')),
+    ('--job_name=worker', ('--job_name', "'learner', 'actor'", 'worker')),
     ('--mode=play', ('--mode', "'train', 'test'", "'play'")),
     ('--num_learners=2', ('--num_learners',)),
     ('--batch_size=x', ('--batch_size', 'int', "'x'")),
@@ -378,6 +400,43 @@ def test_the_line_of_the_fork_with_deepmind_lab_runs(tmp_path):
 def test_the_lines_of_the_fork_run(tmp_path, line):
   small = '--batch_size=4'
   assert_learns(tmp_path / 'run', line, small, step_frames=4 * 32 * 4)
+
+
+def test_the_lines_of_several_machines_run(tmp_path):
+  """With two levels, and at ports that are free."""
+  port = free_ports.find(5)
+  cluster = tmp_path / 'cluster.json'
+  cluster.write_text(json.dumps({'learner': [f'127.0.0.1:{port}']}))
+  small = (
+    '--num_actors=2',
+    '--level_name=rooms_watermaze,rooms_keys_doors_puzzle',
+    f'--cluster={cluster}',
+  )
+  actors = [
+    subprocess.Popen(
+      [sys.executable, *AS_PROCESSES, *shlex.split(ACTOR), *small]
+      + [f'--task={task}', f'--dataset_path={tmp_path}'],
+      cwd=ROOT,
+      env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT}/tests/doubles'},
+    )
+    for task in range(2)
+  ]
+  try:
+    frames = 2 * 2 * 100 * 4
+    output = start(
+      tmp_path / 'run',
+      LEARNER,
+      *small,
+      '--batch_size=2',
+      f'--total_environment_frames={frames}',
+    )
+    assert output.startswith('= ./impala train --')
+    assert [actor.wait(30) for actor in actors] == [0, 0]
+  finally:
+    for actor in actors:
+      actor.kill()
+  meta = runs.RunDirectory(tmp_path / 'run').read_meta()
+  assert meta['finished_frames'] == frames
 
 
 def test_the_suite_runs_and_is_tested(tmp_path):

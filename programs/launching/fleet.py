@@ -16,7 +16,7 @@ import ray
 from ray.util import scheduling_strategies
 
 from programs.launching import host as host_lib
-from programs.launching import logs, tasks
+from programs.launching import logs, tasks, workspace
 
 # The launcher looks so often: a look at a host takes 2 ms of a core. One that
 # was not reached for so long is lost; it has ended itself by then, so that
@@ -407,11 +407,9 @@ class Fleet:
         host.offsets[name] = host.offsets.get(name, 0) + len(report.output)
         child.take(report, host.is_here)
     if look.stopped_by is not None and not self._stop_path.exists():
-      written = self._stop_path.with_name(f'{self._stop_path.name}.new')
-      written.write_text(look.stopped_by)
+      workspace.write_stop(self._stop_path, look.stopped_by)
       stopped_at = time.time() - look.stopped_seconds
-      os.utime(written, (stopped_at, stopped_at))
-      written.replace(self._stop_path)
+      os.utime(self._stop_path, (stopped_at, stopped_at))
 
   def _lose(self, place: int, reason: str) -> None:
     """A host is gone, or is given up for gone, with all that ran in it."""

@@ -37,43 +37,39 @@ _ON_POLL_SECONDS = 0.25
 
 
 def make_commands(
-  program: lp.Program,
+  parts: Sequence[tasks.Task],
+  addresses: Mapping[str, str],
   resources: Mapping[str, Any] | None,
   directory: pathlib.Path,
   held: contextlib.ExitStack,
 ) -> list[children.NodeCommand]:
-  """Makes the commands that start a program's nodes.
+  """Makes the commands that start tasks on this machine.
 
   Args:
-    program: Its nodes get their contexts and addresses here.
+    parts: What is run here.
+    addresses: Key -> 'host:port'. What a task serves at and is not there gets
+      a free port of this machine: nobody else knows it.
     resources: By group, a `PythonProcess` whose environment the nodes of the
       group get.
     directory: The run directory, its workspace open.
     held: What must last as long as the nodes do: ports, and a short temporary
       folder where the path of the run directory is too long for sockets.
-
-  Raises:
-    ValueError: The program has no nodes, or resources name a group it lacks.
-    RuntimeError: A node cannot be pickled.
   """
-  resources = resources or {}
-  if not set(resources) <= set(program.groups):
-    raise ValueError(
-      f'resources must name groups of the program, {sorted(program.groups)}, '
-      f'got {sorted(resources)}'
-    )
-  parts = program_lib.make_tasks(program)
   addresses = {
-    key: f'localhost:{ports.hold_free_port(held)}'
-    for task in parts
-    for key in task.address_keys
+    **{
+      key: f'localhost:{ports.hold_free_port(held)}'
+      for task in parts
+      for key in task.address_keys
+      if key not in addresses
+    },
+    **addresses,
   }
   environment = {
     **os.environ,
     'PYTHONUNBUFFERED': '1',
     'TMPDIR': workspace.make_tmpdir(directory, held),
   }
-  overrides = {group: given.env for group, given in resources.items()}
+  overrides = {group: given.env for group, given in (resources or {}).items()}
   return [
     tasks.make_command(
       task,
@@ -101,7 +97,8 @@ def launch(
 
   Args:
     program: Any Launchpad program; it can be launched once.
-    resources: As for `make_commands`.
+    resources: By group, a `PythonProcess` whose environment the nodes of the
+      group get.
     directory: The run directory, made if absent. One launch at a time.
     on_poll: Called about four times a second until the last node has ended.
       What it raises stops the program, and is raised when all have ended.
@@ -109,12 +106,15 @@ def launch(
     expendable: Groups whose nodes may be killed without ending the program.
 
   Raises:
-    ValueError: Another launch runs in `directory`, or as `make_commands`.
-    RuntimeError: As `make_commands`, or called outside the main thread.
+    ValueError: Another launch runs in `directory`, the program has no nodes,
+      or resources name a group it lacks.
+    RuntimeError: A node cannot be pickled, or called outside the main thread.
   """
+  check_resources(program, resources)
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
-    commands = make_commands(program, resources, directory, held)
+    parts = program_lib.make_tasks(program)
+    commands = make_commands(parts, {}, resources, directory, held)
     return run(commands, directory, on_poll, notice_seconds, expendable)
 
 
@@ -162,6 +162,21 @@ def run(
     except BaseException:
       runner.stop()
       raise
+
+
+def check_resources(
+  program: lp.Program, resources: Mapping[str, Any] | None
+) -> None:
+  """Looks whether resources are for groups of the program.
+
+  Raises:
+    ValueError: They are not.
+  """
+  if not set(resources or {}) <= set(program.groups):
+    raise ValueError(
+      f'resources must name groups of the program, {sorted(program.groups)}, '
+      f'got {sorted(resources or {})}'
+    )
 
 
 def _make_environment(

@@ -12,7 +12,7 @@ import launchpad as lp
 import tree
 from launchpad.launch import serialization
 
-from programs.launching import tasks
+from programs.launching import tasks, workspace
 
 # Where Launchpad's kinds of nodes keep what their function or class is given.
 _GIVEN = ('_func_args', '_func_kwargs', '_args', '_kwargs')
@@ -78,10 +78,7 @@ def make_tasks(program: lp.Program) -> list[tasks.Task]:
 def stop_program() -> None:
   """What `lp.stop()` does in a node: leaves its name for the supervisor."""
   path = pathlib.Path(os.environ[tasks.STOP])
-  path.parent.mkdir(parents=True, exist_ok=True)
-  written = path.with_name(f'{path.name}.{os.getpid()}')
-  written.write_text(os.environ[tasks.NODE])
-  written.replace(path)
+  workspace.write_stop(path, os.environ[tasks.NODE])
 
 
 def _all_nodes(program: lp.Program) -> Iterator[tuple[str, int, Any]]:

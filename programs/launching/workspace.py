@@ -25,6 +25,19 @@ def stop_path(directory: pathlib.Path) -> pathlib.Path:
   return workspace_path(directory) / 'stop'
 
 
+def write_stop(path: pathlib.Path, name: str) -> None:
+  """Stops a program.
+
+  Args:
+    path: See `stop_path`.
+    name: Who stops it.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  written = path.with_name(f'{path.name}.{os.getpid()}')
+  written.write_text(name)
+  written.replace(path)
+
+
 @contextlib.contextmanager
 def open_workspace(directory: pathlib.Path) -> Iterator[None]:
   """Makes the workspace, empty, and removes it at the end.

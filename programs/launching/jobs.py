@@ -1,0 +1,289 @@
+"""Runs a part of a program here, while other launchers run the rest elsewhere.
+
+Every launcher builds the same program. One leads: it runs all but what others
+run, and serves at ports that follow the one where those join; see `control`.
+"""
+
+import contextlib
+import ipaddress
+import pathlib
+import socket
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import launchpad as lp
+
+from programs.launching import (
+  children,
+  control,
+  local,
+  logs,
+  outcomes,
+  ports,
+  supervisor,
+  workspace,
+)
+from programs.launching import program as program_lib
+from programs.launching import restarts as restarts_lib
+
+# Of what all members are told, the part that is not the caller's own.
+_ADDRESSES, _CALLER = 'addresses', 'caller'
+_FAILURE_LINES = 30
+
+
+def lead(
+  program: lp.Program,
+  resources: Mapping[str, Any] | None,
+  directory: pathlib.Path,
+  elsewhere: Collection[str],
+  address: tuple[str, int],
+  welcome: Mapping[str, Any],
+  max_restarts_per_hour: int,
+  on_poll: Callable[[supervisor.Supervisor, Mapping[str, str]], None],
+  notice_seconds: float = 10.0,
+  expendable: Collection[str] = (),
+) -> outcomes.Outcome:
+  """Runs a program but for some groups, whose nodes others may run.
+
+  Args:
+    program: It can be launched once.
+    resources: As for `local.launch`.
+    directory: The run directory, where members' logs come to as well.
+    elsewhere: Groups that members run, of nodes that nobody has a handle to.
+    address: This machine, as others reach it, and the port where they join.
+      Servers get the ports after it.
+    welcome: What members are told besides; goes into JSON.
+    max_restarts_per_hour: Of nodes that fail here.
+    on_poll: Called about four times a second with what runs here, and with
+      the machines of what runs elsewhere.
+    notice_seconds: Time that nodes have to end once they were asked to.
+    expendable: Groups whose nodes may be killed without ending the program.
+
+  Raises:
+    ValueError: As `local.launch`, or a group of `elsewhere` has servers.
+    OSError: A port is taken, or the address is not of this machine.
+    RuntimeError: As `local.launch`.
+  """
+  local.check_resources(program, resources)
+  with contextlib.ExitStack() as held:
+    held.enter_context(workspace.open_workspace(directory))
+    parts = program_lib.make_tasks(program)
+    there = [task for task in parts if task.group in elsewhere]
+    servers = [task.name for task in there if task.is_server]
+    if servers:
+      raise ValueError(f'elsewhere must have no servers, got {servers}')
+    host, port = address
+    # First of all: who has this port has those after it.
+    listening = _listen(host, port)
+    held.callback(listening.close)
+    served = [
+      key for task in parts if task.is_server for key in task.address_keys
+    ]
+    numbers = {}
+    for number, key in enumerate(served, port + 1):
+      held.enter_context(_held(number))
+      numbers[key] = number
+    leader = control.Leader(
+      listening,
+      [task.name for task in there],
+      {
+        _ADDRESSES: {key: f'{host}:{n}' for key, n in numbers.items()},
+        _CALLER: dict(welcome),
+      },
+      directory / 'logs',
+    )
+    held.callback(leader.close)
+    commands = local.make_commands(
+      [task for task in parts if task not in there],
+      {key: f'localhost:{n}' for key, n in numbers.items()},
+      resources,
+      directory,
+      held,
+    )
+    stop_path = workspace.stop_path(directory)
+
+    def look(runner: supervisor.Supervisor) -> None:
+      if leader.failed():
+        raise _MemberFailedError
+      stopped_by = leader.stopped_by()
+      if stopped_by is not None and not stop_path.exists():
+        workspace.write_stop(stop_path, stopped_by)
+      on_poll(runner, leader.machines())
+
+    try:
+      outcome = local.run(
+        commands,
+        directory,
+        look,
+        notice_seconds,
+        expendable,
+        restarts_lib.Restarts(max_restarts_per_hour),
+      )
+    except _MemberFailedError:
+      outcome = outcomes.Outcome('failed', failure=_failure(leader))
+    except BaseException as error:
+      leader.stop('failed', f'{type(error).__name__}: {error}')
+      raise
+    with contextlib.suppress(KeyboardInterrupt):
+      leader.stop(outcome.kind, outcome.describe().splitlines()[0])
+    return outcome
+
+
+def join(
+  address: tuple[str, int],
+  nodes: Sequence[str],
+  patience_seconds: float,
+  on_wait: Callable[[float, str], None],
+) -> tuple[control.Link, Mapping[str, Any]]:
+  """Asks the leader of a program to let nodes run here.
+
+  Args:
+    address: Where members join.
+    nodes: `<group>/<index>` of those that are to run here.
+    patience_seconds: How long the leader is waited for.
+    on_wait: Called a few times a second with the seconds since, and with why
+      it does not answer yet.
+
+  Returns:
+    The link to it, for `follow`, and what the leader's caller tells members.
+
+  Raises:
+    control.ControlError: There was no leader, or it does not want this member.
+  """
+  link = control.Link(*address, nodes)
+  return link, link.join(patience_seconds, on_wait)[_CALLER]
+
+
+def follow(
+  program: lp.Program,
+  resources: Mapping[str, Any] | None,
+  link: control.Link,
+  directory: pathlib.Path,
+  max_restarts_per_hour: int,
+) -> outcomes.Outcome:
+  """Runs a member's nodes until the leader wants them to stop.
+
+  Args:
+    program: The same as the leader's; it can be launched once.
+    resources: As for `local.launch`.
+    link: Of `join`.
+    directory: A temporary folder, removed at the end, whatever that is.
+    max_restarts_per_hour: Of nodes that fail here; one more ends the program.
+
+  Raises:
+    control.ControlError: The leader is gone, or ended badly.
+    ValueError, RuntimeError: As `local.launch`.
+  """
+  local.check_resources(program, resources)
+  with contextlib.ExitStack() as held:
+    guardian = children.Guardian(directory)
+    held.callback(guardian.close)
+    held.enter_context(workspace.open_workspace(directory))
+    parts = {task.name: task for task in program_lib.make_tasks(program)}
+    own = [parts[name] for name in link.nodes]
+    commands = local.make_commands(
+      own, link.welcome[_ADDRESSES], resources, directory, held
+    )
+    stop_path = workspace.stop_path(directory)
+    written = {
+      task.name: directory / 'logs' / logs.file_name(task.group, task.index)
+      for task in own
+    }
+    is_over = False
+
+    def look(_: supervisor.Supervisor) -> None:
+      nonlocal is_over
+      if is_over:
+        return
+      # Once: what is raised stops the nodes, during which this is called, too.
+      is_over = True
+      stop = link.stop()
+      if stop is None:
+        is_over = False
+      elif stop['kind'] == 'finished':
+        workspace.write_stop(stop_path, 'the leader')
+      else:
+        raise control.ControlError(f'the run ended there: {stop["reason"]}')
+
+    link.start(
+      lambda sent: {
+        name: _read(path, sent.get(name, 0)) for name, path in written.items()
+      }
+    )
+    try:
+      outcome = local.run(
+        commands,
+        directory,
+        look,
+        control.NOTICE_SECONDS,
+        (),
+        restarts_lib.Restarts(max_restarts_per_hour),
+      )
+    except BaseException as error:
+      link.leave(f'{type(error).__name__}: {error}')
+      raise
+    link.leave(
+      outcome.describe().splitlines()[0],
+      outcome.stopped_by if outcome.stopped_by in parts else None,
+      outcome.failure.name if outcome.failure else None,
+    )
+    return outcome
+
+
+class _MemberFailedError(Exception):
+  """A node of a member's failed once too often."""
+
+
+def _failure(leader: control.Leader) -> outcomes.Failure:
+  """How a member's node failed, with its last words, which are here."""
+  failed = leader.failed()
+  assert failed is not None
+  name, reason, log = failed
+  return outcomes.Failure(name, reason, log.path, log.tail(_FAILURE_LINES))
+
+
+def _held(port: int) -> socket.socket:
+  """Holds a server's port.
+
+  Raises:
+    OSError: It is taken; the message names it.
+  """
+  try:
+    return ports.hold_port(port, is_again=True)
+  except OSError as error:
+    raise OSError(f'port {port}: {error.strerror}') from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+  """Listens at one address, or at all where a name stands for this machine.
+
+  A machine's own name may well be one of the loopback network to itself.
+
+  Raises:
+    OSError: It cannot; the message names host and port.
+  """
+  try:
+    if host == 'localhost':
+      return socket.create_server(('127.0.0.1', port))
+    try:
+      version = ipaddress.ip_address(host).version
+    except ValueError:
+      is_dual = socket.has_dualstack_ipv6()
+      family = socket.AF_INET6 if is_dual else socket.AF_INET
+      return socket.create_server(
+        ('', port), family=family, dualstack_ipv6=is_dual
+      )
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    return socket.create_server((host, port), family=family)
+  except OSError as error:
+    raise OSError(f'{host}:{port}: {error.strerror}') from error
+
+
+def _read(path: pathlib.Path, offset: int) -> bytes:
+  """A node's output from an offset on."""
+  try:
+    with path.open('rb') as log:
+      log.seek(offset)
+      return log.read(control.MAX_OUTPUT_BYTES)
+  except FileNotFoundError:
+    return b''
