@@ -21,6 +21,7 @@ from programs.launching import (
   outcomes,
   ports,
   supervisor,
+  tasks,
   workspace,
 )
 from programs.launching import program as program_lib
@@ -76,11 +77,8 @@ def lead(
     # First of all: who has this port has those after it.
     listening = _listen(host, port)
     held.callback(listening.close)
-    served = [
-      key for task in parts if task.is_server for key in task.address_keys
-    ]
     numbers = {}
-    for number, key in enumerate(served, port + 1):
+    for number, key in enumerate(_served(parts), port + 1):
       held.enter_context(_held(number))
       numbers[key] = number
     leader = control.Leader(
@@ -228,6 +226,20 @@ def follow(
       outcome.failure.name if outcome.failure else None,
     )
     return outcome
+
+
+def count_ports(program: lp.Program) -> int:
+  """How many ports a leader serves at, after the one where members join.
+
+  Args:
+    program: Can be launched no more.
+  """
+  return len(_served(program_lib.make_tasks(program)))
+
+
+def _served(parts: Sequence[tasks.Task]) -> list[str]:
+  """Keys of the addresses that other nodes are told."""
+  return [key for task in parts if task.is_server for key in task.address_keys]
 
 
 class _MemberFailedError(Exception):
