@@ -16,11 +16,10 @@ from absl import flags as absl_flags
 import environments
 from environments import suites
 from programs import (
-  checkpoints,
-  evaluation,
   examinations,
   flags,
   impala,
+  isolation,
   runs,
   tables,
 )
@@ -40,11 +39,12 @@ but the run directory, and the run may be going on.
 _FROM_RUN = ('level_name', 'test_num_episodes', 'seed')
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, title: str = '') -> int:
   """Runs the command.
 
   Args:
     argv: Its flags; by default those of this process.
+    title: Printed first.
 
   Returns:
     Its exit status: 0 when all was evaluated, 1 when a node failed, 2 when
@@ -53,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   arguments = _make_parser().parse_args(argv)
   console = rich.console.Console(highlight=False)
   try:
+    exposed = isolation.require(vars(arguments))
+    if title:
+      print(title, flush=True)
     directory = runs.RunDirectory(
       pathlib.Path(arguments.logdir).expanduser().absolute()
     )
@@ -67,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   ) as error:
     print(f'./impala evaluate: {error}', file=sys.stderr)
     return 2
-  status = _run(configuration, examination, pathlib.Path(folder), console)
+  status = _run(
+    configuration, examination, pathlib.Path(folder), exposed, console
+  )
   if status != 1:  # Otherwise its logs tell why.
     shutil.rmtree(folder, ignore_errors=True)
   return status
@@ -107,6 +112,7 @@ def _make_parser() -> argparse.ArgumentParser:
     else:
       flags.add_field(parser, field)
   flags.add_configuration(parser, flags.OF_MACHINE)
+  flags.add_isolation(parser)
   return parser
 
 
@@ -127,6 +133,7 @@ def _resolve(
     {**of_machine, 'logdir': str(directory.path)}, directory.read_config()
   )
   del given['logdir']
+  given.pop('require_isolation', None)
   examination = examinations.Examination(
     **{
       'level_name': configuration.run.level_name,
@@ -136,6 +143,10 @@ def _resolve(
     }
   )
   if not examination.num_evaluators:
+    # With TensorFlow, 2 s: not before `isolation.require` lets this process
+    # begin anew.
+    from programs import evaluation
+
     turns = evaluation.deal(
       examination.level_name, examination.test_num_episodes
     )
@@ -157,6 +168,8 @@ def _check(
       not those of the trained ones.
     environments.MissingError: A simulator is not there.
   """
+  from programs import checkpoints  # With TensorFlow, as above.
+
   directory, level_name = configuration.directory, examination.level_name
   environments.check_level(level_name)
   folder = examination.checkpoints(directory)
@@ -177,6 +190,7 @@ def _run(
   configuration: runs.Configuration,
   examination: examinations.Examination,
   folder: pathlib.Path,
+  exposed: str | None,
   console: rich.console.Console,
 ) -> int:
   """Launches the program, shows progress and results; returns the status."""
@@ -215,11 +229,16 @@ def _run(
         console.print(path, soft_wrap=True)
         num_shown += 1
 
+    def tell(ports: Sequence[int]) -> None:
+      if exposed is not None:
+        console.print(isolation.warning(ports, exposed), soft_wrap=True)
+
     outcome = local.launch(
       program,
       impala.make_evaluation_resources(),
       folder,
       lambda supervisor: update(),
+      on_ports=tell,
     )
     update()
   if outcome.kind != 'finished':

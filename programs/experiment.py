@@ -66,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   except (runs.RunError, ValueError) as error:
     print(f'./impala experiment: {error}', file=sys.stderr)
     return 2
-  print(f'= ./impala {command} {shlex.join(arguments)}', flush=True)
-  return {'train': train, 'evaluate': evaluate}[command].main(arguments)
+  title = f'= ./impala {command} {shlex.join(arguments)}'
+  return {'train': train, 'evaluate': evaluate}[command].main(arguments, title)
 
 
 def translate(argv: Sequence[str] | None) -> tuple[str, list[str]]:

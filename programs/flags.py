@@ -90,6 +90,21 @@ def add_field(
   group.add_argument(f'--{field.name}', **{**options, **overrides})
 
 
+def add_isolation(group: Any) -> None:
+  """Adds `--require_isolation`; it is absent from the result if not given."""
+  group.add_argument(
+    '--require_isolation',
+    type=_switch,
+    nargs='?',
+    const=True,
+    default=argparse.SUPPRESS,
+    metavar='true|false',
+    help='refuse to start where the kernel allows no network of the own, in '
+    'which no other machine reaches the ports of the nodes [default false: a '
+    'warning names the ports]',
+  )
+
+
 def _describe(field: dataclasses.Field, preset_names: Collection[str]) -> str:
   """'[agent steps; greater than 0; default 100; atari_expert 20]'."""
   rule = field.metadata.get('rule')

@@ -4,12 +4,12 @@ import argparse
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import launchpad as lp
 
-from programs import nodes, roles, runs
+from programs import flags, isolation, nodes, roles, runs
 from programs.launching import local, outcomes, supervisor
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -66,6 +66,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     f'run with status 1 [default {_MAX_RESTARTS}; else nodes are not started '
     'again]',
   )
+  flags.add_isolation(group)
   roles.add_flags(parser)
   ray = parser.add_argument_group(
     'with --launch=ray (docs/cluster.md has it step by step)'
@@ -142,6 +143,28 @@ def _refuse(given: Mapping[str, Any], names: Iterable[str], where: str) -> None:
       raise runs.RunError(f'{name} must be left out {where}, got {shown!r}')
 
 
+def isolate(given: Mapping[str, Any]) -> str | None:
+  """Gives a run on this machine a network of its own; see `isolation.enter`.
+
+  Args:
+    given: The flags, checked.
+
+  Returns:
+    Why other machines can reach its ports; None where they cannot.
+
+  Raises:
+    runs.RunError: They can, and must not.
+  """
+  if given.get('ray_address') or roles.find(given) is not None:
+    _refuse(
+      {name: value for name, value in given.items() if value},
+      ['require_isolation'],
+      'with --task or --ray_address, where other machines are to reach it',
+    )
+    return 'keep the network to yourself: see docs/cluster.md'
+  return isolation.require(given)
+
+
 def actors_here(
   configuration: runs.Configuration, given: Mapping[str, Any]
 ) -> int:
@@ -166,6 +189,7 @@ def launch(
   configuration: runs.Configuration,
   given: Mapping[str, Any],
   on_poll: Callable[[supervisor.Supervisor, Mapping[str, str]], None],
+  on_ports: Callable[[Sequence[int]], None],
 ) -> outcomes.Outcome:
   """Runs a program as processes to its end.
 
@@ -176,6 +200,7 @@ def launch(
     given: The flags, checked.
     on_poll: Called a few times a second with what runs, and with the address
       of each node's machine; empty where all are this one.
+    on_ports: Called with the ports at which nodes will serve.
 
   Raises:
     runs.RunError: Ray has no place for a node, or there is no Ray; or servers
@@ -191,6 +216,7 @@ def launch(
       configuration,
       max_restarts(given),
       on_poll,
+      on_ports,
     )
   if given['launch'] == 'local':
     return local.launch(
@@ -199,14 +225,15 @@ def launch(
       directory,
       lambda runner: on_poll(runner, {}),
       expendable=(nodes.MONITOR,),
+      on_ports=on_ports,
     )
   # Installed on demand, and 100 MB in memory.
   from programs.launching import cluster, fleet
 
-  flags = {**_RAY_FLAGS, **given}
-  needed = needs(flags['resources'], program.groups)
-  is_own = not flags['ray_address']
-  together = flags['actors_per_host'] or (
+  asked = {**_RAY_FLAGS, **given}
+  needed = needs(asked['resources'], program.groups)
+  is_own = not asked['ray_address']
+  together = asked['actors_per_host'] or (
     configuration.run.num_actors if is_own else 1
   )
   try:
@@ -215,7 +242,7 @@ def launch(
       resources,
       directory,
       cluster.Options(
-        address=flags['ray_address'],
+        address=asked['ray_address'],
         requests={
           group: cluster.Request(
             need.cpu,
@@ -227,14 +254,15 @@ def launch(
         },
         shared={*program.groups} - {nodes.ACTOR} if is_own else (),
         max_restarts_per_hour=max_restarts(given),
-        port_range=port_range(flags['port_range']),
+        port_range=port_range(asked['port_range']),
         code=_ROOT,
       ),
       lambda runner, crew: on_poll(runner, crew.machines()),
       expendable=(nodes.MONITOR,),
+      on_ports=on_ports,
     )
   except (fleet.PlacingError, ConnectionError) as error:
-    raise runs.RunError(f'ray_address={flags["ray_address"]!r}: {error}') from (
+    raise runs.RunError(f'ray_address={asked["ray_address"]!r}: {error}') from (
       error
     )
 

@@ -180,6 +180,7 @@ def lead(
   configuration: runs.Configuration,
   max_restarts_per_hour: int,
   on_poll: Callable[[supervisor.Supervisor, Mapping[str, str]], None],
+  on_ports: Callable[[Sequence[int]], None],
 ) -> outcomes.Outcome:
   """Runs the learner's job to the end of the run.
 
@@ -191,6 +192,7 @@ def lead(
     max_restarts_per_hour: Of nodes that fail here.
     on_poll: Called a few times a second with what runs here, and with the
       address of each node's machine.
+    on_ports: Called with the ports at which this job serves.
 
   Raises:
     runs.RunError: A port is taken, or the address is another machine's.
@@ -219,6 +221,7 @@ def lead(
       max_restarts_per_hour,
       lambda runner, there: on_poll(runner, {**here, **there}),
       expendable=(nodes.MONITOR,),
+      on_ports=on_ports,
     )
   except OSError as error:
     raise runs.RunError(

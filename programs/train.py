@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import launchpad as lp
@@ -16,6 +16,7 @@ from programs import (
   flags,
   graph,
   impala,
+  isolation,
   machines,
   preparation,
   profiling,
@@ -26,7 +27,7 @@ from programs import (
 )
 from programs.inspection import graph as graph_lib
 from programs.inspection import milestones, status, wiring
-from programs.launching import supervisor
+from programs.launching import ports, supervisor
 
 _DESCRIPTION = """\
 Trains an agent and evaluates it. Everything it writes is in one run directory;
@@ -39,17 +40,21 @@ the same command on an existing directory goes on where that run stopped.
 Ctrl-C writes a last checkpoint and ends every process."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, title: str = '') -> int:
   """Runs the command; returns its exit status.
 
   Args:
     argv: Its flags; by default, the command line's.
+    title: Printed first.
   """
   imported = milestones.now()
   given = vars(_make_parser().parse_args(argv))
   console = rich.console.Console(highlight=False)
   try:
     machines.check(given)
+    exposed = machines.isolate(given)
+    if title:
+      print(title, flush=True)
     role = roles.find(given)
     if role is not None and role.job != roles.LEARNER:
       return roles.follow(role, given, machines.max_restarts(given), console)
@@ -71,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       notes = milestones.Notes(directory.path, milestones.COMMAND)
       notes.begin(imported)
       notes.reach('checked')
-      end = _train(configuration, given, console, notes)
+      end = _train(configuration, given, exposed, console, notes)
       verdict = None
       if end['kind'] == 'finished':
         verdict = _write_report(configuration, console)
@@ -100,11 +105,25 @@ def _make_parser() -> argparse.ArgumentParser:
 def _train(
   configuration: runs.Configuration,
   given: Mapping[str, Any],
+  exposed: str | None,
   console: rich.console.Console,
   notes: milestones.Notes,
 ) -> dict[str, Any]:
-  """Launches the program and waits for its end; returns how it ended."""
+  """Launches the program and waits for its end; returns how it ended.
+
+  Args:
+    configuration: Of the run.
+    given: Flags of the command line.
+    exposed: Why other machines can reach its ports, where they can.
+    console: Told how it goes.
+    notes: Of when what was reached.
+  """
   directory = configuration.directory
+
+  def tell(ports: Sequence[int]) -> None:
+    if exposed is not None:
+      console.print(isolation.warning(ports, exposed), soft_wrap=True)
+
   directory.update_meta(**provenance.describe_start(configuration.agent.seed))
   console.print(f'Run directory: {directory.path}', soft_wrap=True)
   program = impala.make_program(configuration)
@@ -120,9 +139,11 @@ def _train(
     console,
   ) as shown:
     if given.get('lp_launch_type') == 'local_mt':
-      end = _run_threads(program, configuration, shown)
+      end = _run_threads(program, configuration, shown, tell)
     else:
-      end = _run_processes(program, drawn, configuration, given, shown, notes)
+      end = _run_processes(
+        program, drawn, configuration, given, shown, notes, tell
+      )
   directory.update_meta(ended={'time': runs.now(), **end})
   console.print(end['description'], markup=False, soft_wrap=True)
   return end
@@ -135,6 +156,7 @@ def _run_processes(
   given: Mapping[str, Any],
   shown: status.Status,
   notes: milestones.Notes,
+  on_ports: Callable[[Sequence[int]], None],
 ) -> dict[str, Any]:
   """Runs a process for each node; returns how it ended."""
   noted: dict[str, Any] = {}
@@ -158,7 +180,9 @@ def _run_processes(
   resources = impala.make_resources(
     configuration, machines.actors_here(configuration, given)
   )
-  outcome = machines.launch(program, resources, configuration, given, on_poll)
+  outcome = machines.launch(
+    program, resources, configuration, given, on_poll, on_ports
+  )
   return {
     'kind': outcome.kind,
     'exit_status': outcome.exit_status,
@@ -167,7 +191,10 @@ def _run_processes(
 
 
 def _run_threads(
-  program: lp.Program, configuration: runs.Configuration, shown: status.Status
+  program: lp.Program,
+  configuration: runs.Configuration,
+  shown: status.Status,
+  on_ports: Callable[[Sequence[int]], None],
 ) -> dict[str, Any]:
   """Runs all nodes as threads of this process; returns how it ended."""
   over = threading.Event()
@@ -177,6 +204,14 @@ def _run_threads(
       shown.update()
 
   manager = lp.launch(program, lp.LaunchType.LOCAL_MULTI_THREADING)
+  on_ports(
+    [
+      ports.of(address.resolve())
+      for members in program.groups.values()
+      for node in members
+      for address in node.addresses
+    ]
+  )
   thread = threading.Thread(target=show, daemon=True)
   thread.start()
   failure = None

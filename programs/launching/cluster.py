@@ -87,6 +87,7 @@ def launch(
   on_poll: Callable[[supervisor.Supervisor, fleet.Fleet], None] | None = None,
   notice_seconds: float = 10.0,
   expendable: Collection[str] = (),
+  on_ports: Callable[[Sequence[int]], None] | None = None,
 ) -> outcomes.Outcome:
   """Runs a program to its end, as `local.launch` does.
 
@@ -101,6 +102,7 @@ def launch(
     on_poll: Called about four times a second with what runs and where.
     notice_seconds: Time that nodes have to end once they were asked to.
     expendable: Groups whose nodes may be killed without ending the program.
+    on_ports: Called with the ports at which nodes will serve; Ray has its own.
 
   Raises:
     ValueError: Resources or requests name a group that the program lacks.
@@ -135,6 +137,8 @@ def launch(
       crew.place()
     except KeyboardInterrupt:  # Nothing was started yet.
       return outcomes.Outcome('interrupted', signum=signal.SIGINT)
+    if on_ports is not None:
+      on_ports(crew.ports())
     return local.run(
       crew.commands(),
       directory,

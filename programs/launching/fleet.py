@@ -312,6 +312,10 @@ class Fleet:
       if place in self._hosts and self._hosts[place].address
     }
 
+  def ports(self) -> list[int]:
+    """At which servers are reached, once they have their places."""
+    return [port for _, port in self._servers.values()]
+
   def start(self, task: tasks.Task, log: logs.Log) -> RemoteChild:
     """Has a task started, in a new host where the old one is lost."""
     place = self._places[task.name]

@@ -43,6 +43,7 @@ def lead(
   on_poll: Callable[[supervisor.Supervisor, Mapping[str, str]], None],
   notice_seconds: float = 10.0,
   expendable: Collection[str] = (),
+  on_ports: Callable[[Sequence[int]], None] | None = None,
 ) -> outcomes.Outcome:
   """Runs a program but for some groups, whose nodes others may run.
 
@@ -59,6 +60,7 @@ def lead(
       the machines of what runs elsewhere.
     notice_seconds: Time that nodes have to end once they were asked to.
     expendable: Groups whose nodes may be killed without ending the program.
+    on_ports: Called with the ports at which this launcher and nodes serve.
 
   Raises:
     ValueError: As `local.launch`, or a group of `elsewhere` has servers.
@@ -91,13 +93,14 @@ def lead(
       directory / 'logs',
     )
     held.callback(leader.close)
-    commands = local.make_commands(
-      [task for task in parts if task not in there],
-      {key: f'localhost:{n}' for key, n in numbers.items()},
-      resources,
-      directory,
-      held,
+    here = [task for task in parts if task not in there]
+    addresses = local.complete_addresses(
+      here, {key: f'localhost:{n}' for key, n in numbers.items()}, held
     )
+    if on_ports is not None:
+      found = [ports.of(address) for address in addresses.values()]
+      on_ports([port, *found])
+    commands = local.make_commands(here, addresses, resources, directory, held)
     stop_path = workspace.stop_path(directory)
 
     def look(runner: supervisor.Supervisor) -> None:
@@ -179,9 +182,8 @@ def follow(
     held.enter_context(workspace.open_workspace(directory))
     parts = {task.name: task for task in program_lib.make_tasks(program)}
     own = [parts[name] for name in link.nodes]
-    commands = local.make_commands(
-      own, link.welcome[_ADDRESSES], resources, directory, held
-    )
+    addresses = local.complete_addresses(own, link.welcome[_ADDRESSES], held)
+    commands = local.make_commands(own, addresses, resources, directory, held)
     stop_path = workspace.stop_path(directory)
     written = {
       task.name: directory / 'logs' / logs.file_name(task.group, task.index)

@@ -47,23 +47,14 @@ def make_commands(
 
   Args:
     parts: What is run here.
-    addresses: Key -> 'host:port'. What a task serves at and is not there gets
-      a free port of this machine: nobody else knows it.
+    addresses: Key -> 'host:port', of all tasks of the program that these
+      serve at or are told of.
     resources: By group, a `PythonProcess` whose environment the nodes of the
       group get.
     directory: The run directory, its workspace open.
-    held: What must last as long as the nodes do: ports, and a short temporary
-      folder where the path of the run directory is too long for sockets.
+    held: What must last as long as the nodes do: a short temporary folder
+      where the path of the run directory is too long for sockets.
   """
-  addresses = {
-    **{
-      key: f'localhost:{ports.hold_free_port(held)}'
-      for task in parts
-      for key in task.address_keys
-      if key not in addresses
-    },
-    **addresses,
-  }
   environment = {
     **os.environ,
     'PYTHONUNBUFFERED': '1',
@@ -82,6 +73,29 @@ def make_commands(
   ]
 
 
+def complete_addresses(
+  parts: Sequence[tasks.Task],
+  known: Mapping[str, str],
+  held: contextlib.ExitStack,
+) -> dict[str, str]:
+  """Adds where tasks serve that has no address yet: free ports here.
+
+  Args:
+    parts: What is run here.
+    known: Key -> 'host:port'.
+    held: Holds the ports until it is closed.
+  """
+  return {
+    **{
+      key: f'localhost:{ports.hold_free_port(held)}'
+      for task in parts
+      for key in task.address_keys
+      if key not in known
+    },
+    **known,
+  }
+
+
 def launch(
   program: lp.Program,
   resources: Mapping[str, Any] | None,
@@ -89,6 +103,7 @@ def launch(
   on_poll: Callable[[supervisor.Supervisor], None] | None = None,
   notice_seconds: float = 10.0,
   expendable: Collection[str] = (),
+  on_ports: Callable[[Sequence[int]], None] | None = None,
 ) -> outcomes.Outcome:
   """Runs a program to its end; call it from the main thread.
 
@@ -104,6 +119,7 @@ def launch(
       What it raises stops the program, and is raised when all have ended.
     notice_seconds: Time that nodes have to end once they were asked to.
     expendable: Groups whose nodes may be killed without ending the program.
+    on_ports: Called with the ports at which nodes will serve.
 
   Raises:
     ValueError: Another launch runs in `directory`, the program has no nodes,
@@ -114,7 +130,10 @@ def launch(
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
     parts = program_lib.make_tasks(program)
-    commands = make_commands(parts, {}, resources, directory, held)
+    addresses = complete_addresses(parts, {}, held)
+    if on_ports is not None:
+      on_ports([ports.of(address) for address in addresses.values()])
+    commands = make_commands(parts, addresses, resources, directory, held)
     return run(commands, directory, on_poll, notice_seconds, expendable)
 
 

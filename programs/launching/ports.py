@@ -42,6 +42,11 @@ def hold_port(port: int, is_again: bool = False) -> socket.socket:
   return held
 
 
+def of(address: str) -> int:
+  """The port of 'host:port'."""
+  return int(address.rpartition(':')[2])
+
+
 def hold_free_port(held: contextlib.ExitStack) -> int:
   """Holds a port that nobody has, of the system's choice.
 

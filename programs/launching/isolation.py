@@ -1,0 +1,104 @@
+"""Gives a command a network of its own, in which it and its nodes are alone.
+
+Reverb and Courier listen on all addresses, ask for no password, and Courier
+runs what a client sends. In a network namespace with nothing but a loopback
+device nobody else's packets come. To make one takes root, or a user namespace,
+which a process with threads cannot enter: so the process is replaced by this
+file run as a script, and that, when it is isolated, by the command again.
+"""
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+import sys
+
+# '<process id> <why it is not isolated>', in the environment of the command.
+_TRIED = 'LAUNCHING_ISOLATION'
+
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+_INTERFACE = '16sh14x'
+
+
+def enter() -> str:
+  """Isolates this process; call it before anything is open or locked.
+
+  The process begins anew, isolated if the kernel allows it, with the same
+  process id, and returns when it comes here again.
+
+  Returns:
+    Why it is not isolated; empty where it is.
+  """
+  pid, _, reason = os.environ.get(_TRIED, '').partition(' ')
+  if pid == str(os.getpid()):
+    return reason
+  sys.stdout.flush()
+  sys.stderr.flush()
+  command = [sys.executable, *sys.orig_argv[1:]]
+  os.execv(sys.executable, [sys.executable, '-I', '-S', __file__, *command])
+
+
+def _main() -> None:
+  reason = _why_not()
+  if not reason:
+    _isolate()
+  os.environ[_TRIED] = f'{os.getpid()} {reason}'
+  os.execv(sys.argv[1], sys.argv[1:])
+
+
+def _why_not() -> str:
+  """Tries it in a child, since there is no way back."""
+  readable, writable = os.pipe()
+  pid = os.fork()
+  if not pid:
+    try:
+      _isolate()
+    except Exception as error:
+      text = getattr(error, 'strerror', None) or str(error)
+      os.write(writable, text.encode())
+    finally:
+      os._exit(0)
+  os.close(writable)
+  with os.fdopen(readable) as answer:
+    reason = answer.read()
+  os.waitpid(pid, 0)
+  return reason
+
+
+def _isolate() -> None:
+  """Enters a new network, as root or in a new user namespace.
+
+  Raises:
+    OSError: The kernel, or a container's rules, do not allow it.
+  """
+  uid, gid = os.geteuid(), os.getegid()
+  try:
+    _unshare(_CLONE_NEWNET)
+  except PermissionError:
+    _unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
+    for name, text in (
+      ('setgroups', 'deny'),  # Without it the groups may not be mapped.
+      ('uid_map', f'{uid} {uid} 1'),
+      ('gid_map', f'{gid} {gid} 1'),
+    ):
+      with open(f'/proc/self/{name}', 'w', encoding='ascii') as file:
+        file.write(text)
+  with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    asked = struct.pack(_INTERFACE, b'lo', 0)
+    found = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, asked)
+    name, bits = struct.unpack(_INTERFACE, found)
+    wanted = struct.pack(_INTERFACE, name, bits | _IFF_UP)
+    fcntl.ioctl(any_socket, _SIOCSIFFLAGS, wanted)
+
+
+def _unshare(namespaces: int) -> None:
+  libc = ctypes.CDLL(None, use_errno=True)
+  if libc.unshare(namespaces):
+    number = ctypes.get_errno()
+    raise OSError(number, f'unshare: {os.strerror(number)}')
+
+
+if __name__ == '__main__':
+  _main()

@@ -1,0 +1,185 @@
+"""Runs have a network of their own, or say which ports others reach."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from programs import isolation, machines, runs
+
+ROOT = pathlib.Path(__file__).absolute().parent.parent
+TRAIN = [
+  *(sys.executable, '-m', 'programs.train', '--num_actors=1', '--batch_size=2'),
+  *('--unroll_length=5', '--evaluation_period_frames=0'),
+  '--test_num_episodes=1',
+]
+SHORT = '--total_environment_frames=20'
+# No namespace is allowed in here, as in most containers.
+DENIED = [
+  *('unshare', '--user', '--map-root-user', 'sh', '-c'),
+  'echo 0 >/proc/sys/user/max_net_namespaces && exec "$@"',
+  'sh',
+]
+
+
+def is_allowed():
+  with contextlib.suppress(OSError):
+    command = ['unshare', '--user', '--map-root-user', '--net', 'true']
+    return not subprocess.run(command, stderr=subprocess.DEVNULL).returncode
+  return False
+
+
+needs_namespaces = pytest.mark.skipif(
+  not is_allowed(), reason='the kernel or the container allows no namespaces'
+)
+
+
+def listening(pid):
+  """Ports that somebody listens on in the network of a process."""
+  lines = []
+  for name in ('tcp', 'tcp6'):
+    text = pathlib.Path(f'/proc/{pid}/net/{name}').read_text()
+    lines += [line.split() for line in text.splitlines()[1:]]
+  return {
+    int(words[1].rpartition(':')[2], 16) for words in lines if words[3] == '0A'
+  }
+
+
+def answers(port):
+  with socket.socket() as client:
+    client.settimeout(5)
+    return not client.connect_ex(('127.0.0.1', port))
+
+
+@needs_namespaces
+@pytest.mark.parametrize('how', [(), ('--lp_launch_type=local_mt',)])
+def test_nobody_else_reaches_the_ports_of_a_run(tmp_path, how):
+  directory = tmp_path / 'run'
+  with subprocess.Popen(
+    [*TRAIN, *how, '--require_isolation', f'--logdir={directory}'],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  ) as process:
+    try:
+      rows = directory / 'metrics/learner.csv'
+      while not (rows.exists() and len(rows.read_text().splitlines()) > 2):
+        assert process.poll() is None, process.stdout.read()
+      here = os.stat('/proc/self/ns/net')
+      there = psutil.Process(process.pid).children(recursive=True)
+      for node in (process, *there):
+        with contextlib.suppress(FileNotFoundError):  # It has just ended.
+          assert os.stat(f'/proc/{node.pid}/ns/net') != here
+      ports = listening(process.pid)
+      assert len(ports) >= 3  # Monitor, queue, learner.
+      assert not ports & listening(os.getpid())
+      assert not any(map(answers, ports))
+    finally:
+      process.terminate()
+    output = process.stdout.read()
+  assert process.returncode in (130, 143), output
+  assert 'answer other machines' not in output
+
+
+@needs_namespaces
+def test_a_run_that_cannot_be_alone_says_so(tmp_path):
+  done = subprocess.run(
+    [*DENIED, *TRAIN, SHORT, f'--logdir={tmp_path / "run"}'],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  said = re.findall(
+    r'^Ports (.*) answer other machines, .*$', done.stdout, re.M
+  )
+  assert len(said) == 1 and len(said[0].split(', ')) == 3
+  assert '(unshare: No space left on device)' in done.stdout
+
+
+@needs_namespaces
+@pytest.mark.parametrize('command', ['train', 'evaluate'])
+def test_it_is_refused_where_it_must_be_alone(tmp_path, command):
+  done = subprocess.run(
+    [*DENIED, sys.executable, '-m', f'programs.{command}']
+    + ['--require_isolation', f'--logdir={tmp_path / "run"}'],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+  assert done.returncode == 2
+  assert done.stderr.count('\n') == 1
+  assert done.stderr.startswith(
+    f'./impala {command}: require_isolation must be false where there is no '
+    'network of its own for this run, got true (unshare: No space left on'
+  )
+  assert not (tmp_path / 'run').exists()
+
+
+def test_who_wants_other_machines_cannot_be_alone():
+  given = {'launch': 'local', 'task': '0', 'require_isolation': True}
+  with pytest.raises(runs.RunError, match='must be left out with --task or'):
+    machines.isolate(given)
+  assert 'docs/cluster.md' in machines.isolate(
+    {**given, 'require_isolation': 0}
+  )
+
+
+def test_a_function_does_not_replace_the_process_of_its_caller():
+  assert isolation.require({}).endswith('(it was not started as a command)')
+  with pytest.raises(runs.RunError, match='require_isolation must be false'):
+    isolation.require({'require_isolation': True})
+
+
+@needs_namespaces
+def test_a_command_stays_what_it_was(tmp_path):
+  """Its process id, arguments, input and open files; its group and user."""
+  code = (
+    'import json, os, sys; from programs.launching import isolation; '
+    'reason = isolation.enter(); '
+    'print(json.dumps([os.getpid(), sys.argv[1:], sys.stdin.read(), '
+    'os.getuid(), os.getgid(), os.getpgid(0), reason]))'
+  )
+  process = subprocess.Popen(
+    [sys.executable, '-c', code, 'a b', '--c=d'],
+    cwd=ROOT,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  output, _ = process.communicate('typed', timeout=30)
+  assert json.loads(output) == [
+    *(process.pid, ['a b', '--c=d'], 'typed', os.getuid(), os.getgid()),
+    *(os.getpgid(0), ''),
+  ]
+
+
+@needs_namespaces
+def test_it_takes_no_root(tmp_path):
+  """In a user namespace of ours we are nobody, with no rights at all."""
+  if os.getuid():
+    pytest.skip('all these tests run as nobody special')
+  script = ROOT / 'programs/launching/isolation.py'
+  copied = tmp_path / 'isolation.py'
+  copied.write_bytes(script.read_bytes())
+  code = 'import os; print(os.environ["LAUNCHING_ISOLATION"].split(" ", 1)[1:])'
+  done = subprocess.run(
+    ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
+    + ['/usr/bin/python3', '-c', copied.read_text(), '/usr/bin/python3']
+    + ['-c', code],
+    cwd='/',
+    capture_output=True,
+    text=True,
+    timeout=30,
+  )
+  assert done.stdout == "['']\n", done.stderr
