@@ -80,7 +80,7 @@ def test_a_batch_shows_what_the_actor_saw(level_name, num_unrolls):
     reader = iter(batches.make_dataset(address, signature, config))
     starts = 0
     for number in range(num_unrolls):
-      inputs = next(reader).inputs
+      inputs = next(reader).unroll.inputs
       first = number * T
       seen = np.stack(policy.seen[first : first + T + 1])
       np.testing.assert_array_equal(inputs.observation, seen)

@@ -1,16 +1,35 @@
 """From the tables to the learner: batches of unrolls, time-major."""
 
+import collections
 import queue
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import reverb
 import tensorflow as tf
 import tree
+from absl import logging
 
 from agents.impala import config as config_lib
 from agents.impala import packing, stacks, unrolls
+
+# Some minutes of unrolls, so many as a broken connection may lie back.
+_NUM_KEYS = 1 << 16
+
+
+class Batch(NamedTuple):
+  """A batch as it leaves the tables.
+
+  Attributes:
+    keys: Of what comes from the queue, `[B - replayed]` uint64. A writer whose
+      connection breaks sends again, by the same key, what was not confirmed.
+    unroll: Time-major; what comes from the replay stands behind.
+  """
+
+  keys: Any
+  unroll: unrolls.Unroll
 
 
 def make_dataset(
@@ -18,7 +37,7 @@ def make_dataset(
   signature: unrolls.Unroll,
   config: config_lib.ImpalaConfig,
 ) -> tf.data.Dataset:
-  """Batches, time-major; what comes from the replay stands behind.
+  """Batches; see `UnrollReader`, which takes the keys off.
 
   Args:
     server_address: 'host:port' of the Reverb server.
@@ -26,8 +45,8 @@ def make_dataset(
     config: `batch_size` and `replay_proportion` are read.
 
   Returns:
-    A dataset of `Unroll`s, `[T (+ 1), B, ...]`; endless, blocks while the
-    queue is empty.
+    A dataset of `Batch`es, their unrolls `[T (+ 1), B, ...]`; endless, blocks
+    while the queue is empty.
   """
   packed = packing.packed_signature(signature)
 
@@ -49,13 +68,13 @@ def make_dataset(
   replayed = config.num_replayed
   fresh = sample(unrolls.QUEUE, config.batch_size - replayed)
   if not replayed:
-    return fresh.map(lambda batch: unpack(batch.data))
+    return fresh.map(lambda batch: Batch(batch.info.key, unpack(batch.data)))
 
-  def join(first: Any, second: Any) -> unrolls.Unroll:
+  def join(first: Any, second: Any) -> Batch:
     both = tf.nest.map_structure(
       lambda *parts: tf.concat(parts, 0), first.data, second.data
     )
-    return unpack(both)
+    return Batch(first.info.key, unpack(both))
 
   return tf.data.Dataset.zip((fresh, sample(unrolls.REPLAY, replayed))).map(
     join
@@ -97,6 +116,10 @@ def _time_major(batch: unrolls.Unroll) -> unrolls.Unroll:
 class UnrollReader(Iterator[unrolls.Unroll]):
   """Reads batches in a thread, one ahead of the learner.
 
+  A batch with an unroll that came before is left out, so that none is learned
+  from twice: it was sent again, since its connection broke before it was
+  confirmed. That is rare, and its batch the price.
+
   Reverb blocks in native code while the queue is empty, where no signal
   handler runs; here the learner waits in Python instead and ends with
   StopIteration when the program stops.
@@ -106,10 +129,12 @@ class UnrollReader(Iterator[unrolls.Unroll]):
     """Starts reading.
 
     Args:
-      dataset: Of batches.
+      dataset: Of `Batch`es.
       stop: Ends the iteration.
     """
     self._stop = stop
+    self._seen: set[int] = set()
+    self._in_order: collections.deque[int] = collections.deque()
     self._batches: queue.Queue[unrolls.Unroll | BaseException] = queue.Queue(
       maxsize=1
     )
@@ -130,12 +155,29 @@ class UnrollReader(Iterator[unrolls.Unroll]):
 
   def _read(self, dataset: tf.data.Dataset) -> None:
     try:
-      for batch in dataset:
-        self._put(batch)
+      for keys, unroll in dataset:
+        if self._is_new(keys.numpy()):
+          self._put(unroll)
         if self._stop.is_set():
           return
     except BaseException as error:  # Belongs to the learner's thread.
       self._put(error)
+
+  def _is_new(self, keys: np.ndarray) -> bool:
+    """Whether none of a batch's unrolls came before; remembers them."""
+    count = len(self._seen)
+    self._seen.update(keys.tolist())
+    num_again = len(keys) - (len(self._seen) - count)
+    self._in_order.extend(keys.tolist())
+    while len(self._in_order) > _NUM_KEYS:
+      self._seen.discard(self._in_order.popleft())
+    if num_again:
+      logging.warning(
+        '%d of %d unrolls came before, as after a broken connection: left out',
+        num_again,
+        len(keys),
+      )
+    return not num_again
 
   def _put(self, item: unrolls.Unroll | BaseException) -> None:
     while not self._stop.is_set():
