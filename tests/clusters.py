@@ -14,6 +14,28 @@ import psutil
 
 from programs.launching import ray_node
 
+# Has each machine fetch the code, one by one.
+_FETCH = """
+import sys
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from programs.launching import cluster
+address, root = sys.argv[1:]
+ray.init(
+  address,
+  _node_ip_address=address.partition(':')[0],
+  log_to_driver=False,
+  runtime_env={
+    'working_dir': root,
+    'excludes': list(cluster._NOT_SHIPPED),
+    'config': {'eager_install': False},
+  },
+)
+for node in ray.nodes():
+  here = NodeAffinitySchedulingStrategy(node['NodeID'], soft=False)
+  task = ray.remote(lambda: None).options(num_cpus=0, scheduling_strategy=here)
+  ray.get(task.remote(), timeout=60)
+"""
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 HEAD = '127.0.0.2'
 
@@ -55,6 +77,19 @@ class Cluster:
         assert time.monotonic() < deadline, path.read_text()
         time.sleep(0.1)
 
+  def fetch(self):
+    """Has all machines fetch the code.
+
+    Their folder for it is one and the same, which each removes and makes anew
+    when it needs the code first: under the feet of the others' processes.
+    """
+    subprocess.run(
+      [sys.executable, '-c', _FETCH, self.address, str(ROOT)],
+      cwd=ROOT,
+      check=True,
+      timeout=120,
+    )
+
   def kill(self, ip):
     """What a power cut does to a machine, as far as processes go."""
     machine = psutil.Process(self._machines[ip].pid)
@@ -89,6 +124,7 @@ def running(**num_cpus):
       for name, count in num_cpus.items():
         cluster.add(f'127.0.0.{name[1:]}', count)
         cluster.wait()
+      cluster.fetch()
       yield cluster
     finally:
       cluster.close()
