@@ -15,6 +15,8 @@ COPY impala requirements*.txt requirements*.lock .python-version ./
 COPY programs/__init__.py programs/startup.py programs/doctor.py \
   programs/gpu.py programs/machine.py programs/downloads.py programs/roms.py \
   programs/scenarios.py programs/
+COPY programs/launching/__init__.py programs/launching/isolation.py \
+  programs/launching/
 ARG GPU=off
 # EnvPool brings ROMs along, which are not used.
 RUN UV_NO_CACHE=1 ./impala gpu "$GPU" && ./impala doctor && rm -rf .venv.uv \

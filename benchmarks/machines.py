@@ -129,7 +129,7 @@ def _break(kind: type[clusters.Cluster], label: str) -> dict[str, Any]:
       tell(f'{role} killed: seconds until it is learned again', seconds)
       if role == 'learner':
         resumed = re.findall(r'Resumed at frame (\d+)', cluster.log(node))
-        lost = before[1] - int(resumed[-1])
+        lost = max(0.0, before[1] - int(resumed[-1]))
         tell(f'{role} killed: frames lost since the checkpoint', lost)
         rate = before[1] / (before[0] - cluster.frames()[0][0])
         tell(f'{role} killed: that is seconds of learning', lost / rate)

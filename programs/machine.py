@@ -7,6 +7,8 @@ import resource
 import shutil
 from typing import NamedTuple
 
+from programs.launching import isolation
+
 _GIB = 1 << 30
 # To plan with, not measured here: bounds on resident memory, an actor with 16
 # Atari environments.
@@ -95,6 +97,17 @@ def check_proxies() -> Finding:
   return Finding('proxies', 'ok', text)
 
 
+def check_isolation() -> Finding:
+  """Whether a run here can have a network of its own."""
+  why = isolation.why_not()
+  text = why or 'a run on this machine has a network of its own'
+  mend = (
+    'other machines reach the ports of runs here, if nothing keeps them away: '
+    '--require_isolation refuses; a container can be had with --network=none'
+  )
+  return judge('warn', not why, 'isolation', text, mend)
+
+
 def check_git() -> Finding:
   """git, which a run's record names the revision with."""
   path = shutil.which('git')
@@ -122,6 +135,7 @@ CHECKS = (
   check_shared_memory,
   check_limits,
   check_proxies,
+  check_isolation,
   check_git,
   check_browser,
 )

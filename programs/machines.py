@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import pathlib
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from programs.launching import local, outcomes, supervisor
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _MAX_PORT = 65535
+_WAIT_NOTE_SECONDS = 5.0
 
 # Flag -> what it is when Ray does not launch; it then may not be given.
 _RAY_FLAGS: Mapping[str, Any] = {
@@ -190,6 +192,7 @@ def launch(
   given: Mapping[str, Any],
   on_poll: Callable[[supervisor.Supervisor, Mapping[str, str]], None],
   on_ports: Callable[[Sequence[int]], None],
+  say: Callable[[str], None],
 ) -> outcomes.Outcome:
   """Runs a program as processes to its end.
 
@@ -201,6 +204,7 @@ def launch(
     on_poll: Called a few times a second with what runs, and with the address
       of each node's machine; empty where all are this one.
     on_ports: Called with the ports at which nodes will serve.
+    say: Called with what is waited for, now and then.
 
   Raises:
     runs.RunError: Ray has no place for a node, or there is no Ray; or servers
@@ -236,6 +240,14 @@ def launch(
   together = asked['actors_per_host'] or (
     configuration.run.num_actors if is_own else 1
   )
+  said_at = time.monotonic()
+
+  def wait(who: str) -> None:
+    nonlocal said_at
+    if time.monotonic() - said_at > _WAIT_NOTE_SECONDS:
+      said_at = time.monotonic()
+      say(f'waiting for a machine for {who}')
+
   try:
     return cluster.launch(
       program,
@@ -260,6 +272,7 @@ def launch(
       lambda runner, crew: on_poll(runner, crew.machines()),
       expendable=(nodes.MONITOR,),
       on_ports=on_ports,
+      on_wait=wait,
     )
   except (fleet.PlacingError, ConnectionError) as error:
     raise runs.RunError(f'ray_address={asked["ray_address"]!r}: {error}') from (

@@ -142,7 +142,7 @@ def _train(
       end = _run_threads(program, configuration, shown, tell)
     else:
       end = _run_processes(
-        program, drawn, configuration, given, shown, notes, tell
+        program, drawn, configuration, given, shown, notes, tell, console.print
       )
   directory.update_meta(ended={'time': runs.now(), **end})
   console.print(end['description'], markup=False, soft_wrap=True)
@@ -157,6 +157,7 @@ def _run_processes(
   shown: status.Status,
   notes: milestones.Notes,
   on_ports: Callable[[Sequence[int]], None],
+  say: Callable[[str], None],
 ) -> dict[str, Any]:
   """Runs a process for each node; returns how it ended."""
   noted: dict[str, Any] = {}
@@ -181,7 +182,7 @@ def _run_processes(
     configuration, machines.actors_here(configuration, given)
   )
   outcome = machines.launch(
-    program, resources, configuration, given, on_poll, on_ports
+    program, resources, configuration, given, on_poll, on_ports, say
   )
   return {
     'kind': outcome.kind,

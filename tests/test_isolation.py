@@ -126,6 +126,26 @@ def test_it_is_refused_where_it_must_be_alone(tmp_path, command):
   assert not (tmp_path / 'run').exists()
 
 
+@needs_namespaces
+def test_who_is_alone_already_stays_as_it_is():
+  """As in a container without a network, which allows no namespaces."""
+  code = (
+    'import os; from programs.launching import isolation; '
+    'before = os.getpid(), os.readlink("/proc/self/ns/net"); '
+    'assert isolation.enter() == isolation.why_not() == ""; '
+    'assert before == (os.getpid(), os.readlink("/proc/self/ns/net"))'
+  )
+  alone = ['unshare', '--user', '--map-root-user', '--net']
+  done = subprocess.run(
+    [*alone, *DENIED[3:], sys.executable, '-c', code],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+  assert not done.returncode, done.stderr
+
+
 def test_who_wants_other_machines_cannot_be_alone():
   given = {'launch': 'local', 'task': '0', 'require_isolation': True}
   with pytest.raises(runs.RunError, match='must be left out with --task or'):

@@ -88,6 +88,7 @@ def launch(
   notice_seconds: float = 10.0,
   expendable: Collection[str] = (),
   on_ports: Callable[[Sequence[int]], None] | None = None,
+  on_wait: Callable[[str], None] = lambda _: None,
 ) -> outcomes.Outcome:
   """Runs a program to its end, as `local.launch` does.
 
@@ -103,6 +104,8 @@ def launch(
     notice_seconds: Time that nodes have to end once they were asked to.
     expendable: Groups whose nodes may be killed without ending the program.
     on_ports: Called with the ports at which nodes will serve; Ray has its own.
+    on_wait: Called once a second, before there are nodes, with whose machine is
+      waited for.
 
   Raises:
     ValueError: Resources or requests name a group that the program lacks.
@@ -134,7 +137,7 @@ def launch(
       )
     )
     try:
-      crew.place()
+      crew.place(on_wait)
     except KeyboardInterrupt:  # Nothing was started yet.
       return outcomes.Outcome('interrupted', signum=signal.SIGINT)
     if on_ports is not None:

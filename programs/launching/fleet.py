@@ -272,8 +272,11 @@ class Fleet:
       for task in placement.tasks
     ]
 
-  def place(self) -> None:
+  def place(self, on_wait: Callable[[str], None]) -> None:
     """Waits until all hosts have their place, and gives servers addresses.
+
+    Args:
+      on_wait: Called once a second with who has none yet.
 
     Raises:
       PlacingError: There was no room for one for a minute, or it could not be
@@ -284,6 +287,7 @@ class Fleet:
     for place, host in self._hosts.items():
       placement = self._placements[place]
       while not ray.wait([host.where], timeout=1.0)[0]:
+        on_wait(placement.describe())
         waited = time.monotonic() - started
         if waited > _STARTING_SECONDS or (
           waited > _PLACING_SECONDS and not _has_room(placement)

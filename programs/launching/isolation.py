@@ -31,6 +31,8 @@ def enter() -> str:
   Returns:
     Why it is not isolated; empty where it is.
   """
+  if _is_alone():
+    return ''
   pid, _, reason = os.environ.get(_TRIED, '').partition(' ')
   if pid == str(os.getpid()):
     return reason
@@ -40,16 +42,34 @@ def enter() -> str:
   os.execv(sys.executable, [sys.executable, '-I', '-S', __file__, *command])
 
 
+def why_not() -> str:
+  """Why a command cannot be isolated here; empty where it can, or is."""
+  return '' if _is_alone() else _try()
+
+
 def _main() -> None:
-  reason = _why_not()
+  reason = _try()
   if not reason:
     _isolate()
   os.environ[_TRIED] = f'{os.getpid()} {reason}'
   os.execv(sys.argv[1], sys.argv[1:])
 
 
-def _why_not() -> str:
-  """Tries it in a child, since there is no way back."""
+def _is_alone() -> bool:
+  """Whether no route leads to this network but the loopback device's."""
+  for name, place in (('route', 0), ('ipv6_route', -1)):
+    try:
+      with open(f'/proc/self/net/{name}', encoding='ascii') as routes:
+        devices = {line.split()[place] for line in routes}
+    except FileNotFoundError:
+      continue  # The kernel has no IPv6.
+    if devices - {'Iface', 'lo'}:
+      return False
+  return True
+
+
+def _try() -> str:
+  """Isolates a child, since there is no way back; returns why it cannot."""
   readable, writable = os.pipe()
   pid = os.fork()
   if not pid:

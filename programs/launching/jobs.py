@@ -5,6 +5,7 @@ run, and serves at ports that follow the one where those join; see `control`.
 """
 
 import contextlib
+import dataclasses
 import ipaddress
 import pathlib
 import socket
@@ -28,7 +29,7 @@ from programs.launching import program as program_lib
 from programs.launching import restarts as restarts_lib
 
 # Of what all members are told, the part that is not the caller's own.
-_ADDRESSES, _CALLER = 'addresses', 'caller'
+_ADDRESSES, _LOGS, _CALLER = 'addresses', 'logs', 'caller'
 _FAILURE_LINES = 30
 
 
@@ -88,6 +89,7 @@ def lead(
       [task.name for task in there],
       {
         _ADDRESSES: {key: f'{host}:{n}' for key, n in numbers.items()},
+        _LOGS: str(directory / 'logs'),
         _CALLER: dict(welcome),
       },
       directory / 'logs',
@@ -171,6 +173,9 @@ def follow(
     directory: A temporary folder, removed at the end, whatever that is.
     max_restarts_per_hour: Of nodes that fail here; one more ends the program.
 
+  Returns:
+    How it ended; the log of a failure is where the leader is.
+
   Raises:
     control.ControlError: The leader is gone, or ended badly.
     ValueError, RuntimeError: As `local.launch`.
@@ -227,6 +232,10 @@ def follow(
       outcome.stopped_by if outcome.stopped_by in parts else None,
       outcome.failure.name if outcome.failure else None,
     )
+    if outcome.failure:  # The log that is here is not kept.
+      kept = pathlib.Path(link.welcome[_LOGS]) / outcome.failure.log.name
+      failure = dataclasses.replace(outcome.failure, log=kept)
+      outcome = dataclasses.replace(outcome, failure=failure)
     return outcome
 
 
