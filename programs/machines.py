@@ -42,6 +42,36 @@ class Need:
   machine: str = 'here'
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """How a run is launched.
+
+  Attributes:
+    given: Flags of the command line, checked.
+    role: What of the run is this command's; None: all.
+    exposed: Why other machines can reach its ports; None where they cannot.
+  """
+
+  given: Mapping[str, Any]
+  role: roles.Role | None
+  exposed: str | None
+
+  @property
+  def has_threads(self) -> bool:
+    """Whether nodes are threads of one process."""
+    return self.given.get('lp_launch_type') == 'local_mt'
+
+  @property
+  def max_restarts_per_hour(self) -> int:
+    """Of nodes that fail, where any are started again."""
+    return self.given.get('max_restarts_per_hour', _MAX_RESTARTS)
+
+  def actors_here(self, configuration: runs.Configuration) -> int:
+    """How many actors share the learner's machine for sure."""
+    elsewhere = self.given.get('ray_address') or self.given.get('cluster')
+    return 0 if elsewhere else configuration.run.num_actors
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags; they are absent from the result if not given."""
   group = parser.add_argument_group('launching')
@@ -105,8 +135,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def check(given: Mapping[str, Any]) -> None:
+def check(given: Mapping[str, Any]) -> roles.Role | None:
   """Looks at the flags before anything is launched.
+
+  Returns:
+    The role that is run here; None where all roles are this launcher's.
 
   Raises:
     runs.RunError: One breaks its rule; names flag, rule and value.
@@ -116,7 +149,7 @@ def check(given: Mapping[str, Any]) -> None:
   _refuse(given, _RAY_FLAGS if is_local else (), 'without --launch=ray')
   if is_local and role is None:
     _refuse(given, ['max_restarts_per_hour'], 'without --launch=ray or --task')
-    return
+    return None
   if not is_local and role is not None:
     _refuse(given, roles.FLAGS, 'with --launch=ray')
   _refuse(
@@ -130,6 +163,7 @@ def check(given: Mapping[str, Any]) -> None:
       raise runs.RunError(f'{name} must be at least 0, got {given[name]}')
   needs(given.get('resources', ''), None)
   port_range(given.get('port_range', ''))
+  return role
 
 
 def _refuse(given: Mapping[str, Any], names: Iterable[str], where: str) -> None:
@@ -145,53 +179,42 @@ def _refuse(given: Mapping[str, Any], names: Iterable[str], where: str) -> None:
       raise runs.RunError(f'{name} must be left out {where}, got {shown!r}')
 
 
-def isolate(given: Mapping[str, Any]) -> str | None:
-  """Gives a run on this machine a network of its own; see `isolation.enter`.
+def make_plan(given: Mapping[str, Any]) -> Plan:
+  """Checks the flags, and gives a run here a network of its own.
+
+  Where the kernel allows one, this process begins anew; see `isolation`.
 
   Args:
-    given: The flags, checked.
-
-  Returns:
-    Why other machines can reach its ports; None where they cannot.
+    given: Flags of the command line.
 
   Raises:
-    runs.RunError: They can, and must not.
+    runs.RunError: One breaks its rule, or other machines can reach the run and
+      must not.
   """
-  if given.get('ray_address') or roles.find(given) is not None:
+  role = check(given)
+  if given.get('ray_address') or role is not None:
     _refuse(
       {name: value for name, value in given.items() if value},
       ['require_isolation'],
       'with --task or --ray_address, where other machines are to reach it',
     )
-    return 'keep the network to yourself: see docs/cluster.md'
-  return isolation.require(given)
+    advice = 'keep the network to yourself: see docs/cluster.md'
+    return Plan(given, role, advice)
+  return Plan(given, None, isolation.require(given))
 
 
-def actors_here(
-  configuration: runs.Configuration, given: Mapping[str, Any]
-) -> int:
-  """How many actors share the learner's machine for sure.
-
-  Args:
-    configuration: Of the run.
-    given: The flags, checked.
-  """
-  is_elsewhere = given.get('ray_address') or given.get('cluster')
-  return 0 if is_elsewhere else configuration.run.num_actors
-
-
-def max_restarts(given: Mapping[str, Any]) -> int:
-  """Nodes that are started again within an hour, where any are."""
-  return given.get('max_restarts_per_hour', _MAX_RESTARTS)
+def warn(plan: Plan, ports: Sequence[int], say: Callable[[str], None]) -> None:
+  """Says which ports of a run can be reached, if any can."""
+  if plan.exposed is not None:
+    say(isolation.warning(ports, plan.exposed))
 
 
 def launch(
   program: lp.Program,
   resources: Mapping[str, Any],
   configuration: runs.Configuration,
-  given: Mapping[str, Any],
+  plan: Plan,
   on_poll: Callable[[supervisor.Supervisor, Mapping[str, str]], None],
-  on_ports: Callable[[Sequence[int]], None],
   say: Callable[[str], None],
 ) -> outcomes.Outcome:
   """Runs a program as processes to its end.
@@ -200,25 +223,28 @@ def launch(
     program: Of the run.
     resources: Of its groups; see `impala.make_resources`.
     configuration: Of the run.
-    given: The flags, checked.
+    plan: How it is launched.
     on_poll: Called a few times a second with what runs, and with the address
       of each node's machine; empty where all are this one.
-    on_ports: Called with the ports at which nodes will serve.
-    say: Called with what is waited for, now and then.
+    say: Called with sentences for people.
 
   Raises:
     runs.RunError: Ray has no place for a node, or there is no Ray; or servers
       cannot be where a cluster's file says.
   """
   directory = configuration.directory.path
-  role = roles.find(given)
-  if role is not None:
+  given = plan.given
+
+  def on_ports(ports: Sequence[int]) -> None:
+    warn(plan, ports, say)
+
+  if plan.role is not None:
     return roles.lead(
-      role,
+      plan.role,
       program,
       resources,
       configuration,
-      max_restarts(given),
+      plan.max_restarts_per_hour,
       on_poll,
       on_ports,
     )
@@ -265,7 +291,7 @@ def launch(
           for group, need in needed.items()
         },
         shared={*program.groups} - {nodes.ACTOR} if is_own else (),
-        max_restarts_per_hour=max_restarts(given),
+        max_restarts_per_hour=plan.max_restarts_per_hour,
         port_range=port_range(asked['port_range']),
         code=_ROOT,
       ),

@@ -146,7 +146,7 @@ def find(given: Mapping[str, Any]) -> Role | None:
   if job != ACTOR and list(tasks) != [0]:
     raise runs.RunError(
       f'task must be 0 with job_name={job}, of which there is one, got '
-      f'{tasks[0]}'
+      f'{given["task"]}'
     )
   if job == EVALUATOR and not cluster.has_evaluator:
     raise runs.RunError(

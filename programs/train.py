@@ -16,7 +16,6 @@ from programs import (
   flags,
   graph,
   impala,
-  isolation,
   machines,
   preparation,
   profiling,
@@ -51,19 +50,17 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
   given = vars(_make_parser().parse_args(argv))
   console = rich.console.Console(highlight=False)
   try:
-    machines.check(given)
-    exposed = machines.isolate(given)
+    plan = machines.make_plan(given)
     if title:
       print(title, flush=True)
-    role = roles.find(given)
+    role = plan.role
     if role is not None and role.job != roles.LEARNER:
-      return roles.follow(role, given, machines.max_restarts(given), console)
+      return roles.follow(role, given, plan.max_restarts_per_hour, console)
     if role is not None:
       given = roles.with_actors(given, role)
-    has_threads = given.get('lp_launch_type') == 'local_mt'
     directory = preparation.run_directory(given)
     with preparation.prepared(directory, given, console) as configuration:
-      if configuration.run.profile and has_threads:
+      if configuration.run.profile and plan.has_threads:
         raise runs.RunError(
           "profile must be '' with lp_launch_type=local_mt, where nodes are no "
           f'processes to look at, got {configuration.run.profile!r}'
@@ -76,7 +73,7 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
       notes = milestones.Notes(directory.path, milestones.COMMAND)
       notes.begin(imported)
       notes.reach('checked')
-      end = _train(configuration, given, exposed, console, notes)
+      end = _train(configuration, plan, console, notes)
       verdict = None
       if end['kind'] == 'finished':
         verdict = _write_report(configuration, console)
@@ -104,25 +101,15 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _train(
   configuration: runs.Configuration,
-  given: Mapping[str, Any],
-  exposed: str | None,
+  plan: machines.Plan,
   console: rich.console.Console,
   notes: milestones.Notes,
 ) -> dict[str, Any]:
-  """Launches the program and waits for its end; returns how it ended.
-
-  Args:
-    configuration: Of the run.
-    given: Flags of the command line.
-    exposed: Why other machines can reach its ports, where they can.
-    console: Told how it goes.
-    notes: Of when what was reached.
-  """
+  """Launches the program and waits for its end; returns how it ended."""
   directory = configuration.directory
 
-  def tell(ports: Sequence[int]) -> None:
-    if exposed is not None:
-      console.print(isolation.warning(ports, exposed), soft_wrap=True)
+  def say(text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
 
   directory.update_meta(**provenance.describe_start(configuration.agent.seed))
   console.print(f'Run directory: {directory.path}', soft_wrap=True)
@@ -138,11 +125,11 @@ def _train(
     configuration.agent.queue_capacity,
     console,
   ) as shown:
-    if given.get('lp_launch_type') == 'local_mt':
-      end = _run_threads(program, configuration, shown, tell)
+    if plan.has_threads:
+      end = _run_threads(program, configuration, plan, shown, say)
     else:
       end = _run_processes(
-        program, drawn, configuration, given, shown, notes, tell, console.print
+        program, drawn, configuration, plan, shown, notes, say
       )
   directory.update_meta(ended={'time': runs.now(), **end})
   console.print(end['description'], markup=False, soft_wrap=True)
@@ -153,10 +140,9 @@ def _run_processes(
   program: lp.Program,
   drawn: graph_lib.ProgramGraph,
   configuration: runs.Configuration,
-  given: Mapping[str, Any],
+  plan: machines.Plan,
   shown: status.Status,
   notes: milestones.Notes,
-  on_ports: Callable[[Sequence[int]], None],
   say: Callable[[str], None],
 ) -> dict[str, Any]:
   """Runs a process for each node; returns how it ended."""
@@ -179,10 +165,10 @@ def _run_processes(
     shown.update()
 
   resources = impala.make_resources(
-    configuration, machines.actors_here(configuration, given)
+    configuration, plan.actors_here(configuration)
   )
   outcome = machines.launch(
-    program, resources, configuration, given, on_poll, on_ports, say
+    program, resources, configuration, plan, on_poll, say
   )
   return {
     'kind': outcome.kind,
@@ -194,8 +180,9 @@ def _run_processes(
 def _run_threads(
   program: lp.Program,
   configuration: runs.Configuration,
+  plan: machines.Plan,
   shown: status.Status,
-  on_ports: Callable[[Sequence[int]], None],
+  say: Callable[[str], None],
 ) -> dict[str, Any]:
   """Runs all nodes as threads of this process; returns how it ended."""
   over = threading.Event()
@@ -205,14 +192,13 @@ def _run_threads(
       shown.update()
 
   manager = lp.launch(program, lp.LaunchType.LOCAL_MULTI_THREADING)
-  on_ports(
-    [
-      ports.of(address.resolve())
-      for members in program.groups.values()
-      for node in members
-      for address in node.addresses
-    ]
-  )
+  found = [
+    ports.of(address.resolve())
+    for members in program.groups.values()
+    for node in members
+    for address in node.addresses
+  ]
+  machines.warn(plan, found, say)
   thread = threading.Thread(target=show, daemon=True)
   thread.start()
   failure = None

@@ -149,10 +149,9 @@ def test_who_is_alone_already_stays_as_it_is():
 def test_who_wants_other_machines_cannot_be_alone():
   given = {'launch': 'local', 'task': '0', 'require_isolation': True}
   with pytest.raises(runs.RunError, match='must be left out with --task or'):
-    machines.isolate(given)
-  assert 'docs/cluster.md' in machines.isolate(
-    {**given, 'require_isolation': 0}
-  )
+    machines.make_plan(given)
+  plan = machines.make_plan({**given, 'require_isolation': False})
+  assert 'docs/cluster.md' in plan.exposed and plan.role.job == 'learner'
 
 
 def test_a_function_does_not_replace_the_process_of_its_caller():
