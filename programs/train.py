@@ -185,6 +185,10 @@ def _run_threads(
   say: Callable[[str], None],
 ) -> dict[str, Any]:
   """Runs all nodes as threads of this process; returns how it ended."""
+  # Before there are threads: several that import TensorFlow and Reverb at once
+  # were seen to crash.
+  from programs import actor, learner, queue_server, scoring  # noqa: F401
+
   over = threading.Event()
 
   def show() -> None:

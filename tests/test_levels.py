@@ -53,7 +53,14 @@ def trained(tmp_path_factory):
     for level, flags in LEVELS.items()
   ]
   with subprocess.Popen(
-    [sys.executable, '-c', TRAIN_ALL, json.dumps(commands)],
+    [
+      sys.executable,
+      '-X',
+      'faulthandler',
+      '-c',
+      TRAIN_ALL,
+      json.dumps(commands),
+    ],
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,

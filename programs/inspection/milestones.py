@@ -72,11 +72,11 @@ def now() -> Moment:
 def process_start() -> Moment:
   """This process when it was made, to 10 ms; or when its launcher was done.
 
-  The launcher says so in `IMPALA_INSTALLED_AT`, seconds since 1970, where it
-  has installed packages and then become this process.
+  The launcher says so in `IMPALA_INSTALLED_AT`, its process id and seconds
+  since 1970, where it has installed packages and then become this process.
   """
-  installed = os.environ.pop('IMPALA_INSTALLED_AT', '')
-  if installed:
+  pid, _, installed = os.environ.get('IMPALA_INSTALLED_AT', '').partition(' ')
+  if pid == str(os.getpid()):
     return Moment(float(installed), 0.0, 0)
   stat = pathlib.Path('/proc/self/stat').read_text(encoding='utf-8')
   # Field 22 of proc(5), in ticks since the machine was booted; the name, field
