@@ -86,7 +86,7 @@ def translate(argv: Sequence[str] | None) -> tuple[str, list[str]]:
   """
   given = vars(_make_parser().parse_args(argv))
   mode = given.pop('mode')
-  if mode == 'test' or given.get('task') == roles.ALL:
+  if mode == 'test' or given.get('task', roles.ALL) == roles.ALL:
     given = {n: value for n, value in given.items() if n not in roles.FLAGS}
   if 'task' in given and given.get('job_name', roles.LEARNER) != roles.LEARNER:
     # What is not given, the learner says.

@@ -27,7 +27,8 @@ _MOUNTED, _FILE = '/etc/impala', 'cluster.json'
 _RUNS = '/runs'
 # A launcher gives its nodes 10 s, and waits 15 s for other launchers.
 _GRACE_SECONDS = 40
-_LEARNER_RETRIES, _ACTOR_RETRIES = 10, 1000
+_LEARNER_RETRIES, _ACTOR_RETRIES = 10, 50
+_SHARED_MEMORY = '2Gi'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -236,10 +237,20 @@ def _pod(
         'image': given['image'],
         'args': ['train', f'--cluster={_MOUNTED}/{_FILE}', *arguments],
         'resources': {'requests': requests, 'limits': limits},
-        'volumeMounts': [{'name': 'cluster', 'mountPath': _MOUNTED}],
+        'volumeMounts': [
+          {'name': 'cluster', 'mountPath': _MOUNTED},
+          {'name': 'memory', 'mountPath': '/dev/shm'},
+        ],
       }
     ],
-    'volumes': [{'name': 'cluster', 'configMap': {'name': given['name']}}],
+    'volumes': [
+      {'name': 'cluster', 'configMap': {'name': given['name']}},
+      # Of 64 MB otherwise; variables and ViZDoom's pictures go there.
+      {
+        'name': 'memory',
+        'emptyDir': {'medium': 'Memory', 'sizeLimit': _SHARED_MEMORY},
+      },
+    ],
   }
 
 

@@ -5,11 +5,13 @@ Actors' jobs learn from it what the run is, wherever they are.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +21,7 @@ import launchpad as lp
 import rich.console
 from absl import flags as absl_flags
 
+import environments
 from programs import flags, impala, nodes, preparation, provenance, runs
 from programs.launching import control, jobs, outcomes, supervisor
 
@@ -129,11 +132,16 @@ def find(given: Mapping[str, Any]) -> Role | None:
   job, tasks = given.get('job_name', LEARNER), _tasks(given.get('task', ALL))
   cluster = Cluster()
   if text == SLURM:
+    for name in ('job_name', 'task'):
+      if name in given:
+        raise runs.RunError(
+          f'{name} must be left out with cluster={text!r}, where srun says it, '
+          f'got {given[name]!r}'
+        )
     cluster, place = _slurm(os.environ)
-    if 'task' not in given and place == 0:
+    job, tasks = ACTOR, range(place - 1, place)
+    if not place:
       job, tasks = LEARNER, range(1)
-    elif 'task' not in given:
-      job, tasks = ACTOR, range(place - 1, place)
   elif text and not tasks:
     raise runs.RunError(
       f'task must be 0 or more with cluster={text!r}, of which it says what '
@@ -142,6 +150,10 @@ def find(given: Mapping[str, Any]) -> Role | None:
   elif text:
     cluster = _read(text)
   if not tasks:
+    if 'job_name' in given and 'task' not in given:
+      raise runs.RunError(
+        f'task must be given with job_name={job!r}: which of them runs here'
+      )
     return None
   if job != ACTOR and list(tasks) != [0]:
     raise runs.RunError(
@@ -223,7 +235,7 @@ def lead(
       expendable=(nodes.MONITOR,),
       on_ports=on_ports,
     )
-  except OSError as error:
+  except jobs.AddressError as error:
     raise runs.RunError(
       "cluster must give the learner an address of this machine's, and a port "
       f'that is free here, as the few after it are, got {error}'
@@ -263,12 +275,14 @@ def follow(
     console.print(f'{label}: {text}', markup=False, soft_wrap=True)
 
   link = None
+  own = _own(given)
+  before = signal.signal(signal.SIGTERM, _exit)
   try:
     link, told = jobs.join(role.cluster.learner, names, _PATIENCE_SECONDS, wait)
-    configuration = _configuration(told, given)
+    configuration = _configuration(told, given, own)
     if role.job == EVALUATOR:
       _check_shared(configuration)
-    preparation.check_levels(configuration)
+    _check_levels(configuration)
     if told['revision'] != provenance.git_revision():
       say(f'the code here is not that of the learner, {told["revision"]}')
     say(f'joins the run in {configuration.run.logdir} at {where}')
@@ -281,31 +295,84 @@ def follow(
       pathlib.Path(tempfile.mkdtemp(prefix='impala-')),
       max_restarts_per_hour,
     )
+  except control.OverError as over:
+    say(str(over))
+    return 0 if over.kind == 'finished' else 1
   except control.ControlError as error:
     say(str(error))
     return 1
-  except BaseException as error:
+  except KeyboardInterrupt:
+    say('interrupted')
+    return 128 + signal.SIGINT
+  finally:
+    signal.signal(signal.SIGTERM, before)
     if link is not None:
-      link.leave(f'{type(error).__name__}: {error}')
-    raise
+      link.leave('it was ended before its nodes were started')
   say(outcome.describe())
   return outcome.exit_status
 
 
+def _exit(signum: int, _: Any) -> None:
+  """Ends this job on a signal; the link is then left as on any other way."""
+  sys.exit(128 + signum)
+
+
+def decline(role: Role, kind: str, reason: str) -> None:
+  """Tells the others that the learner's job has nothing for them to do.
+
+  Args:
+    role: Of the learner.
+    kind: 'finished' or 'failed'.
+    reason: In words.
+  """
+  with contextlib.suppress(jobs.AddressError, KeyboardInterrupt):
+    jobs.decline(role.cluster.learner, kind, reason)
+
+
+def _own(given: Mapping[str, Any]) -> dict[str, Any]:
+  """Of the flags, those that are this machine's.
+
+  Raises:
+    runs.RunError: One breaks its rule.
+  """
+  own = {name: given[name] for name in flags.OF_MACHINE if name in given}
+  try:
+    environments.Settings(**own)
+  except ValueError as error:
+    raise runs.RunError(str(error)) from error
+  return own
+
+
+def _check_levels(configuration: runs.Configuration) -> None:
+  """Looks whether the levels can be played here.
+
+  Raises:
+    runs.RunError: They cannot.
+    environments.MissingError: A simulator is not there.
+  """
+  try:
+    preparation.check_levels(configuration)
+  except ValueError as error:
+    raise runs.RunError(str(error)) from error
+
+
 def _configuration(
-  told: Mapping[str, Any], given: Mapping[str, Any]
+  told: Mapping[str, Any], given: Mapping[str, Any], own: Mapping[str, Any]
 ) -> runs.Configuration:
   """The learner's; what is given here must be the same, or is this machine's.
 
+  Args:
+    told: By the learner's job.
+    given: Flags of the command line.
+    own: Those of them that are this machine's.
+
   Raises:
-    runs.RunError: It is neither.
+    runs.RunError: One is neither.
   """
   groups = told['configuration']
-  own = {name: given[name] for name in flags.OF_MACHINE if name in given}
-  environment = {**groups['environment'], **own}
   try:
     configuration = runs.Configuration.from_dict(
-      {**groups, 'environment': environment}
+      {**groups, 'environment': {**groups['environment'], **own}}
     )
   except (TypeError, ValueError) as error:
     raise runs.RunError(

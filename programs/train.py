@@ -69,6 +69,8 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
         console.print(
           'This run has finished; more frames with --total_environment_frames.'
         )
+        if role is not None:
+          roles.decline(role, 'finished', 'it had finished before')
         return 0
       notes = milestones.Notes(directory.path, milestones.COMMAND)
       notes.begin(imported)

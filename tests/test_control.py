@@ -74,7 +74,7 @@ def test_a_member_joins_beats_and_is_told_to_stop(leader, tmp_path):
   written += b'\xa4 second'
   wait_until(lambda: written in log_of(tmp_path, 'actor_0.log'))
   assert link.stop() is None
-  leader._stop = {'kind': 'finished', 'reason': 'enough'}
+  leader.tell_stop('finished', 'enough')
   wait_until(lambda: link.stop() == {'kind': 'finished', 'reason': 'enough'})
   link.leave('finished')
   assert leader.machines() == {}
@@ -94,7 +94,8 @@ def test_a_leader_waits_until_members_have_left(leader):
 
   thread = threading.Thread(target=leave)
   thread.start()
-  leader.stop('finished', 'enough')
+  leader.tell_stop('finished', 'enough')
+  leader.wait()
   assert time.monotonic() - began >= 1.0
   assert not leader.machines()
   thread.join()
@@ -159,7 +160,7 @@ def test_a_member_gives_up_a_leader_that_is_gone(tmp_path, monkeypatch):
   with leading(tmp_path) as leader:
     link = join(leader, 'actor/0')
     link.start(lambda sent: {})
-  wait_until(lambda: link._error is not None)
+  time.sleep(1.5)
   with pytest.raises(control.ControlError, match='has not answered for 1 s'):
     link.stop()
 
@@ -186,6 +187,84 @@ def test_nobody_answers(tmp_path):
   assert 'refused' in waits[0]
 
 
+def test_a_leader_that_is_about_to_end_takes_nobody_in(leader):
+  leader.tell_stop('finished', 'enough')
+  link = control.Link('127.0.0.1', port_of(leader), ['actor/0'])
+  with pytest.raises(
+    control.OverError, match='has ended there: enough'
+  ) as over:
+    link.join(5.0, lambda *_: None)
+  assert over.value.kind == 'finished'
+
+
+def test_a_lease_is_kept_whatever_keeps_the_beat(leader, monkeypatch):
+  """As a name that is looked up for half a minute."""
+  monkeypatch.setattr(control, 'LEASE_SECONDS', 1.5)
+  link = join(leader, 'actor/0')
+  over = threading.Event()
+  link.start(lambda sent: over.wait(20) and {})
+  time.sleep(1.0)
+  assert link.stop() is None
+  time.sleep(1.0)
+  with pytest.raises(control.ControlError, match='has not answered'):
+    link.stop()
+  over.set()
+  link.leave('late')
+
+
+def test_an_unforeseen_error_is_told(leader):
+  link = join(leader, 'actor/0')
+
+  def fail(sent):
+    raise KeyError('what')
+
+  link.start(fail)
+  wait_until(lambda: link._error is not None)
+  with pytest.raises(control.ControlError, match="KeyError: 'what'"):
+    link.stop()
+
+
+def test_a_goodbye_arrives_after_all_output_whatever_breaks(leader, tmp_path):
+  link = join(leader, 'actor/0')
+  written = bytes(range(256)) * 5000
+  size = control.MAX_OUTPUT_BYTES
+
+  def read(sent):
+    first = sent.get('actor/0', 0)
+    return {'actor/0': written[first : first + size]}
+
+  link._read = read
+  ask, breaks = link._ask, [2, 4]
+
+  def break_off(said):
+    breaks[:] = [count - 1 for count in breaks]
+    answer = ask(said)  # The leader has it, but its answer does not arrive.
+    if 0 in breaks:
+      raise ConnectionError
+    return answer
+
+  link._ask = break_off
+  link.leave('exit status 1', failed='actor/0')
+  assert leader.machines() == {}
+  assert leader.failed()[:2] == ('actor/0', 'exit status 1')
+  log = log_of(tmp_path, 'actor_0.log')
+  assert log.count(written) == 1
+  assert len(log) < len(written) + 1000
+
+
+def test_a_log_that_cannot_be_written_is_the_leaders_trouble(leader):
+  link = join(leader, 'actor/0')
+  leader._log('actor/0').file.close()
+  leader._log('actor/0').file = open('/dev/full', 'wb', buffering=0)  # noqa: SIM115
+  link.start(lambda sent: {'actor/0': b'' if sent else b'some'})
+  wait_until(lambda: leader._error is not None)
+  with pytest.raises(OSError, match='No space left'):
+    leader.machines()
+  assert link.stop() is None  # It is none of the member's.
+  leader._error = None
+  link.leave('done')
+
+
 def test_strangers_change_nothing(leader):
   link = join(leader, 'actor/0')
   assert ask(leader, b'GET / HTTP/1.1') == [b'']
@@ -193,8 +272,10 @@ def test_strangers_change_nothing(leader):
   assert ask(leader, b'{"beat": {"output": {}, "left": {}}}') == [
     b'{"later": "it was not heard of for too long"}\n'
   ]
-  said = json.dumps({'join': {'id': 'x', 'nodes': ['actor/1'], 'host': 'h'}})
-  beat = {'output': {'actor/0': 'forged', '../x/0': 'forged'}, 'left': None}
+  joins = {'id': 'x', 'nodes': ['actor/1'], 'host': 'h', 'expects': None}
+  said = json.dumps({'join': joins})
+  forged = [0, 'forged']
+  beat = {'output': {'actor/0': forged, '../x/0': forged}, 'left': None}
   _, answer = ask(leader, said.encode(), json.dumps({'beat': beat}).encode())
   assert answer == b'{"stop": null}\n'
   assert 'forged' not in leader._log('actor/0').path.read_text()

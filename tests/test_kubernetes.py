@@ -114,6 +114,7 @@ def test_what_pods_run_is_what_we_take(capsys, tmp_path):
   assert {'name': 'runs', 'persistentVolumeClaim': {'claimName': 'runs'}} in (
     spec['volumes']
   )
+  assert '/dev/shm' in str(container['volumeMounts'])
   # Its pod has the name that the others look for.
   assert spec['subdomain'] == found['Service']['metadata']['name'] == 'pong'
   assert found['Service']['spec']['clusterIP'] == 'None'

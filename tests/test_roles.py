@@ -37,6 +37,8 @@ def test_without_a_task_all_roles_are_here():
   assert roles.find(parse()) is None
   # As of old: the job's name is then of no effect.
   assert roles.find(parse('--job_name=actor', '--task=-1')) is None
+  with pytest.raises(runs.RunError, match="given with job_name='actor'"):
+    roles.find(parse('--job_name=actor'))
 
 
 def test_without_a_file_the_learner_is_where_it_was_of_old():
@@ -121,6 +123,9 @@ def test_slurm_says_who_is_who(monkeypatch):
   assert roles.find(parse('--cluster=slurm')) == roles.Role(
     'actor', range(3, 4), cluster
   )
+  for flag in ('--task=-1', '--job_name=evaluator'):
+    with pytest.raises(runs.RunError, match='must be left out with cluster='):
+      roles.find(parse('--cluster=slurm', flag))
   monkeypatch.setenv('SLURM_NTASKS', '1')
   with pytest.raises(runs.RunError, match='two tasks at least'):
     roles.find(parse('--cluster=slurm'))
@@ -146,17 +151,18 @@ def test_flags_must_be_those_of_the_learner(tmp_path):
   told = {'configuration': configuration.to_dict(), 'revision': 'abc'}
   given = parse('--batch_size=8', f'--logdir={tmp_path}/../{tmp_path.name}')
   with pytest.raises(runs.RunError, match='logdir must be'):
-    roles._configuration(told, given)
+    roles._configuration(told, given, {})
   given = parse('--batch_size=8', f'--logdir={tmp_path}', '--task=0')
-  assert roles._configuration(told, given) == configuration
+  assert roles._configuration(told, given, {}) == configuration
   with pytest.raises(runs.RunError, match=r'batch_size must be 8, .* 32'):
-    roles._configuration(told, parse('--batch_size=32'))
-  own = roles._configuration(told, parse('--dataset_path=/data'))
+    roles._configuration(told, parse('--batch_size=32'), {})
+  given = parse('--dataset_path=/data')
+  own = roles._configuration(told, given, roles._own(given))
   assert own.environment.dataset_path == '/data'
   assert own.agent == configuration.agent
   told['configuration']['agent']['news'] = 1
   with pytest.raises(runs.RunError, match='runs other code than this, abc'):
-    roles._configuration(told, {})
+    roles._configuration(told, {}, {})
 
 
 def test_to_evaluate_needs_the_run_directory(tmp_path):
@@ -307,13 +313,13 @@ def test_a_flag_of_another_run_is_refused_and_an_end_is_everybodys(jobs):
   wrong = jobs.start('actor', 0, '--batch_size=7')
   assert wrong.wait(60) == 2
   assert 'batch_size must be 32, which it is in the' in jobs.output('actor0')
-  jobs.wait_until(lambda: 'RunError: batch_size' in jobs.log('actor_0'))
+  jobs.wait_until(lambda: 'leaves: it was ended before' in jobs.log('actor_0'))
   actor = jobs.start('actor', 0)
   jobs.wait_until(lambda: jobs.steps() > 1)
   learner.send_signal(signal.SIGINT)
   assert learner.wait(60) == 130
   assert actor.wait(60) == 1
-  assert 'the run ended there: interrupted by SIGINT' in jobs.output('actor0')
+  assert 'has ended there: interrupted by SIGINT' in jobs.output('actor0')
 
 
 def test_an_evaluator_that_is_a_job_of_its_own_ends_the_run(tmp_path):
@@ -329,6 +335,38 @@ def test_an_evaluator_that_is_a_job_of_its_own_ends_the_run(tmp_path):
     assert [*(jobs.run / 'evaluations').glob('*/results.json')]
   finally:
     jobs.close()
+
+
+@pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
+def test_who_waits_for_the_learner_is_interrupted(jobs, signum):
+  actor = jobs.start('actor', 0)
+  jobs.wait_until(lambda: 'waits for the learner' in jobs.output('actor0'), 60)
+  actor.send_signal(signum)
+  assert actor.wait(30) == 128 + signum
+  assert 'Traceback' not in jobs.output('actor0')
+
+
+def test_a_wrong_flag_of_the_machine_does_not_wait_for_a_learner(jobs):
+  assert jobs.start('actor', 0, '--renderer=x').wait(30) == 2
+  assert 'renderer must be one of' in jobs.output('actor0')
+  assert 'waits for' not in jobs.output('actor0')
+
+
+def test_a_finished_run_sends_all_home(jobs):
+  finished = {'finished_frames': 10}
+  configuration = flags.resolve(
+    {
+      'logdir': str(jobs.run),
+      'num_actors': 2,
+      'total_environment_frames': 10,
+    }
+  )
+  configuration.directory.write_config(configuration)
+  configuration.directory.update_meta(**finished)
+  actor = jobs.start('actor', 0)
+  jobs.start('learner', 0, f'--logdir={jobs.run}')
+  assert actor.wait(60) == 0, jobs.output('actor0')
+  assert 'it had finished before' in jobs.output('actor0')
 
 
 def test_a_taken_port_ends_it_before_anything_runs(jobs):

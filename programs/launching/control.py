@@ -5,9 +5,9 @@ run nodes that nobody has a handle to. A member joins, learns what it needs, and
 then says once a second how its nodes fare; the answer is that it is to go on or
 to stop. Every message is a line of JSON: nothing that is received is run.
 
-  member: {"join": {"id": ..., "nodes": [...], "host": ...}}
-  leader: {"welcome": {...}}, {"refused": "why"} or {"later": "why"}
-  member: {"beat": {"output": {node: text}, "left": null or {...}}}
+  member: {"join": {"id": ..., "nodes": [...], "host": ..., "expects": ...}}
+  leader: {"welcome": {...}}, {"refused": "why"}, {"later": "why"} or a stop
+  member: {"beat": {"output": {node: [offset, text]}, "left": null or {...}}}
   leader: {"stop": null or {"kind": ..., "reason": ...}}
 """
 
@@ -33,7 +33,10 @@ LEASE_SECONDS = 12.0
 NOTICE_SECONDS = 3.0
 LOST_SECONDS = 17.0
 _ATTEMPT_SECONDS = 2.0  # Of one connection or answer, on a link that is down.
-_GOODBYE_SECONDS = 15.0
+# How long a leader waits for its members' end, and a member for an answer to
+# its goodbye.
+_PARTING_SECONDS = 15.0
+_GOODBYE_SECONDS = 5.0
 MAX_OUTPUT_BYTES = 1 << 18  # Of a node, in one beat.
 _MAX_LINE_BYTES = 1 << 26
 # Bytes that are no UTF-8, or half of a character, arrive as they were.
@@ -42,6 +45,19 @@ _BYTES = 'surrogateescape'
 
 class ControlError(Exception):
   """The launchers cannot go on together; the message says why."""
+
+
+class OverError(ControlError):
+  """The program has ended, or is about to.
+
+  Attributes:
+    kind: As of an `outcomes.Outcome`.
+    reason: In words.
+  """
+
+  def __init__(self, kind: str, reason: str) -> None:
+    super().__init__(f'the run has ended there: {reason}')
+    self.kind, self.reason = kind, reason
 
 
 @dataclasses.dataclass
@@ -53,12 +69,14 @@ class _Member:
     host: Its machine.
     nodes: What it runs.
     heard_at: When it was heard of last, as `time.monotonic` counts.
+    received: Node -> bytes of its output that have come.
   """
 
   id: str
   host: str
   nodes: Sequence[str]
   heard_at: float
+  received: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Leader:
@@ -80,7 +98,7 @@ class Leader:
       log_directory: Takes the logs of the members' nodes.
     """
     self._nodes = frozenset(nodes)
-    self._welcome = dict(welcome)
+    self._welcome = json.loads(json.dumps(welcome))
     self._log_directory = log_directory
     self._lock = threading.Lock()
     self._members: dict[str, _Member] = {}
@@ -88,6 +106,7 @@ class Leader:
     self._stop: dict[str, str] | None = None
     self._stopped_by: str | None = None
     self._failed: tuple[str, str, logs.Log] | None = None
+    self._error: OSError | None = None
     self._server = _Server(listening, self)
     self._thread = threading.Thread(
       target=self._server.serve_forever, kwargs={'poll_interval': 0.1}
@@ -95,8 +114,14 @@ class Leader:
     self._thread.start()
 
   def machines(self) -> dict[str, str]:
-    """Node -> machine, of members' nodes that run; forgets who is lost."""
+    """Node -> machine, of members' nodes that run; forgets who is lost.
+
+    Raises:
+      OSError: A log could not be written.
+    """
     with self._lock:
+      if self._error is not None:
+        raise self._error
       self._forget_lost()
       return {
         name: member.host
@@ -112,16 +137,19 @@ class Leader:
     """A member's node that failed once too often, how, and its log."""
     return self._failed
 
-  def stop(self, kind: str, reason: str) -> None:
-    """Tells all members to stop, and waits until they have.
+  def tell_stop(self, kind: str, reason: str) -> None:
+    """Has all members told to stop, those that come from now on, too.
 
     Args:
       kind: As of an `outcomes.Outcome`.
       reason: In words.
     """
     with self._lock:
-      self._stop = {'kind': kind, 'reason': reason}
-    deadline = time.monotonic() + _GOODBYE_SECONDS
+      self._stop = self._stop or {'kind': kind, 'reason': reason}
+
+  def wait(self) -> None:
+    """Waits until all members have left, or for as long as they may take."""
+    deadline = time.monotonic() + _PARTING_SECONDS
     while self.machines() and time.monotonic() < deadline:
       time.sleep(0.05)
 
@@ -142,6 +170,10 @@ class Leader:
     )
     with self._lock:
       self._forget_lost()
+      if self._stop is not None:
+        return {'stop': self._stop}
+      if said['expects'] not in (None, self._welcome):
+        return {'refused': 'it leads another run now, or with other flags'}
       unknown = [name for name in member.nodes if name not in self._nodes]
       if unknown or not member.nodes:
         return {
@@ -154,10 +186,12 @@ class Leader:
           return {
             'later': f'{_listed(sorted(taken))} runs already, on {other.host}'
           }
-      if member.id not in self._members:
+      if member.id in self._members:
+        self._members[member.id].heard_at = member.heard_at
+      else:
+        self._members[member.id] = member
         for name in member.nodes:
-          self._log(name).say(f'joins from {member.host}')
-      self._members[member.id] = member
+          self._write(name, f'joins from {member.host}')
       return {'welcome': self._welcome}
 
   def hear(self, id_: str, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,18 +201,32 @@ class Leader:
       if member is None:  # It was given up meanwhile; it may join again.
         return {'later': 'it was not heard of for too long'}
       member.heard_at = time.monotonic()
-      for name, text in said['output'].items():
+      for name, (offset, text) in said['output'].items():
         if name in member.nodes:
-          self._log(name).file.write(text.encode(errors=_BYTES))
+          piece = text.encode(errors=_BYTES)
+          # Where an answer did not arrive, the same comes again.
+          known = max(0, member.received.get(name, offset) - offset)
+          self._write(name, piece[known:])
+          member.received[name] = offset + len(piece)
       if left := said['left']:
         del self._members[id_]
         for name in member.nodes:
-          self._log(name).say(f'leaves: {left["reason"]}')
+          self._write(name, f'leaves: {left["reason"]}')
         self._stopped_by = self._stopped_by or left['stopped_by']
         name = left['failed']
         if name in member.nodes and self._failed is None:
           self._failed = name, left['reason'], self._log(name)
       return {'stop': self._stop}
+
+  def _write(self, name: str, what: str | bytes) -> None:
+    """Adds a sentence of ours, or what a node has written, to its log."""
+    try:
+      if isinstance(what, str):
+        self._log(name).say(what)
+      else:
+        self._log(name).file.write(what)
+    except OSError as error:  # It is no fault of the member's.
+      self._error = error
 
   def _forget_lost(self) -> None:
     """Gives up members that were not heard of for too long."""
@@ -187,8 +235,9 @@ class Leader:
       if now - member.heard_at > LOST_SECONDS:
         del self._members[member.id]
         for name in member.nodes:
-          self._log(name).say(
-            f'lost with {member.host}, not heard of for {LOST_SECONDS:g} s'
+          self._write(
+            name,
+            f'lost with {member.host}, not heard of for {LOST_SECONDS:g} s',
           )
 
   def _log(self, name: str) -> logs.Log:
@@ -256,7 +305,8 @@ class Link:
     self._id = uuid.uuid4().hex
     self._stream: Any = None
     self._sent: dict[str, int] = {}
-    self._left: dict[str, Any] | None = None
+    self._answered_at = time.monotonic()
+    self._trouble = ''
     self._read: Callable[[Mapping[str, int]], Mapping[str, bytes]] = (
       lambda sent: {}
     )
@@ -279,12 +329,14 @@ class Link:
       What the leader tells its members.
 
     Raises:
+      OverError: The program is about to end.
       ControlError: There was no leader, or it does not want this member.
     """
     started = time.monotonic()
     while True:
       try:
-        self.welcome = self._connect()
+        self.welcome = self._connect(None)
+        self._answered_at = time.monotonic()
         return self.welcome
       except (OSError, ValueError) as error:
         waited = time.monotonic() - started
@@ -306,16 +358,24 @@ class Link:
         -> the next ones.
     """
     self._read = read
+    self._answered_at = time.monotonic()
     self._thread.start()
 
   def stop(self) -> Mapping[str, str] | None:
     """Why the leader wants the nodes to stop, once it does.
+
+    Whatever keeps the thread that asks: call it several times a second.
 
     Raises:
       ControlError: The leader is gone, or has become another run's.
     """
     if self._error is not None:
       raise self._error
+    if time.monotonic() - self._answered_at > LEASE_SECONDS:
+      raise ControlError(
+        f'{self._where()} has not answered for {LEASE_SECONDS:g} s '
+        f'({self._trouble or "no answer"})'
+      )
     return self._stop
 
   def leave(
@@ -330,91 +390,111 @@ class Link:
       reason: In words, in one line.
       stopped_by: The node that stopped the program.
       failed: The node that failed once too often.
+
+    Only the first call does anything.
     """
-    self._left = {
-      'reason': reason,
-      'stopped_by': stopped_by,
-      'failed': failed,
-    }
+    if self._is_over.is_set():
+      return
+    left = {'reason': reason, 'stopped_by': stopped_by, 'failed': failed}
+    deadline = time.monotonic() + _GOODBYE_SECONDS
     self._is_over.set()
     if self._thread.ident is not None:
-      self._thread.join(2 * _ATTEMPT_SECONDS)
-      return
-    with contextlib.suppress(OSError, ValueError, ControlError):
-      self._beat()
+      self._thread.join(_GOODBYE_SECONDS)
+      if self._thread.is_alive():  # Somebody does not tell it an address.
+        return
+    while self._error is None and time.monotonic() < deadline:
+      try:
+        while self._beat(None):  # What the nodes wrote last comes first.
+          pass
+        self._beat(left)
+        break
+      except (OSError, ValueError):
+        self._disconnect()
+        time.sleep(0.2)
+      except ControlError:
+        break
     self._disconnect()
 
   def _run(self) -> None:
-    answered_at = time.monotonic()
-    while True:
-      is_last = self._is_over.wait(BEAT_SECONDS)
+    while not self._is_over.wait(BEAT_SECONDS):
       try:
-        self._beat()
-        answered_at = time.monotonic()
+        self._beat(None)
+      except (OSError, ValueError) as error:
+        self._trouble = str(error)
+        self._disconnect()
       except ControlError as error:
         self._error = error
         return
-      except (OSError, ValueError) as error:
-        self._disconnect()
-        if time.monotonic() - answered_at > LEASE_SECONDS:
-          self._error = ControlError(
-            f'{self._where()} has not answered for {LEASE_SECONDS:g} s '
-            f'({error})'
-          )
-          return
-      if is_last:
-        self._disconnect()
+      except Exception as error:  # Nobody else would notice.
+        self._error = ControlError(f'{type(error).__name__}: {error}')
         return
 
-  def _beat(self) -> None:
-    """Says how the nodes fare.
+  def _beat(self, left: Mapping[str, Any] | None) -> bool:
+    """Says how the nodes fare; returns whether they had written anything.
+
+    Args:
+      left: How they ended, once they have.
 
     Raises:
       OSError: The connection broke.
       ValueError: It is not a leader that answers.
       ControlError: It leads something else now.
     """
-    if self._stream is None and self._connect() != self.welcome:
-      raise ControlError(
-        f'{self._where()} leads another run now, or with other flags'
-      )
+    began = time.monotonic()
+    if self._stream is None:
+      try:
+        self._connect(self.welcome)
+      except OverError as over:
+        self._stop = {'kind': over.kind, 'reason': over.reason}
+        return False
     output = self._read(self._sent)
     said = {
-      'output': {n: piece.decode(errors=_BYTES) for n, piece in output.items()},
-      'left': self._left,
+      'output': {
+        name: [self._sent.get(name, 0), piece.decode(errors=_BYTES)]
+        for name, piece in output.items()
+        if piece
+      },
+      'left': left,
     }
     answer = self._ask({'beat': said})
     if 'later' in answer:  # Given up for lost: it joins anew.
       raise ConnectionError(answer['later'])
+    self._answered_at = began
     self._stop = answer['stop']
     for name, piece in output.items():
       self._sent[name] = self._sent.get(name, 0) + len(piece)
+    return bool(said['output'])
 
-  def _connect(self) -> Mapping[str, Any]:
-    """Joins; returns what the leader tells its members."""
+  def _connect(self, expects: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Joins; returns what the leader tells its members.
+
+    Args:
+      expects: What that must be; None: whatever it is.
+    """
     connection = socket.create_connection(self._address, _ATTEMPT_SECONDS)
     said = {
       'id': self._id,
       'nodes': self.nodes,
       'host': connection.getsockname()[0],
+      'expects': expects,
     }
     self._stream = connection.makefile('rwb')
     connection.close()  # The stream keeps it open.
     try:
       answer = self._ask({'join': said})
+      if 'refused' in answer:
+        raise ControlError(
+          f'{self._where()} does not take in {_listed(self.nodes)}: '
+          f'{answer["refused"]}'
+        )
+      if 'later' in answer:
+        raise ConnectionError(answer['later'])
+      if 'stop' in answer:
+        raise OverError(**answer['stop'])
+      return answer['welcome']
     except BaseException:
       self._disconnect()
       raise
-    if 'refused' in answer:
-      self._disconnect()
-      raise ControlError(
-        f'{self._where()} does not take in {_listed(self.nodes)}: '
-        f'{answer["refused"]}'
-      )
-    if 'later' in answer:
-      self._disconnect()
-      raise ConnectionError(answer['later'])
-    return answer['welcome']
 
   def _ask(self, said: Mapping[str, Any]) -> Mapping[str, Any]:
     self._stream.write(json.dumps(said).encode() + b'\n')

@@ -9,6 +9,7 @@ import dataclasses
 import ipaddress
 import pathlib
 import socket
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,11 @@ from programs.launching import restarts as restarts_lib
 # Of what all members are told, the part that is not the caller's own.
 _ADDRESSES, _LOGS, _CALLER = 'addresses', 'logs', 'caller'
 _FAILURE_LINES = 30
+_DECLINE_SECONDS = 30.0
+
+
+class AddressError(Exception):
+  """A port is taken, or an address is not this machine's."""
 
 
 def lead(
@@ -65,7 +71,7 @@ def lead(
 
   Raises:
     ValueError: As `local.launch`, or a group of `elsewhere` has servers.
-    OSError: A port is taken, or the address is not of this machine.
+    AddressError: A port is taken, or the address is not of this machine.
     RuntimeError: As `local.launch`.
   """
   local.check_resources(program, resources)
@@ -106,7 +112,9 @@ def lead(
     stop_path = workspace.stop_path(directory)
 
     def look(runner: supervisor.Supervisor) -> None:
-      if leader.failed():
+      if runner.outcome is not None:
+        leader.tell_stop(runner.outcome.kind, _reason(runner.outcome))
+      elif leader.failed():
         raise _MemberFailedError
       stopped_by = leader.stopped_by()
       if stopped_by is not None and not stop_path.exists():
@@ -125,11 +133,32 @@ def lead(
     except _MemberFailedError:
       outcome = outcomes.Outcome('failed', failure=_failure(leader))
     except BaseException as error:
-      leader.stop('failed', f'{type(error).__name__}: {error}')
+      leader.tell_stop('failed', f'{type(error).__name__}: {error}')
+      leader.wait()
       raise
+    leader.tell_stop(outcome.kind, _reason(outcome))
     with contextlib.suppress(KeyboardInterrupt):
-      leader.stop(outcome.kind, outcome.describe().splitlines()[0])
+      leader.wait()
     return outcome
+
+
+def decline(address: tuple[str, int], kind: str, reason: str) -> None:
+  """Tells those who join in the next half minute that there is nothing to do.
+
+  Args:
+    address: As of `lead`.
+    kind: As of an `outcomes.Outcome`.
+    reason: In words.
+
+  Raises:
+    AddressError: As `lead`.
+  """
+  leader = control.Leader(_listen(*address), [], {}, pathlib.Path())
+  try:
+    leader.tell_stop(kind, reason)
+    time.sleep(_DECLINE_SECONDS)
+  finally:
+    leader.close()
 
 
 def join(
@@ -196,11 +225,11 @@ def follow(
     }
     is_over = False
 
-    def look(_: supervisor.Supervisor) -> None:
+    def look(runner: supervisor.Supervisor) -> None:
       nonlocal is_over
-      if is_over:
+      # It is called while the nodes are being stopped, too.
+      if is_over or runner.outcome is not None:
         return
-      # Once: what is raised stops the nodes, during which this is called, too.
       is_over = True
       stop = link.stop()
       if stop is None:
@@ -208,7 +237,7 @@ def follow(
       elif stop['kind'] == 'finished':
         workspace.write_stop(stop_path, 'the leader')
       else:
-        raise control.ControlError(f'the run ended there: {stop["reason"]}')
+        raise control.OverError(**stop)
 
     link.start(
       lambda sent: {
@@ -228,7 +257,7 @@ def follow(
       link.leave(f'{type(error).__name__}: {error}')
       raise
     link.leave(
-      outcome.describe().splitlines()[0],
+      _reason(outcome),
       outcome.stopped_by if outcome.stopped_by in parts else None,
       outcome.failure.name if outcome.failure else None,
     )
@@ -253,6 +282,11 @@ def _served(parts: Sequence[tasks.Task]) -> list[str]:
   return [key for task in parts if task.is_server for key in task.address_keys]
 
 
+def _reason(outcome: outcomes.Outcome) -> str:
+  """How it ended, in one line."""
+  return outcome.describe().splitlines()[0]
+
+
 class _MemberFailedError(Exception):
   """A node of a member's failed once too often."""
 
@@ -269,12 +303,12 @@ def _held(port: int) -> socket.socket:
   """Holds a server's port.
 
   Raises:
-    OSError: It is taken; the message names it.
+    AddressError: It is taken; the message names it.
   """
   try:
     return ports.hold_port(port, is_again=True)
   except OSError as error:
-    raise OSError(f'port {port}: {error.strerror}') from error
+    raise AddressError(f'port {port}: {error.strerror}') from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -283,7 +317,7 @@ def _listen(host: str, port: int) -> socket.socket:
   A machine's own name may well be one of the loopback network to itself.
 
   Raises:
-    OSError: It cannot; the message names host and port.
+    AddressError: It cannot; the message names host and port.
   """
   try:
     if host == 'localhost':
@@ -299,7 +333,7 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     return socket.create_server((host, port), family=family)
   except OSError as error:
-    raise OSError(f'{host}:{port}: {error.strerror}') from error
+    raise AddressError(f'{host}:{port}: {error.strerror}') from error
 
 
 def _read(path: pathlib.Path, offset: int) -> bytes:

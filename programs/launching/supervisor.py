@@ -163,6 +163,11 @@ class Supervisor:
       self.close()
       raise
 
+  @property
+  def outcome(self) -> outcomes.Outcome | None:
+    """Why the nodes are being stopped; None while all goes on."""
+    return self._outcome
+
   def processes(self) -> dict[str, int]:
     """The process id of each node that runs on this machine, by name."""
     return {
