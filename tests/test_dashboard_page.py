@@ -269,10 +269,14 @@ def test_a_finished_run_is_there_at_once(browser, address, page):
   for width, scheme in ((800, 'dark'), (1280, 'light')):
     fresh.page.set_viewport_size({'width': width, 'height': 900})
     fresh.page.emulate_media(color_scheme=scheme)
-    # It may be drawn anew after this.
-    fresh.page.wait_for_function(
-      'document.documentElement.scrollWidth <= innerWidth'
-    )
+
+    def fits():  # It may be drawn anew after this.
+      fresh.page.wait_for_timeout(50)
+      return fresh.page.evaluate(
+        'document.documentElement.scrollWidth <= innerWidth'
+      )
+
+    processes.wait_until(fits, 10)
   fresh.check()
   fresh.page.close()
 
