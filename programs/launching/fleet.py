@@ -21,7 +21,7 @@ from programs.launching import logs, tasks, workspace
 # The launcher looks so often: a look at a host takes 2 ms of a core. One that
 # was not reached for so long is lost; it has ended itself by then, so that
 # nothing runs twice.
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 1.0
 _LEASE_SECONDS = 10.0
 _LOST_SECONDS = 17.0
 
