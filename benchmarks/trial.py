@@ -37,6 +37,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _START_SECONDS = 300  # TensorFlow in every process, on a slow and busy disk.
 _STOP_SECONDS = 30  # The program's own notice is 10 s.
 _POLL_SECONDS = 0.1
+_GUARDIAN = 'sh'  # As the kernel names the process of `children.Guardian`.
 
 
 class TrialError(Exception):
@@ -126,11 +127,32 @@ class Trial:
     """'<group>/<index>' -> process, and the launcher; known when it learns."""
     return self._processes
 
+  def pause(self) -> None:
+    """Has all processes of the run stand still until `resume`.
+
+    Its guardians go on: they have to see the end of this process.
+    """
+    self._signal(signal.SIGSTOP)
+
+  def resume(self) -> None:
+    """Has all processes of the run go on."""
+    self._signal(signal.SIGCONT)
+
+  def _signal(self, signum: int) -> None:
+    if self._launcher.poll():
+      return
+    launcher = psutil.Process(self._launcher.pid)
+    for process in (launcher, *launcher.children(recursive=True)):
+      with contextlib.suppress(psutil.NoSuchProcess):
+        if process.name() != _GUARDIAN:
+          process.send_signal(signum)
+
   def stop(self) -> None:
     """Ends the run with SIGINT, as Ctrl-C does, and waits for its end."""
     if self._launcher.poll():
       return
     tell('stopping the program')
+    self.resume()
     os.kill(self._launcher.pid, signal.SIGINT)
     deadline = time.monotonic() + _STOP_SECONDS
     while not self._launcher.poll():

@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import tempfile
+import time
 
 import numpy as np
 import psutil
@@ -17,6 +18,7 @@ from benchmarks import (
   commands,
   comparison,
   components,
+  launching,
   learning,
   limits,
   memory,
@@ -53,14 +55,28 @@ def measured(tmp_path_factory):
     with trial.start(_CATCH) as run:
       result = pipeline.measure(run, warmup_seconds=0.5, window_seconds=2)
       readings = memory.watch(run, minutes=0.04, period_seconds=0.5)
+      patch.setattr(launching, '_TURN_SECONDS', 2.0)
+      speeds = _speeds_in_turns(run)
       pids = [process.pid for process in run.processes().values()]
   assert not any(psutil.pid_exists(pid) for pid in pids)
   assert os.listdir(folder) == []
-  return result, readings
+  return result, readings, speeds
+
+
+def _speeds_in_turns(run):
+  """Of a run that stands still between its two turns."""
+  speeds = []
+  for _ in range(2):
+    run.pause()
+    run.new_rows()
+    time.sleep(1.0)  # Two rows' time.
+    assert run.new_rows() == []
+    speeds.append(launching.take_turn(run))
+  return speeds
 
 
 def test_the_rate_is_that_of_the_metrics(measured):
-  result, _ = measured
+  result, *_ = measured
   assert result['level_name'] == 'catch'
   assert result['window_seconds'] >= 2
   rate = result['agent_steps_per_second']
@@ -76,7 +92,7 @@ def test_the_rate_is_that_of_the_metrics(measured):
 
 
 def test_it_is_told_where_cpu_time_goes(measured):
-  result, _ = measured
+  result, *_ = measured
   roles = result['roles']
   assert list(roles) == [trial.role(name) for name in _PROCESSES]
   for figures in roles.values():
@@ -89,11 +105,26 @@ def test_it_is_told_where_cpu_time_goes(measured):
 
 
 def test_the_last_line_is_the_result(measured, capsys):
-  result, _ = measured
+  result, *_ = measured
   commands.finish(result, pipeline.tables(result))
   stdout = capsys.readouterr().out
   assert json.loads(stdout.splitlines()[-1]) == result
   assert 'catch, 1 actors x 16 environments' in stdout
+
+
+def test_a_run_that_stood_still_goes_on_as_fast(measured):
+  result, _, speeds = measured
+  for speed in speeds:
+    assert 0.4 < speed / result['agent_steps_per_second'] < 2.5
+
+
+def test_launching_says_how_sure_its_median_is():
+  pairs = [{'local': 100.0, 'ray': 90.0 + number} for number in range(6)]
+  result = launching.summarise(pairs)
+  assert result['median_ratio'] == pytest.approx(0.925)
+  # Six values lie on one side of the median once in 32 samples.
+  assert result['interval_95'] == pytest.approx((0.90, 0.95))
+  assert launching.summarise(pairs[1:])['interval_95'] is None
 
 
 def test_monitoring_compares_runs_with_and_without(capsys):
@@ -154,7 +185,7 @@ def test_startup_tells_phases_and_roles(capsys):
 
 
 def test_the_median_pair_counts(measured):
-  result, _ = measured
+  result, *_ = measured
   fast, slow = (
     {**result, 'agent_steps_per_second': rate} for rate in (200.0, 100.0)
   )
@@ -165,7 +196,7 @@ def test_the_median_pair_counts(measured):
 
 
 def test_memory_names_what_is_over_its_limit(measured, capsys):
-  facts, readings = measured
+  facts, readings, _ = measured
   given = memory.make_parser().parse_args(
     [
       '--minutes=0.04',
@@ -312,7 +343,7 @@ def test_a_curve_is_thinned_out(tmp_path):
 
 
 def test_it_is_told_where_the_time_goes(measured):
-  result, _ = measured
+  result, *_ = measured
   assert {'actor', 'learner'} <= set(result['activities'])
   for shares in result['activities'].values():
     assert sum(shares.values()) == pytest.approx(1, abs=0.02)

@@ -28,6 +28,8 @@ _CONFIGURATION = {
   'task_events_report_interval_ms': 0,
   'enable_metrics_collection': 'false',
   'raylet_report_resources_period_milliseconds': 1000,
+  # Nodes have the priority that they have without Ray: by default, nice 15.
+  'worker_niceness': 0,
   # Each host has a guardian, which does it with grandchildren as well.
   'kill_child_processes_on_worker_exit': 'false',
 }
