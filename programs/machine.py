@@ -32,17 +32,22 @@ def judge(level: str, passed: bool, name: str, text: str, mend: str) -> Finding:
   return Finding(name, level, text, mend)
 
 
-def check_cpu() -> Finding:
-  """The vector instructions that TensorFlow and oneDNN use."""
+def vector_instructions() -> list[str]:
+  """Those that TensorFlow and oneDNN ask for and this processor has."""
   info = pathlib.Path('/proc/cpuinfo').read_text()
   flags = set(info.partition('flags')[2].partition('\n')[0].split())
-  found = [name for name in ('avx', 'avx2', 'avx512f') if name in flags]
+  return [name for name in ('avx', 'avx2', 'avx512f') if name in flags]
+
+
+def check_cpu() -> Finding:
+  """The vector instructions."""
+  found = vector_instructions()
   text = f'{platform.machine()}, {", ".join(found) or "no AVX"}'
-  if 'avx' not in flags:
+  if 'avx' not in found:
     mend = 'TensorFlow 2.8 needs AVX: use another machine or virtual CPU type'
     return Finding('CPU', 'FAIL', text, mend)
   mend = 'without AVX2 the learner is several times slower'
-  return judge('warn', 'avx2' in flags, 'CPU', text, mend)
+  return judge('warn', 'avx2' in found, 'CPU', text, mend)
 
 
 def check_memory() -> Finding:

@@ -10,7 +10,7 @@ import rich.console
 
 import environments
 from agents.impala import observations
-from programs import flags, runs
+from programs import flags, machine, runs
 
 # What decides which variables a checkpoint holds, and their meaning.
 _FIXED_ON_RESUME = (
@@ -77,7 +77,7 @@ def prepared(
     configuration = flags.resolve(given, stored)
     if stored is not None:
       _check_fixed(configuration, stored)
-    check_levels(configuration)
+    check_playable(configuration)
   except (ValueError, TypeError) as error:
     raise runs.RunError(str(error)) from error
   if stored is None and directory.is_run():
@@ -92,8 +92,8 @@ def prepared(
     yield configuration
 
 
-def check_levels(configuration: runs.Configuration) -> None:
-  """Looks whether there are the levels, and whether the network can play them.
+def check_playable(configuration: runs.Configuration) -> None:
+  """Looks whether there are the levels, and the network can play them here.
 
   Raises:
     ValueError: It cannot.
@@ -103,6 +103,14 @@ def check_levels(configuration: runs.Configuration) -> None:
     configuration.run.level_name, configuration.environment
   )
   observations.check(configuration.agent.network, spec.observations)
+  # TensorFlow 2.8 has no other convolution of bfloat16 than oneDNN's.
+  if (
+    configuration.agent.precision == 'bfloat16'
+    and 'avx512f' not in machine.vector_instructions()
+  ):
+    raise ValueError(
+      "precision must be float32 on a processor without AVX-512, got 'bfloat16'"
+    )
 
 
 def _check_fixed(

@@ -282,7 +282,7 @@ def follow(
     configuration = _configuration(told, given, own)
     if role.job == EVALUATOR:
       _check_shared(configuration)
-    _check_levels(configuration)
+    _check_playable(configuration)
     if told['revision'] != provenance.git_revision():
       say(f'the code here is not that of the learner, {told["revision"]}')
     say(f'joins the run in {configuration.run.logdir} at {where}')
@@ -343,7 +343,7 @@ def _own(given: Mapping[str, Any]) -> dict[str, Any]:
   return own
 
 
-def _check_levels(configuration: runs.Configuration) -> None:
+def _check_playable(configuration: runs.Configuration) -> None:
   """Looks whether the levels can be played here.
 
   Raises:
@@ -351,7 +351,7 @@ def _check_levels(configuration: runs.Configuration) -> None:
     environments.MissingError: A simulator is not there.
   """
   try:
-    preparation.check_levels(configuration)
+    preparation.check_playable(configuration)
   except ValueError as error:
     raise runs.RunError(str(error)) from error
 

@@ -1,6 +1,6 @@
 """What must stand before TensorFlow, Reverb and Launchpad are imported.
 
-The one place for it. Everything is set in `os.environ`, so that child processes
+The one place for it. What it sets is in `os.environ`, so that child processes
 inherit it, and nothing that the user has set is overridden.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.abc
 import os
 import pathlib
 import sys
@@ -81,6 +82,19 @@ def hides_gpus() -> bool:
   return os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')
 
 
+class _NoJax(importlib.abc.MetaPathFinder):
+  """Has TensorFlow find no JAX while it is imported.
+
+  Its converter to TensorFlow Lite imports JAX where there is one, as there is
+  below dm-acme: 55 MB and a tenth of the time, in every process.
+  """
+
+  def find_spec(self, name: str, *_: object) -> None:
+    specification = getattr(sys.modules.get('tensorflow'), '__spec__', None)
+    if name == 'jax' and getattr(specification, '_initializing', False):
+      raise ModuleNotFoundError('TensorFlow needs no JAX here', name=name)
+
+
 def prepare() -> None:
   """Sets the environment of this process and of its children.
 
@@ -106,6 +120,7 @@ def prepare() -> None:
       os.environ.setdefault(variable, str(directory))
   _load_libpython()
   _load_cuda()
+  sys.meta_path.insert(0, _NoJax())
 
 
 def _check_machine() -> None:

@@ -14,6 +14,7 @@ from programs import flags, impala
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _TENSORFLOW = {'tensorflow', 'reverb', 'sonnet', 'keras', 'tensorboard'}
+_JAX = {'jax', 'jaxlib'}
 _LOSSES = {'trfl', 'tensorflow_probability'}
 _SIMULATORS = {'ale_py', 'gym', 'cv2', 'vizdoom', 'envpool', 'deepmind_lab'}
 _DRAWING = {'matplotlib', 'pandas', 'imageio_ffmpeg', 'pyinstrument'}
@@ -48,11 +49,14 @@ def imported(code, *arguments):
       'programs.evaluator',
       _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING | {'rich'},
     ),
-    ('programs.queue_server', _LOSSES | _SIMULATORS | _DRAWING),
-    ('programs.actor', _LOSSES | _SIMULATORS | _DRAWING),
-    ('programs.inference', _LOSSES | _SIMULATORS | _DRAWING),
-    ('programs.scoring', _LOSSES | _SIMULATORS | {'matplotlib', 'pandas'}),
-    ('programs.learner', _SIMULATORS | {'matplotlib', 'pandas'}),
+    ('programs.queue_server', _JAX | _LOSSES | _SIMULATORS | _DRAWING),
+    ('programs.actor', _JAX | _LOSSES | _SIMULATORS | _DRAWING),
+    ('programs.inference', _JAX | _LOSSES | _SIMULATORS | _DRAWING),
+    (
+      'programs.scoring',
+      _JAX | _LOSSES | _SIMULATORS | {'matplotlib', 'pandas'},
+    ),
+    ('programs.learner', _JAX | _SIMULATORS | {'matplotlib', 'pandas'}),
     # Commands.
     ('programs.train', _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING),
     ('programs.graph', _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING),

@@ -7,6 +7,7 @@ from dm_env import specs
 
 from agents.impala import config as config_lib
 from agents.impala import networks, torsos
+from programs import machine
 
 T, B, A = 6, 3, 4
 
@@ -306,6 +307,9 @@ def test_centred_frames_are_exact_where_a_sum_of_floats_drifts():
   np.testing.assert_allclose(made, exact, atol=5e-7)
 
 
+@pytest.mark.skipif(
+  'avx512f' not in machine.vector_instructions(), reason='needs AVX-512'
+)
 @pytest.mark.parametrize('network', ['shallow_atari', 'deep_atari'])
 def test_bfloat16_says_nearly_the_same_with_the_same_variables(network):
   spec = specs.Array((84, 84, 4), np.uint8)

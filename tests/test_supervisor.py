@@ -201,6 +201,18 @@ def test_node_that_ignores_the_notice_is_killed_with_its_children(tmp_path):
   wait_for(lambda: not is_alive(child))
 
 
+def test_who_has_just_ended_is_asked_to_end(tmp_path):
+  command = children.NodeCommand(
+    'node/0', 'node', 0, ('false',), {**os.environ}
+  )
+  child = children.Child(command, tmp_path)
+  wait_for(lambda: not is_alive(child.pid))
+  child.terminate()
+  assert child.poll()
+  assert child.returncode == 1
+  child.close()
+
+
 def test_children_of_a_node_that_returned_are_gone(tmp_path):
   with make_supervisor(tmp_path, 'sleep 60 & echo $!', 'sleep 60') as runner:
     runner.start()

@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 from agents.impala import meter, metrics
-from programs import checkpoints, results, runs, train
+from programs import checkpoints, machine, results, runs, train
 from programs.inspection import graph as graph_lib
 from programs.inspection import milestones, phases, recording
 
@@ -549,6 +549,15 @@ def test_a_bad_flag_ends_it_before_anything_is_launched(
   assert sentence.startswith('./impala train: ')
   assert all(word in sentence for word in words), sentence
   assert list(tmp_path.iterdir()) == []
+
+
+def test_a_processor_without_the_instructions_is_told(tmp_path, monkeypatch):
+  monkeypatch.setattr(machine, 'vector_instructions', lambda: ['avx', 'avx2'])
+  level = ('--level_name=doom_basic', '--precision=bfloat16')
+  status, output = run_main(train, f'--logdir={tmp_path / "run"}', *level)
+  assert status == 2
+  assert 'precision must be float32 on a processor without AVX-512' in output
+  assert not (tmp_path / 'run').exists()
 
 
 def test_a_bad_flag_of_the_real_command(tmp_path):

@@ -192,7 +192,7 @@ class ImpalaConfig:
   precision: str = option(
     'float32',
     "Of the frame torso's layers; variables, core, heads and loss are always "
-    'float32. bfloat16 is faster on CPUs that multiply it (avx512_bf16, amx).',
+    'float32. bfloat16 takes AVX-512; faster with avx512_bf16 or amx.',
     rule=one_of(PRECISIONS),
   )
   queue_capacity: int = option(

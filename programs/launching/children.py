@@ -131,7 +131,8 @@ class Child:
     """Asks the child, not those that it started, to end; once."""
     if self.returncode is None and not self._is_asked:
       self._is_asked = True
-      self._process.send_signal(signal.SIGTERM)
+      # Not `send_signal`, which reaps it if it has ended: `poll` must do that.
+      os.kill(self.pid, signal.SIGTERM)
 
   def kill(self) -> None:
     """Kills the child and its group."""
