@@ -21,12 +21,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
   arguments = sys.argv[1:] if arguments is None else arguments
   if '--help' in arguments or '-h' in arguments:
     print(
-      'usage: ./impala check [pytest arguments]\n\n'
+      'usage: ./impala check [--all] [pytest arguments]\n\n'
       'Runs ruff format --check, ruff check, mypy and pytest in the checkout.\n'
+      'With --all, tests too that show at length what others show in short:\n'
+      'more games, command lines and benchmarks, in twice the time.\n'
       'Arguments go to pytest, for example: ./impala check -x -k losses\n'
       'Atari ROMs and ViZDoom scenarios that are not found are fetched first.'
     )
     return 0
+  chosen = [] if '--all' in arguments else ['-m', 'not thorough']
+  arguments = [argument for argument in arguments if argument != '--all']
   for files in (roms.files(), scenarios.files()):
     downloads.provide(files)
   packages = [name for name in _PACKAGES if (_ROOT / name).is_dir()]
@@ -34,12 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     'ruff format': ['ruff', 'format', '--check', '.'],
     'ruff check': ['ruff', 'check', '.'],
     'mypy': ['mypy', *packages],
-    # By file, so that what the tests of a file share is made once.
+    # By file, so that what the tests of a file share is made once; and in their
+    # order, so that files of few and long tests are not all left to the end.
     'pytest': [
       'pytest',
       '--numprocesses=auto',
       '--maxprocesses=4',
       '--dist=loadfile',
+      '--no-loadscope-reorder',
+      *chosen,
       *arguments,
     ],
   }

@@ -127,6 +127,7 @@ def test_launching_says_how_sure_its_median_is():
   assert launching.summarise(pairs[1:])['interval_95'] is None
 
 
+@pytest.mark.thorough
 def test_monitoring_compares_runs_with_and_without(capsys):
   times = ('--pairs=1', '--warmup_seconds=0.5', '--window_seconds=1')
   assert command.main(['monitoring', *times, *_CATCH]) == 0
@@ -139,6 +140,7 @@ def test_monitoring_compares_runs_with_and_without(capsys):
   assert 'pair 1 of 1, monitor off' in captured.err
 
 
+@pytest.mark.thorough
 def test_inference_compares_runs_with_a_server_and_without(capsys):
   times = ('--pairs=1', '--warmup_seconds=0.5', '--window_seconds=1')
   assert (
@@ -262,6 +264,7 @@ def test_means_leave_out_what_is_not_known():
   assert pipeline._mean([math.nan] * 3, weights) is None
 
 
+@pytest.mark.thorough
 def test_learning_trains_each_variant_and_seed(tmp_path, capsys):
   status = command.main(
     [
@@ -403,6 +406,7 @@ def test_acme_wants_a_network_without_a_core(capsys):
   assert 'lstm must be false, got True' in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_rounds_on_catch(tmp_path, monkeypatch, capsys):
   # Each part, Acme's program and ours: real ones, for a moment.
   monkeypatch.setattr(components, '_MAX_COPIES', 1)

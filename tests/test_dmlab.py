@@ -274,6 +274,7 @@ def run_command(*arguments):
   )
 
 
+@pytest.mark.thorough
 def test_dmlab_30_through_the_program_and_its_evaluation(tmp_path):
   """All of the suite on the double, with the instructions and the LSTM."""
   trained = run_command(

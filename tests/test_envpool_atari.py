@@ -191,7 +191,13 @@ def test_several_games_are_one_batch():
 
 @pytest.mark.slow
 @needs_roms
-@pytest.mark.parametrize('level', suites.suites()['atari57'].levels)
+@pytest.mark.parametrize(
+  'level',
+  [
+    pytest.param(level, marks=() if number % 8 == 0 else pytest.mark.thorough)
+    for number, level in enumerate(suites.suites()['atari57'].levels)
+  ],
+)
 def test_every_game_is_the_same(level):
   how = settings()
   pool = environments.make_batch(level, [1, 2], 0, how)

@@ -392,16 +392,19 @@ def test_one_level_runs(tmp_path):
   assert set(meta['processes']) == {f'{group}/0' for group in groups}
 
 
+@pytest.mark.thorough
 def test_the_line_of_the_fork_with_deepmind_lab_runs(tmp_path):
   assert_learns(tmp_path / 'run', LAB, step_frames=2 * 100 * 4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize('line', [DOOM, ATARI])
 def test_the_lines_of_the_fork_run(tmp_path, line):
   small = '--batch_size=4'
   assert_learns(tmp_path / 'run', line, small, step_frames=4 * 32 * 4)
 
 
+@pytest.mark.thorough
 def test_the_lines_of_several_machines_run(tmp_path):
   """With two levels, and at ports that are free."""
   port = free_ports.find(5)

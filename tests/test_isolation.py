@@ -59,7 +59,13 @@ def answers(port):
 
 
 @needs_namespaces
-@pytest.mark.parametrize('how', [(), ('--lp_launch_type=local_mt',)])
+@pytest.mark.parametrize(
+  'how',
+  [
+    (),
+    pytest.param(('--lp_launch_type=local_mt',), marks=pytest.mark.thorough),
+  ],
+)
 def test_nobody_else_reaches_the_ports_of_a_run(tmp_path, how):
   directory = tmp_path / 'run'
   with subprocess.Popen(

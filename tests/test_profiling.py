@@ -183,6 +183,7 @@ def test_what_cannot_be_profiled_is_refused(tmp_path, capsys, given, words):
   assert words in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_a_run_profiles_its_first_evaluation(tmp_path):
   done = subprocess.run(
     [

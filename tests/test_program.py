@@ -261,14 +261,21 @@ def assert_finished(directory):
   assert list(configuration.directory.checkpoints.glob('ckpt-*.index'))
 
 
-@pytest.mark.parametrize('inference', runs.INFERENCE)
+# Where actors choose their actions themselves, other tests run it as well.
+_INFERENCE = [
+  pytest.param(name, marks=pytest.mark.thorough if name == 'local' else ())
+  for name in runs.INFERENCE
+]
+
+
+@pytest.mark.parametrize('inference', _INFERENCE)
 def test_threads_under_local_mt(tmp_path, inference):
   status, output = launch('local_mt', tmp_path, inference)
   assert status == 0, output
   assert_finished(tmp_path)
 
 
-@pytest.mark.parametrize('inference', runs.INFERENCE)
+@pytest.mark.parametrize('inference', _INFERENCE)
 def test_processes_under_local_mp(tmp_path, inference):
   status, output = launch('local_mp', tmp_path, inference)
   # The launcher that Launchpad has may kill itself at the end.

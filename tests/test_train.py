@@ -680,7 +680,9 @@ def test_a_run_outlives_its_environments(tmp_path):
   assert 0 < cut <= 40
 
 
-@pytest.mark.parametrize('action', ['warn', 'stop'])
+@pytest.mark.parametrize(
+  'action', [pytest.param('warn', marks=pytest.mark.thorough), 'stop']
+)
 def test_a_node_that_hangs_is_said_in_words(tmp_path, action):
   """A learner that is stopped dead: silent, and the queue fills up."""
   directory = tmp_path / 'run'

@@ -65,6 +65,7 @@ def test_the_slow_side_of_a_run_is_found(tmp_path, side, expected, words):
   assert words in found.sentence
 
 
+@pytest.mark.thorough
 def test_a_queue_that_takes_the_bursts_holds_nobody_up(tmp_path):
   """What the verdict on a tiny queue advises does help."""
   found = run_slow('large_queue', tmp_path)
