@@ -38,14 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     'ruff format': ['ruff', 'format', '--check', '.'],
     'ruff check': ['ruff', 'check', '.'],
     'mypy': ['mypy', *packages],
-    # By file, so that what the tests of a file share is made once; and in their
-    # order, so that files of few and long tests are not all left to the end.
+    # By file, so that what the tests of a file share is made once.
     'pytest': [
       'pytest',
       '--numprocesses=auto',
       '--maxprocesses=4',
       '--dist=loadfile',
-      '--no-loadscope-reorder',
       *chosen,
       *arguments,
     ],

@@ -243,7 +243,6 @@ def page_directory(page):
   return pathlib.Path(page.page.locator('#directory').inner_text())
 
 
-@pytest.mark.thorough
 def test_a_run_is_stopped_and_goes_on_to_its_end(page, directory, learning):
   learning.stop()
   page.wait('#state', '^interrupted ')

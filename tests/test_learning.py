@@ -137,6 +137,14 @@ def test_a_restored_learner_continues_bit_for_bit(tmp_path, optimizer, slots):
   )
 
 
+def test_frames_are_those_of_the_variables_that_are_served(monkeypatch):
+  """Who asks for the variables at these frames gets no older ones."""
+  learner, seen = make_learner([make_batch(0)]), []
+  monkeypatch.setattr(learner, 'serve', lambda: seen.append(learner.frames))
+  learner.step()
+  assert seen == [0]
+
+
 def test_counts(tmp_path):
   learner = make_learner([make_batch(0), make_batch(1)])
   learner.step()

@@ -62,8 +62,8 @@ class Learner(acme.Learner):
 
   @property
   def frames(self) -> int:
-    """Frames learned from."""
-    return int(self._counts.frames.numpy())
+    """Frames learned from by the variables that are served."""
+    return self._frames
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
     """A consistent copy from between two learner steps.
@@ -117,6 +117,7 @@ class Learner(acme.Learner):
     served = served_variables(self._network, self._counts)
     version = [self._identity, np.array(self._counts.learner_steps)]
     self._served = {**served, 'version': version}
+    self._frames = int(self._counts.frames.numpy())
 
   @tf.function(autograph=False)
   def _update(
