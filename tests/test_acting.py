@@ -280,6 +280,7 @@ def test_a_uniform_policy_acts_without_a_forward_pass(rig, monkeypatch):
   assert set(action.ravel()) == set(range(A))
 
 
+@pytest.mark.thorough
 def test_passes_leave_nothing_behind():
   """A direct call of a tf.function leaves 400 bytes in TensorFlow 2.8."""
   policy = policies.Policy(networks.make_network(CONFIG, OBSERVATION, A))

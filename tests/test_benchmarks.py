@@ -169,6 +169,7 @@ def test_inference_knows_its_cases(capsys):
   assert '--cases must be of catch_2x16, ' in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_startup_tells_phases_and_roles(capsys):
   assert command.main(['startup', '--runs=1', *_CATCH]) == 0
   captured = capsys.readouterr()

@@ -135,7 +135,7 @@ def test_catch_is_learned_whatever_happens_to_its_actors(tmp_path):
         [sys.executable, '-m', 'programs.train', '--launch=ray', '--seed=1']
         + [f'--ray_address={cluster.address}', f'--logdir={tmp_path / "run"}']
         + ['--num_actors=2', '--evaluation_period_frames=0']
-        + ['--total_environment_frames=300_000', '--test_num_episodes=20'],
+        + ['--total_environment_frames=200_000', '--test_num_episodes=20'],
         cwd=TESTS.parent,
         stdout=output,
         stderr=subprocess.STDOUT,

@@ -380,6 +380,7 @@ def assert_learns(directory, line, *changed, step_frames, how=AS_THREADS):
 # processes.
 
 
+@pytest.mark.thorough
 def test_one_level_runs(tmp_path):
   small = ('--num_actors=1', '--batch_size=2')
   directory = tmp_path / 'run'

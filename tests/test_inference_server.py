@@ -404,6 +404,7 @@ def test_an_error_of_the_learner_ends_the_node():
     assert 'IndexError' in str(rig.error)
 
 
+@pytest.mark.thorough
 def test_calls_leave_nothing_behind():
   with running(num_envs_per_actor=8) as rig:
     client, process = rig.client(), psutil.Process()

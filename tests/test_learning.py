@@ -353,6 +353,7 @@ def test_variables_that_are_not_finite_end_the_run():
     learner.step()
 
 
+@pytest.mark.thorough
 def test_catch_is_learned():
   """Actor, queue and learner in one process, within a fixed budget."""
   configuration = flags.resolve(

@@ -187,6 +187,7 @@ def lists(tmp_path, monkeypatch):
   return folder
 
 
+@pytest.mark.thorough
 def test_an_installation_is_made_once_and_again_when_its_list_changes(
   lists, tmp_path
 ):

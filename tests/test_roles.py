@@ -259,7 +259,7 @@ def test_catch_is_learned_by_jobs_of_their_own(jobs):
   """Actors wait for the learner; one fails and one is replaced on the way."""
   first = jobs.start('actor', 0)
   jobs.wait_until(lambda: 'waits for the learner' in jobs.output('actor0'), 60)
-  learner = jobs.lead('--total_environment_frames=300_000')
+  learner = jobs.lead('--total_environment_frames=200_000')
   second = jobs.start('actor', 1)
   jobs.wait_until(lambda: jobs.steps() > 2)
   # An actor's process: started again where it is.
