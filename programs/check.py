@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       'usage: ./impala check [--all] [pytest arguments]\n\n'
       'Runs ruff format --check, ruff check, mypy and pytest in the checkout.\n'
       'With --all, tests too that show at length what others show in short:\n'
-      'more games, command lines and benchmarks, in twice the time.\n'
+      'more games, command lines and benchmarks.\n'
       'Arguments go to pytest, for example: ./impala check -x -k losses\n'
       'Atari ROMs and ViZDoom scenarios that are not found are fetched first.'
     )

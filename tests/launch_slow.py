@@ -20,7 +20,8 @@ T, N = 5, 32
 NUM_STEPS = {'learner': 30, 'queue': 96, 'large_queue': 192}
 BURST = 24  # Unrolls between an actor's pauses.
 STEP_SECONDS = {'environment': 0.02, 'learner': 0.0, 'queue': 0.0}
-LEARNER_SECONDS = {'environment': 0.0, 'learner': 0.25, 'queue': 0.08}
+# Much more than what the work takes on a slow machine.
+LEARNER_SECONDS = {'environment': 0.0, 'learner': 0.25, 'queue': 0.2}
 
 
 def slow_down(side):

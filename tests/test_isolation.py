@@ -95,7 +95,6 @@ def test_nobody_else_reaches_the_ports_of_a_run(tmp_path, how):
   assert 'answer other machines' not in output
 
 
-@pytest.mark.thorough
 @needs_namespaces
 def test_a_run_that_cannot_be_alone_says_so(tmp_path):
   done = subprocess.run(

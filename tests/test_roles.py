@@ -322,7 +322,6 @@ def test_a_flag_of_another_run_is_refused_and_an_end_is_everybodys(jobs):
   assert 'has ended there: interrupted by SIGINT' in jobs.output('actor0')
 
 
-@pytest.mark.thorough
 def test_an_evaluator_that_is_a_job_of_its_own_ends_the_run(tmp_path):
   jobs = Jobs(tmp_path, actor=['a'], evaluator=['b'])
   try:

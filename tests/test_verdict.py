@@ -22,7 +22,6 @@ SECONDS = 200  # Most of it are imports.
 
 def run_slow(side, directory):
   """A run with a slow side; returns its verdict once it is under way."""
-  directory.mkdir(exist_ok=True)
   with subprocess.Popen(
     [sys.executable, launch_slow.__file__, side, str(directory)],
     stdout=subprocess.PIPE,
@@ -62,8 +61,6 @@ def run_slow(side, directory):
 )
 def test_the_slow_side_of_a_run_is_found(tmp_path, side, expected, words):
   found = run_slow(side, tmp_path)
-  if found.side != expected:  # On a busy machine another side may be slower.
-    found = run_slow(side, tmp_path / 'again')
   assert found.side == expected, found
   assert words in found.sentence
 

@@ -117,6 +117,7 @@ class Learner(acme.Learner):
     served = served_variables(self._network, self._counts)
     version = [self._identity, np.array(self._counts.learner_steps)]
     self._served = {**served, 'version': version}
+    # Last: who is told these frames then fetches no older variables.
     self._frames = int(self._counts.frames.numpy())
 
   @tf.function(autograph=False)
