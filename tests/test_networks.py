@@ -260,7 +260,9 @@ def test_observations_of_other_names_are_refused():
 
 
 def test_pixels_are_scaled_to_one():
-  torso = torsos.ConvolutionTorso(((1, 2, 1),), 'VALID', 1)
+  torso = torsos.ConvolutionTorso(
+    config_lib.ImpalaConfig(), ((1, 2, 1),), 'VALID', 1
+  )
   frame = np.full((1, 3, 3, 2), 51, np.uint8)
   torso(frame)
   for variable in torso.trainable_variables:
@@ -303,7 +305,8 @@ def test_centred_frames_are_exact_where_a_sum_of_floats_drifts():
   frames[:, 40:44, 40:42] = 236
   exact = frames / 255
   exact = 2 * (exact - exact.mean(axis=(1, 2, 3), keepdims=True))
-  made = torsos._scale(frames, True, 'float32')
+  config = config_lib.ImpalaConfig(center_frames=True)
+  made = torsos._scale(frames, config)
   np.testing.assert_allclose(made, exact, atol=5e-7)
 
 

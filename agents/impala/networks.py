@@ -49,8 +49,8 @@ class NetworkOutput(NamedTuple):
 class ResettableLstm(snt.RNNCore):
   """An LSTM whose state is set to zeros where an episode starts."""
 
-  def __init__(self, size: int, name: str = 'resettable_lstm') -> None:
-    super().__init__(name=name)
+  def __init__(self, size: int) -> None:
+    super().__init__(name='resettable_lstm')
     self._lstm = snt.LSTM(size)
 
   def initial_state(self, batch_size: int, **kwargs: Any) -> CoreState:
@@ -75,25 +75,18 @@ class ImpalaNetwork(snt.Module):
   With a core, the last reward clipped to [-1, 1] and the one-hot last action
   stand beside the torso's output, as in the reference. Without one the
   network is the paper's feed-forward Atari expert and sees the observation
-  alone.
+  alone. Variables come with the first call.
+
+  Args:
+    num_actions: A.
+    torso: `[N, ...]` observations to `[N, D]` features.
+    lstm_size: Units of the core; 0 for a feed-forward network.
   """
 
   def __init__(
-    self,
-    num_actions: int,
-    torso: snt.Module,
-    lstm_size: int,
-    name: str = 'impala_network',
+    self, num_actions: int, torso: snt.Module, lstm_size: int
   ) -> None:
-    """Builds the modules; variables come with the first call.
-
-    Args:
-      num_actions: A.
-      torso: `[N, ...]` observations to `[N, D]` features.
-      lstm_size: Units of the core; 0 for a feed-forward network.
-      name: Of the module.
-    """
-    super().__init__(name=name)
+    super().__init__(name='impala_network')
     self._num_actions = num_actions
     self._torso = torso
     self._core = ResettableLstm(lstm_size) if lstm_size else None
@@ -125,16 +118,12 @@ class ImpalaNetwork(snt.Module):
     features = self._features(folded)
     if self._core:
       features, core_state = snt.dynamic_unroll(
-        self._core,
-        (_unfold(features, rows), rows),
-        core_state,
+        self._core, (_unfold(features, rows), rows), core_state
       )
       features = _fold(features)
     outputs = self._heads(features)
-    return (
-      NetworkOutput(*(_unfold(part, rows) for part in outputs)),
-      core_state,
-    )
+    outputs = NetworkOutput(*(_unfold(part, rows) for part in outputs))
+    return outputs, core_state
 
   def _features(self, inputs: NetworkInput) -> tf.Tensor:
     features = self._torso(inputs.observation)

@@ -1,6 +1,6 @@
 """RMSProp as the reference's, Adam, and the learning-rate schedule."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import sonnet as snt
 import tensorflow as tf
@@ -15,6 +15,12 @@ class RMSProp(snt.Module):
   ones, and epsilon stands inside the square root; with the reference's epsilon
   of 0.1 both change the step size a great deal. The kernel is the very one of
   `tf.compat.v1.train.RMSPropOptimizer`.
+
+  Args:
+    variables: What is optimised, any shapes.
+    decay: Of the mean square, from 0 to 1.
+    momentum: From 0 to 1.
+    epsilon: Added to the mean square before the root.
   """
 
   def __init__(
@@ -23,41 +29,21 @@ class RMSProp(snt.Module):
     decay: float,
     momentum: float,
     epsilon: float,
-    name: str = 'rmsprop',
   ) -> None:
-    """Makes the slots.
-
-    Args:
-      variables: What is optimised, any shapes.
-      decay: Of the mean square, from 0 to 1.
-      momentum: From 0 to 1.
-      epsilon: Added to the mean square before the root.
-      name: Of the module.
-    """
-    super().__init__(name=name)
+    super().__init__(name='rmsprop')
     self._variables = tuple(variables)
     self._decay = decay
     self._momentum_factor = momentum
     self._epsilon = epsilon
-    self._mean_square = [
-      tf.Variable(tf.ones_like(variable), trainable=False, name='mean_square')
-      for variable in variables
-    ]
-    self._momentum = [
-      tf.Variable(tf.zeros_like(variable), trainable=False, name='momentum')
-      for variable in variables
-    ]
+    self._mean_square = _slots(variables, tf.ones_like, 'mean_square')
+    self._momentum = _slots(variables, tf.zeros_like, 'momentum')
 
   def apply(
     self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor
   ) -> None:
     """One step down the gradients, in the order of the variables."""
     slots = zip(
-      self._variables,
-      self._mean_square,
-      self._momentum,
-      gradients,
-      strict=True,
+      self._variables, self._mean_square, self._momentum, gradients, strict=True
     )
     for variable, mean_square, momentum, gradient in slots:
       tf.raw_ops.ResourceApplyRMSProp(
@@ -78,32 +64,21 @@ class Adam(snt.Module):
   Epsilon stands outside the square root. The kernel is the very one of
   `tf.compat.v1.train.AdamOptimizer`, which folds the correction of the bias
   into the learning rate, so that epsilon is that of the paper's section 2.
+
+  Args:
+    variables: What is optimised, any shapes.
+    epsilon: Added to the root of the mean square.
   """
 
   _MEAN_DECAY, _MEAN_SQUARE_DECAY = 0.9, 0.999
 
-  def __init__(
-    self, variables: Sequence[tf.Variable], epsilon: float, name: str = 'adam'
-  ) -> None:
-    """Makes the slots.
-
-    Args:
-      variables: What is optimised, any shapes.
-      epsilon: Added to the root of the mean square.
-      name: Of the module.
-    """
-    super().__init__(name=name)
+  def __init__(self, variables: Sequence[tf.Variable], epsilon: float) -> None:
+    super().__init__(name='adam')
     self._variables = tuple(variables)
     self._epsilon = epsilon
     self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
-    self._mean = [
-      tf.Variable(tf.zeros_like(variable), trainable=False, name='mean')
-      for variable in variables
-    ]
-    self._mean_square = [
-      tf.Variable(tf.zeros_like(variable), trainable=False, name='mean_square')
-      for variable in variables
-    ]
+    self._mean = _slots(variables, tf.zeros_like, 'mean')
+    self._mean_square = _slots(variables, tf.zeros_like, 'mean_square')
 
   def apply(
     self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor
@@ -128,6 +103,17 @@ class Adam(snt.Module):
       )
 
 
+def _slots(
+  variables: Sequence[tf.Variable],
+  initial: Callable[[tf.Variable], tf.Tensor],
+  name: str,
+) -> list[tf.Variable]:
+  return [
+    tf.Variable(initial(variable), trainable=False, name=name)
+    for variable in variables
+  ]
+
+
 def make_optimizer(
   config: config_lib.ImpalaConfig, variables: Sequence[tf.Variable]
 ) -> RMSProp | Adam:
@@ -142,13 +128,7 @@ def linear_to_zero(
 ) -> tf.Tensor:
   """The learning rate at `frames`: `initial` at 0, 0 from `total_frames` on.
 
-  Args:
-    initial: At frame 0.
-    frames: int64 scalar.
-    total_frames: Where it reaches zero.
-
-  Returns:
-    float32 scalar; computed in float64, since frames go beyond 2^24.
+  A float32 scalar, computed in float64 since frames go beyond 2^24.
   """
   left = 1.0 - tf.cast(frames, tf.float64) / float(total_frames)
   return tf.cast(initial * tf.maximum(left, 0.0), tf.float32)

@@ -16,8 +16,8 @@ from agents.impala import observations
 class MlpTorso(snt.Module):
   """Flattened observation -> two layers of 64; for the embedded levels."""
 
-  def __init__(self, name: str = 'mlp_torso') -> None:
-    super().__init__(name=name)
+  def __init__(self) -> None:
+    super().__init__(name='mlp_torso')
     self._mlp = snt.nets.MLP([64, 64], activate_final=True)
 
   def __call__(self, observation: tf.Tensor) -> tf.Tensor:
@@ -26,30 +26,24 @@ class MlpTorso(snt.Module):
 
 
 class ConvolutionTorso(snt.Module):
-  """Plain convolutions and a layer; each followed by a ReLU."""
+  """Plain convolutions and a layer; each followed by a ReLU.
+
+  Args:
+    config: `center_frames` and `precision` are read.
+    convolutions: Channels, kernel size and stride of each.
+    padding: 'VALID' or 'SAME'.
+    size: D, units of the last layer.
+  """
 
   def __init__(
     self,
+    config: config_lib.ImpalaConfig,
     convolutions: tuple[tuple[int, int, int], ...],
     padding: str,
     size: int,
-    center_frames: bool = False,
-    precision: str = 'float32',
-    name: str = 'convolution_torso',
   ) -> None:
-    """Builds the layers.
-
-    Args:
-      convolutions: Channels, kernel size and stride of each.
-      padding: 'VALID' or 'SAME'.
-      size: D, units of the last layer.
-      center_frames: As in the config.
-      precision: As in the config.
-      name: Of the module.
-    """
-    super().__init__(name=name)
-    self._center_frames = center_frames
-    self._precision = precision
+    super().__init__(name='convolution_torso')
+    self._config = config
     self._convolutions = [
       snt.Conv2D(channels, kernel, stride, padding=padding)
       for channels, kernel, stride in convolutions
@@ -58,7 +52,7 @@ class ConvolutionTorso(snt.Module):
 
   def __call__(self, observation: tf.Tensor) -> tf.Tensor:
     """`[N, H, W, C]` uint8 -> `[N, D]`."""
-    hidden = _scale(observation, self._center_frames, self._precision)
+    hidden = _scale(observation, self._config)
     for convolution in self._convolutions:
       hidden = tf.nn.relu(_convolve(convolution, hidden))
     return _last_layer(self._linear, hidden)
@@ -67,8 +61,8 @@ class ConvolutionTorso(snt.Module):
 class ResidualBlock(snt.Module):
   """ReLU, convolution, ReLU, convolution, and the input added."""
 
-  def __init__(self, channels: int, name: str = 'residual_block') -> None:
-    super().__init__(name=name)
+  def __init__(self, channels: int) -> None:
+    super().__init__(name='residual_block')
     self._first = snt.Conv2D(channels, 3)
     self._second = snt.Conv2D(channels, 3)
 
@@ -82,25 +76,13 @@ class ResidualTorso(snt.Module):
   """The deep torso of the paper's Figure 3: 15 convolutions and a layer.
 
   Three sections of 16, 32 and 32 channels: a 3x3 convolution, a 3x3 maximum
-  over stride 2, and two residual blocks; then ReLU, a layer of 256, ReLU.
+  over stride 2, and two residual blocks; then ReLU, a layer of 256, ReLU. Of
+  the config, `center_frames` and `precision` are read.
   """
 
-  def __init__(
-    self,
-    center_frames: bool = False,
-    precision: str = 'float32',
-    name: str = 'residual_torso',
-  ) -> None:
-    """Builds the layers.
-
-    Args:
-      center_frames: As in the config.
-      precision: As in the config.
-      name: Of the module.
-    """
-    super().__init__(name=name)
-    self._center_frames = center_frames
-    self._precision = precision
+  def __init__(self, config: config_lib.ImpalaConfig) -> None:
+    super().__init__(name='residual_torso')
+    self._config = config
     self._sections = [
       (
         snt.Conv2D(channels, 3),
@@ -112,7 +94,7 @@ class ResidualTorso(snt.Module):
 
   def __call__(self, observation: tf.Tensor) -> tf.Tensor:
     """`[N, H, W, C]` uint8 -> `[N, 256]`."""
-    hidden = _scale(observation, self._center_frames, self._precision)
+    hidden = _scale(observation, self._config)
     for convolution, blocks in self._sections:
       hidden = _convolve(convolution, hidden)
       hidden = tf.nn.max_pool2d(hidden, 3, 2, 'SAME')
@@ -141,15 +123,15 @@ def _last_layer(layer: snt.Linear, hidden: tf.Tensor) -> tf.Tensor:
   return tf.nn.relu(tf.cast(product, tf.float32) + layer.b)
 
 
-def _scale(frames: tf.Tensor, center: bool, precision: str) -> tf.Tensor:
-  """`[N, H, W, C]` uint8 -> from 0 to 1, in a type by its name.
+def _scale(frames: tf.Tensor, config: config_lib.ImpalaConfig) -> tf.Tensor:
+  """`[N, H, W, C]` uint8 -> from 0 to 1, of the precision that is asked for.
 
   Centred, what an observation has in common goes to zero, and its contrast is
   doubled. A bright background otherwise moves all inputs of a unit together,
   so that a step of the optimiser can end it: the first layer of a network
   that was trained on Pong without had one live filter of 16.
   """
-  return _make_scale()(frames, center, precision)
+  return _make_scale()(frames, config.center_frames, config.precision)
 
 
 @functools.cache
@@ -186,8 +168,8 @@ class InstructionEncoder(snt.Module):
 
   _NUM_BUCKETS = 1000
 
-  def __init__(self, name: str = 'instruction_encoder') -> None:
-    super().__init__(name=name)
+  def __init__(self) -> None:
+    super().__init__(name='instruction_encoder')
     self._embed = snt.Embed(self._NUM_BUCKETS, 20)
     self._lstm = snt.LSTM(64)
 
@@ -218,10 +200,8 @@ class InstructionEncoder(snt.Module):
 class InstructedTorso(snt.Module):
   """A frame's features beside those of the instruction that goes with it."""
 
-  def __init__(
-    self, frame_torso: snt.Module, name: str = 'instructed_torso'
-  ) -> None:
-    super().__init__(name=name)
+  def __init__(self, frame_torso: snt.Module) -> None:
+    super().__init__(name='instructed_torso')
     self._frame_torso = frame_torso
     self._encoder = InstructionEncoder()
 
@@ -256,24 +236,13 @@ def make_torso(
   if network == 'mlp':
     return MlpTorso()
   if network in ('deep', 'deep_atari'):
-    return ResidualTorso(config.center_frames, config.precision)
+    return ResidualTorso(config)
   if network == 'benchmark':
     # The fork of the reference that was used for measuring throughput.
-    return ConvolutionTorso(
-      ((32, 8, 4), (64, 4, 2), (128, 3, 2)),
-      'SAME',
-      512,
-      config.center_frames,
-      config.precision,
-    )
+    convolutions = ((32, 8, 4), (64, 4, 2), (128, 3, 2))
+    return ConvolutionTorso(config, convolutions, 'SAME', 512)
   # The paper's shallow model for DeepMind Lab (Figure 3); without padding it
   # has the 1.2 million parameters stated there. For Atari the paper's text says
   # three convolutions, but cites Mnih et al. 2016, whose network is this one
   # (https://arxiv.org/abs/1602.01783, section 5.1): so are its experts here.
-  return ConvolutionTorso(
-    ((16, 8, 4), (32, 4, 2)),
-    'VALID',
-    256,
-    config.center_frames,
-    config.precision,
-  )
+  return ConvolutionTorso(config, ((16, 8, 4), (32, 4, 2)), 'VALID', 256)
