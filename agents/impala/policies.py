@@ -5,7 +5,7 @@ is either of them with the variables to fetch, or a server that does it all.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import acme
 import numpy as np
@@ -35,27 +35,13 @@ class UniformPolicy:
   """Random actions, each as likely as the others, without a forward pass."""
 
   def __init__(self, num_actions: int, seed: int) -> None:
-    """Seeds the choice.
-
-    Args:
-      num_actions: A.
-      seed: The same seed repeats the same actions.
-    """
     self._num_actions = num_actions
     self._rng = np.random.default_rng(seed)
 
   def __call__(
     self, inputs: networks.NetworkInput, core_state: networks.CoreState
   ) -> PolicyStep:
-    """One step for a batch.
-
-    Args:
-      inputs: `[N, ...]`.
-      core_state: Leaves the step as it enters.
-
-    Returns:
-      The actions, and the logits that they are of: zeros.
-    """
+    """One step for a batch, of logits that are zeros."""
     num = len(inputs.start_of_episode)
     return PolicyStep(
       self._rng.integers(self._num_actions, size=num, dtype=np.int32),
@@ -70,11 +56,11 @@ class Policy:
   The function runs as an endless dataset's, one pass an element, over variables
   that hold what is given. TensorFlow 2.8 keeps 400 bytes of each direct call of
   a `tf.function` for ever (https://github.com/tensorflow/tensorflow/issues/50765),
-  2.5 GB a day of an actor's calls; of a dataset's it keeps nothing.
+  2.5 GB a day of an actor's calls; of a dataset's it keeps nothing. The
+  network's variables are used as they are at each call.
   """
 
   def __init__(self, network: networks.ImpalaNetwork) -> None:
-    """Wraps a network whose variables are used as they are at each call."""
     self._network = network
     self._given: list[tf.Variable] = []  # The leaves of what a pass is given.
     self._passes: Iterator[PolicyStep] = iter(())
@@ -82,15 +68,7 @@ class Policy:
   def __call__(
     self, inputs: networks.NetworkInput, core_state: networks.CoreState
   ) -> PolicyStep:
-    """One step for a batch; see `networks.ImpalaNetwork.step`.
-
-    Args:
-      inputs: `[N, ...]`, of the same shapes in all calls, but for N.
-      core_state: Entering the step.
-
-    Returns:
-      The actions and what led to them.
-    """
+    """One step for `[N, ...]`, of the same shapes in all calls but for N."""
     given = (inputs, core_state)
     if not self._given:
       # An open first dimension costs nothing measurable, and no new trace for
@@ -121,27 +99,15 @@ class Policy:
     return PolicyStep(action, output.logits, core_state)
 
 
-class ActingPolicy(Protocol):
-  """What an actor acts with."""
-
-  @property
-  def learner_step(self) -> int:
-    """That of the variables with which the last actions were chosen."""
-
-  def initial_state(self, num_environments: int) -> networks.CoreState:
-    """The core state before any step, `[num_environments, ...]`."""
-
-  def update(self, wait: bool = False) -> None:
-    """Fetches the newest variables, where they have to be fetched."""
-
-  def __call__(
-    self, inputs: networks.NetworkInput, core_state: networks.CoreState
-  ) -> PolicyStep:
-    """One step for a batch, with NumPy arrays or tensors."""
-
-
 class LocalPolicy:
-  """Acts here, with variables that are fetched from the learner."""
+  """Acts here, with variables that are fetched from the learner.
+
+  Args:
+    network: The actor's own copy.
+    policy: Chooses the actions.
+    variable_source: The learner.
+    meter: Of the thread that acts.
+  """
 
   def __init__(
     self,
@@ -150,14 +116,6 @@ class LocalPolicy:
     variable_source: acme.VariableSource,
     meter: meter_lib.Meter,
   ) -> None:
-    """Fetches no variables yet.
-
-    Args:
-      network: The actor's own copy.
-      policy: Chooses the actions.
-      variable_source: The learner.
-      meter: Of the thread that acts.
-    """
     self._network = network
     self._policy = policy
     self._meter = meter
@@ -172,7 +130,7 @@ class LocalPolicy:
     return int(self._learner_step.numpy())
 
   def initial_state(self, num_environments: int) -> networks.CoreState:
-    """See `networks.ImpalaNetwork.initial_state`."""
+    """The core state before any step, `[num_environments, ...]`."""
     return self._network.initial_state(num_environments)
 
   def update(self, wait: bool = False) -> None:
@@ -194,6 +152,12 @@ class RemotePolicy:
   The core state goes along with every request. An LSTM of 256 units has 2 KB
   of it; that a server which keeps it by environment has to be told who asks,
   and that no request may reach it twice, is dearer than that.
+
+  Args:
+    step: Asks the server: takes the arrays of inputs and core state, returns
+      those of a `PolicyStep` and `[N]` learner steps.
+    network: Tells what a core state is.
+    meter: Of the thread that acts.
   """
 
   def __init__(
@@ -202,26 +166,14 @@ class RemotePolicy:
     network: networks.ImpalaNetwork,
     meter: meter_lib.Meter,
   ) -> None:
-    """Asks nothing yet.
-
-    Args:
-      step: Asks the server: takes the arrays of inputs and core state, returns
-        those of a `PolicyStep` and `[N]` learner steps.
-      network: Tells what a core state is.
-      meter: Of the thread that acts.
-    """
     self._step = step
     self._network = network
     self._meter = meter
-    self._learner_step = 0
-
-  @property
-  def learner_step(self) -> int:
-    """Of the variables that the server chose the last actions with."""
-    return self._learner_step
+    # Of the variables that the server chose the last actions with.
+    self.learner_step = 0
 
   def initial_state(self, num_environments: int) -> networks.CoreState:
-    """See `networks.ImpalaNetwork.initial_state`."""
+    """As `LocalPolicy.initial_state`."""
     return tree.map_structure(
       np.asarray, self._network.initial_state(num_environments)
     )
@@ -235,5 +187,8 @@ class RemotePolicy:
     """See `Policy`."""
     with self._meter.measure('waiting_for_inference'):
       *leaves, learner_step = self._step(*tree.flatten((inputs, core_state)))
-    self._learner_step = int(learner_step[0])
+    self.learner_step = int(learner_step[0])
     return tree.unflatten_as(PolicyStep(0, 0, core_state), leaves)
+
+
+ActingPolicy = LocalPolicy | RemotePolicy  # What an actor acts with.
