@@ -6,7 +6,6 @@ from typing import Any, Protocol
 import acme
 import dm_env
 import numpy as np
-import tensorflow as tf
 import tree
 
 from agents.impala import meter as meter_lib
@@ -63,6 +62,13 @@ class Actor(acme.Actor):
   fetched, so that an unroll is acted with one set of variables. Where a server
   chooses the actions, its variables may change within an unroll, which then
   bears the learner step of its oldest row.
+
+  Args:
+    policy: Chooses the actions.
+    signature: Of one unroll.
+    levels: `[N]` int32, index of the level that each environment plays.
+    writer: Takes finished unrolls.
+    meter: Of the thread that acts.
   """
 
   def __init__(
@@ -73,15 +79,6 @@ class Actor(acme.Actor):
     writer: unrolls_lib.UnrollWriter,
     meter: meter_lib.Meter,
   ) -> None:
-    """Makes room for the unrolls; fetches variables.
-
-    Args:
-      policy: Chooses the actions.
-      signature: Of one unroll.
-      levels: `[N]` int32, index of the level that each environment plays.
-      writer: Takes finished unrolls.
-      meter: Of the thread that acts.
-    """
     self._meter = meter
     self._policy = policy
     self._core_state = policy.initial_state(len(levels))
@@ -101,14 +98,7 @@ class Actor(acme.Actor):
     self._enter_unroll()
 
   def select_action(self, observation: Any) -> np.ndarray:
-    """Chooses `[N]` actions.
-
-    Args:
-      observation: Nest of `[N, ...]`; the one last observed.
-
-    Returns:
-      `[N]` int32.
-    """
+    """Chooses `[N]` int32 actions for the observation of the last timestep."""
     inputs = tree.map_structure(
       lambda column: column[:, self._row],
       self._unrolls.inputs._replace(observation=()),
@@ -121,12 +111,7 @@ class Actor(acme.Actor):
     return np.asarray(step.action)
 
   def observe(self, action: np.ndarray, next_timestep: BatchTimeStep) -> None:
-    """Stores what came of the actions; sends unrolls that are complete.
-
-    Args:
-      action: `[N]`, as selected.
-      next_timestep: What the environments showed then.
-    """
+    """Stores what came of `[N]` actions; sends unrolls that are complete."""
     row = self._row
     self._unrolls.action[:, row] = action
     self._unrolls.reward[:, row] = next_timestep.reward
@@ -166,11 +151,7 @@ class Actor(acme.Actor):
 
   def _enter_unroll(self) -> None:
     """Stores the core state that the unroll begins with."""
-
-    def store(column: np.ndarray, value: tf.Tensor) -> None:
-      column[:] = value
-
-    tree.map_structure(store, self._unrolls.core_state, self._core_state)
+    tree.map_structure(np.copyto, self._unrolls.core_state, self._core_state)
 
   def _finish_unroll(self, timestep: BatchTimeStep) -> None:
     """Sends the unrolls; the last row becomes the first of the next ones."""
@@ -213,7 +194,14 @@ def run_environments(
 
 
 class EvaluationActor(acme.Actor):
-  """Plays one environment for `acme.EnvironmentLoop`; learns nothing."""
+  """Plays one environment for `acme.EnvironmentLoop`; learns nothing.
+
+  Args:
+    network: Whose variables somebody else keeps fresh.
+    policy: The network's, kept from one actor to the next.
+    rng: Samples actions, so that episodes can be repeated; None takes the most
+      likely ones.
+  """
 
   def __init__(
     self,
@@ -221,14 +209,6 @@ class EvaluationActor(acme.Actor):
     policy: policies.Policy,
     rng: np.random.Generator | None,
   ) -> None:
-    """Plays with the network's variables as they are.
-
-    Args:
-      network: Whose variables somebody else keeps fresh.
-      policy: The network's, kept from one actor to the next.
-      rng: Samples actions, so that episodes can be repeated; None takes the
-        most likely ones.
-    """
     self._network = network
     self._policy = policy
     self._rng = rng

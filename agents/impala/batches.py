@@ -37,16 +37,9 @@ def make_dataset(
   signature: unrolls.Unroll,
   config: config_lib.ImpalaConfig,
 ) -> tf.data.Dataset:
-  """Batches; see `UnrollReader`, which takes the keys off.
+  """`Batch`es from the Reverb server, endless; blocks while the queue is empty.
 
-  Args:
-    server_address: 'host:port' of the Reverb server.
-    signature: Of one unroll.
-    config: `batch_size` and `replay_proportion` are read.
-
-  Returns:
-    A dataset of `Batch`es, their unrolls `[T (+ 1), B, ...]`; endless, blocks
-    while the queue is empty.
+  See `UnrollReader`, which takes the keys off.
   """
   packed = packing.packed_signature(signature)
 
@@ -122,16 +115,10 @@ class UnrollReader(Iterator[unrolls.Unroll]):
 
   Reverb blocks in native code while the queue is empty, where no signal
   handler runs; here the learner waits in Python instead and ends with
-  StopIteration when the program stops.
+  StopIteration when `stop` is set.
   """
 
   def __init__(self, dataset: tf.data.Dataset, stop: threading.Event) -> None:
-    """Starts reading.
-
-    Args:
-      dataset: Of `Batch`es.
-      stop: Ends the iteration.
-    """
     self._stop = stop
     self._seen: set[int] = set()
     self._in_order: collections.deque[int] = collections.deque()

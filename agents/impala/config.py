@@ -22,12 +22,7 @@ PRECISIONS = ('float32', 'bfloat16')
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """What a field's value must satisfy.
-
-  Attributes:
-    text: The rule in words, as it stands in help and errors.
-    holds: Whether a value satisfies it.
-  """
+  """What a field's value must satisfy, and how help and errors say it."""
 
   text: str
   holds: Callable[[Any], bool]

@@ -12,16 +12,14 @@ class LaggedVariables(acme.VariableSource):
 
   An experiment's tool: it shows what policy lag does to learning. Keeps every
   answer that is younger than the lag.
+
+  Args:
+    source: Its last 'policy' array is the learner step.
+    lag: Learner steps by which what is given is older than what is fetched, or
+      the least more that the fetches allow.
   """
 
   def __init__(self, source: acme.VariableSource, lag: int) -> None:
-    """Wraps the learner.
-
-    Args:
-      source: Its last 'policy' array is the learner step.
-      lag: Learner steps by which what is given is older than what is fetched,
-        or the least more that the fetches allow.
-    """
     self._source = source
     self._lag = lag
     self._answers: collections.deque[list[Sequence[np.ndarray]]] = (
@@ -29,14 +27,7 @@ class LaggedVariables(acme.VariableSource):
     )
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
-    """Fetches what there is, returns what is old enough.
-
-    Args:
-      names: ['policy'].
-
-    Returns:
-      As the source; the oldest there is while none is old enough.
-    """
+    """Fetches what there is; returns what is old enough, or the oldest."""
     answer = self._source.get_variables(names)
     if not self._answers or _step(answer) != _step(self._answers[-1]):
       self._answers.append(answer)

@@ -16,7 +16,18 @@ from agents.impala import unrolls as unrolls_lib
 
 
 class Learner(acme.Learner):
-  """Applies V-trace actor-critic gradients; serves the variables."""
+  """Applies V-trace actor-critic gradients; serves the variables.
+
+  Its counts begin at zero: restore `state` to continue.
+
+  Args:
+    config: Hyperparameters.
+    network: With its variables.
+    batches: Time-major; its end ends `step` with StopIteration.
+    num_action_repeats: Frames in an agent step.
+    learner_metrics: Told of every learner step.
+    meter: Of the thread that learns.
+  """
 
   def __init__(
     self,
@@ -27,16 +38,6 @@ class Learner(acme.Learner):
     learner_metrics: metrics.LearnerMetrics,
     meter: meter_lib.Meter,
   ) -> None:
-    """Makes optimiser and counts at zero; restore `state` to continue.
-
-    Args:
-      config: Hyperparameters.
-      network: With its variables.
-      batches: Time-major; its end ends `step` with StopIteration.
-      num_action_repeats: Frames in an agent step.
-      learner_metrics: Told of every learner step.
-      meter: Of the thread that learns.
-    """
     self._config = config
     self._network = network
     self._batches = batches
@@ -172,12 +173,7 @@ class Learner(acme.Learner):
   def _gradients(
     self, batch: unrolls_lib.Unroll, executed: tf.Tensor
   ) -> tuple[list[tf.Tensor], losses.LossTerms]:
-    """Of the loss, one for each trainable variable; and the loss's terms.
-
-    Args:
-      batch: Time-major.
-      executed: `[T, B]` bool, whether the row's action was executed.
-    """
+    """One for each trainable variable, and the terms of the loss."""
     with tf.GradientTape() as tape:
       output, _ = self._network.unroll(batch.inputs, batch.core_state)
       terms = losses.impala_loss(

@@ -47,15 +47,10 @@ class LossTerms(NamedTuple):
 
 
 def clip_rewards(rewards: tf.Tensor, reward_clipping: str) -> tf.Tensor:
-  """Rewards as the learner sees them, formulas of the reference's code.
+  """Rewards as the learner sees them, by the formulas of the reference's code.
 
-  Args:
-    rewards: Any shape.
-    reward_clipping: 'abs_one' clips to [-1, 1]; 'soft_asymmetric' squeezes
-      with 5 tanh(r / 5), and negative rewards by a further factor of 0.3.
-
-  Returns:
-    The same shape.
+  'abs_one' clips to [-1, 1]; 'soft_asymmetric' squeezes with 5 tanh(r / 5), and
+  negative rewards by a further factor of 0.3.
   """
   if reward_clipping == 'abs_one':
     return tf.clip_by_value(rewards, -1.0, 1.0)
@@ -93,9 +88,6 @@ def vtrace_targets(
     rewards: `[T, B]`.
     values: `[T, B]` V(o_t).
     bootstrap_value: `[B]` V(o_T).
-
-  Returns:
-    The targets.
   """
   if config.c_threshold == 1.0 and config.trace_lambda == 1.0:
     returns = trfl.vtrace_from_importance_weights(
@@ -114,15 +106,8 @@ def vtrace_targets(
   next_values = tf.concat([values[1:], bootstrap_value[tf.newaxis]], 0)
   deltas = clipped_rhos * (rewards + discounts * next_values - values)
 
-  def backwards(
-    later: tf.Tensor, row: tuple[tf.Tensor, tf.Tensor]
-  ) -> tf.Tensor:
-    """vs_t - V(o_t) from the same of t + 1."""
-    delta, decay = row
-    return delta + decay * later
-
-  excess = tf.scan(
-    backwards,
+  excess = tf.scan(  # vs_t - V(o_t), from the same of t + 1.
+    lambda later, row: row[0] + row[1] * later,
     (deltas, discounts * cs),
     initializer=tf.zeros_like(bootstrap_value),
     reverse=True,

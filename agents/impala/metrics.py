@@ -51,7 +51,16 @@ class Games(NamedTuple):
 
 
 class LearnerMetrics:
-  """Means of the learner steps' figures, a row every few seconds."""
+  """Means of the learner steps' figures, a row every few seconds.
+
+  Args:
+    logger: Takes the rows.
+    period_seconds: Of wall-clock time, between rows.
+    queue_size: Tells how many unrolls wait, or NaN; called once a row.
+    on_games: Told, each learner step, of the frames learned and the games that
+      ended in them.
+    meter: Of the thread that learns.
+  """
 
   def __init__(
     self,
@@ -61,16 +70,6 @@ class LearnerMetrics:
     on_games: Callable[[int, Games], None],
     meter: meter_lib.Meter,
   ) -> None:
-    """Begins the first row.
-
-    Args:
-      logger: Takes the rows.
-      period_seconds: Of wall-clock time, between rows.
-      queue_size: Tells how many unrolls wait, or NaN; called once a row.
-      on_games: Told, each learner step, of the frames learned and the games
-        that ended in them.
-      meter: Of the thread that learns.
-    """
     self._logger = logger
     self._period = period_seconds
     self._queue_size = queue_size

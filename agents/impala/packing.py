@@ -36,14 +36,7 @@ def packed_signature(signature: Any) -> PackedUnroll:
 
 
 def pack(unroll: Any) -> PackedUnroll:
-  """Packs one unroll.
-
-  Args:
-    unroll: An `unrolls.Unroll` of arrays as in its signature.
-
-  Returns:
-    With copies of all but the observation.
-  """
+  """Packs one `unrolls.Unroll` of arrays: copies all but the observation."""
   parts = [
     np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     for array in _others(unroll)
@@ -52,20 +45,11 @@ def pack(unroll: Any) -> PackedUnroll:
 
 
 def unpack(packed: PackedUnroll, signature: Any) -> Any:
-  """Unpacks a batch, in TensorFlow.
-
-  Args:
-    packed: `[B, ...]`.
-    signature: Of one unroll, an `unrolls.Unroll` of `tf.TensorSpec`.
-
-  Returns:
-    An `unrolls.Unroll`, `[B, ...]`.
-  """
+  """Unpacks a batch to an `unrolls.Unroll` of `[B, ...]`, in TensorFlow."""
   specs = _others(signature)
   parts = tf.split(packed.others, [_num_bytes(spec) for spec in specs], axis=1)
   unroll = tree.unflatten_as(
-    _without_observation(signature),
-    list(map(_from_bytes, parts, specs)),
+    _without_observation(signature), list(map(_from_bytes, parts, specs))
   )
   return unroll._replace(
     inputs=unroll.inputs._replace(observation=packed.observation)

@@ -14,14 +14,9 @@ import tensorflow as tf
 
 
 def column_spec(spec: Any, num_rows: int) -> tf.TensorSpec:
-  """How the observations of an unroll are kept.
+  """How observations of a spec are kept in an unroll of `num_rows`, T + 1.
 
-  Args:
-    spec: Of one observation, a `dm_env.specs.Array`.
-    num_rows: T + 1.
-
-  Returns:
-    `[T + 1, ...]`; of stacks of S > 1, `[T + S, H, W]`.
+  `[T + 1, ...]`; of stacks of S > 1, `[T + S, H, W]`.
   """
   num_stacked = getattr(spec, 'num_stacked', 1)
   if num_stacked == 1:
@@ -51,14 +46,11 @@ def write(
 
 
 def read(column: tf.Tensor, start_of_episode: tf.Tensor) -> tf.Tensor:
-  """The observations as they were written, time-major.
+  """The observations as they were written, but time-major: `[T + 1, B, ...]`.
 
   Args:
     column: `[B, ...]` as of `column_spec`.
     start_of_episode: `[B, T + 1]` bool.
-
-  Returns:
-    `[T + 1, B, ...]`; of stacks, `[T + 1, B, H, W, S]`.
   """
   older = column.shape[1] - start_of_episode.shape[1]
   if not older:

@@ -88,29 +88,26 @@ def make_signature(
   """
   length = config.unroll_length
 
-  def rows(count: int, spec: Any) -> tf.TensorSpec:
-    return tf.TensorSpec((count, *spec.shape), spec.dtype)
+  def rows(dtype: str, more: int = 0) -> tf.TensorSpec:
+    return tf.TensorSpec((length + more,), dtype)
 
-  scalar = {
-    dtype: tf.TensorSpec((), dtype) for dtype in ('float32', 'int32', 'bool')
-  }
   return Unroll(
     inputs=networks.NetworkInput(
       observation=tree.map_structure(
         lambda spec: stacks.column_spec(spec, length + 1), observation_spec
       ),
-      last_action=rows(length + 1, scalar['int32']),
-      last_reward=rows(length + 1, scalar['float32']),
-      start_of_episode=rows(length + 1, scalar['bool']),
+      last_action=rows('int32', 1),
+      last_reward=rows('float32', 1),
+      start_of_episode=rows('bool', 1),
     ),
-    action=rows(length, scalar['int32']),
-    reward=rows(length, scalar['float32']),
-    discount=rows(length, scalar['float32']),
+    action=rows('int32'),
+    reward=rows('float32'),
+    discount=rows('float32'),
     behaviour_logits=tf.TensorSpec((length, num_actions), 'float32'),
-    episode_return=rows(length, scalar['float32']),
-    episode_steps=rows(length, scalar['int32']),
-    environment_restarts=scalar['int32'],
-    level=scalar['int32'],
+    episode_return=rows('float32'),
+    episode_steps=rows('int32'),
+    environment_restarts=tf.TensorSpec((), 'int32'),
+    level=tf.TensorSpec((), 'int32'),
     learner_step=tf.TensorSpec((), 'int64'),
     core_state=tree.map_structure(
       lambda part: tf.TensorSpec(part.shape[1:], part.dtype), core_state
@@ -126,13 +123,6 @@ def make_tables(
   Each unroll in the queue is used once, and writers wait while it is full. The
   replay holds the newest unrolls, samples them uniformly and never makes a
   writer wait.
-
-  Args:
-    config: The capacities and `replay_proportion` are read.
-    signature: Of one unroll.
-
-  Returns:
-    The tables of the Reverb server.
   """
   packed = packing.packed_signature(signature)
   tables = [
@@ -158,6 +148,13 @@ class UnrollWriter:
   An unroll is appended whole and packed, so that neither a row nor a column
   costs a call of its own, and the row two unrolls share costs no second chunk
   on the way to the learner.
+
+  Args:
+    client: Of the server that holds the queue; connects at the first write.
+    stop: Ends a wait for room in the queue.
+    meter: Of the thread that writes.
+    has_replay: Whether the unrolls go to the replay too; their data is written
+      once for both.
   """
 
   def __init__(
@@ -167,15 +164,6 @@ class UnrollWriter:
     meter: meter_lib.Meter,
     has_replay: bool = False,
   ) -> None:
-    """Connects at the first write.
-
-    Args:
-      client: Of the server that holds the queue.
-      stop: Ends a wait for room in the queue.
-      meter: Of the thread that writes.
-      has_replay: Whether the unrolls go to the replay too; their data is
-        written once for both.
-    """
     self._client = client
     # The replay never waits; first, so that it has what the queue waits with.
     self._tables = (REPLAY, QUEUE) if has_replay else (QUEUE,)
