@@ -120,19 +120,6 @@ def check_git() -> Finding:
   return judge('warn', path is not None, 'git', path or 'absent', mend)
 
 
-def find_browser() -> str | None:
-  """The browser that tests look at the dashboard with; any serves people."""
-  names = ('chromium', 'chromium-browser', 'google-chrome')
-  return next(filter(None, map(shutil.which, names)), None)
-
-
-def check_browser() -> Finding:
-  """Chromium, without which the tests of the dashboard's page fail."""
-  path = find_browser()
-  mend = 'needed by ./impala check alone: apt-get install chromium'
-  return judge('info', path is not None, 'Chromium', path or 'absent', mend)
-
-
 CHECKS = (
   check_cpu,
   check_memory,
@@ -142,5 +129,4 @@ CHECKS = (
   check_proxies,
   check_isolation,
   check_git,
-  check_browser,
 )

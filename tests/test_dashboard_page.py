@@ -21,7 +21,7 @@ import processes
 import pytest
 from playwright import sync_api
 
-from programs import machine, runs
+from programs import check, runs
 
 pytestmark = pytest.mark.slow
 
@@ -86,12 +86,12 @@ def free_port():
 
 @pytest.fixture(scope='module')
 def browser():
-  path = machine.find_browser()
-  if path is None:
-    pytest.fail('there is no Chromium: apt-get install chromium')
   with sync_api.sync_playwright() as driver:
-    options = {'executable_path': path, 'args': ['--no-sandbox']}
-    with contextlib.closing(driver.chromium.launch(**options)) as chromium:
+    try:
+      chromium = check.launch_browser(driver)
+    except sync_api.Error:
+      pytest.skip('there is no Chromium; ./impala check gets one')
+    with contextlib.closing(chromium):
       yield chromium
 
 
@@ -311,7 +311,7 @@ def test_it_tells_that_the_server_is_gone_and_goes_on(browser, directory):
   page.page.close()
 
 
-def test_nothing_is_left(directory, address, page):
+def test_nothing_is_left(page, directory):
   """But for the server that the page is of."""
   page.page.close()
   assert len(processes.naming(directory)) == 1

@@ -143,17 +143,6 @@ def test_low_limits_are_a_warning():
   assert 'ulimit -n 4096' in finding.mend
 
 
-def test_an_absent_browser_is_told_with_what_wants_it(tmp_path, monkeypatch):
-  monkeypatch.setenv('PATH', str(tmp_path))
-  finding = machine.check_browser()
-  assert (finding.level, finding.text) == ('info', 'absent')
-  assert './impala check' in finding.mend
-  browser = tmp_path / 'google-chrome'
-  browser.touch(mode=0o755)
-  finding = machine.check_browser()
-  assert (finding.level, finding.text, finding.mend) == ('ok', str(browser), '')
-
-
 def test_onednn_switched_off_is_a_warning(monkeypatch):
   monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', '0')
   assert doctor.check_onednn().level == 'warn'
