@@ -63,7 +63,7 @@ def _provide_browser() -> str:
         launch_browser(driver).close()
       except sync_api.Error as error:
         if commands:
-          print(error.message)
+          print(error.message.partition('\n')[0])
         continue
       return name
   return ''
