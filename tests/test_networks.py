@@ -313,8 +313,22 @@ def test_centred_frames_are_exact_where_a_sum_of_floats_drifts():
 @pytest.mark.skipif(
   'avx512f' not in machine.vector_instructions(), reason='needs AVX-512'
 )
-@pytest.mark.parametrize('network', ['shallow_atari', 'deep_atari'])
-def test_bfloat16_says_nearly_the_same_with_the_same_variables(network):
+@pytest.mark.parametrize(
+  'network, num_layers', [('shallow_atari', 3), ('deep_atari', 16)]
+)
+def test_bfloat16_says_nearly_the_same_with_the_same_variables(
+  network, num_layers
+):
+  """Within four standard deviations of what rounding may do.
+
+  A number of 8 bits is off by at most 2^-8 of itself. A layer rounds three
+  times forward (weights, product, sum with the bias) and three times backward;
+  products are summed in float32. Such errors are independent, so that their
+  squares add up over the layers, in whatever order sums are made. Of a bias's
+  gradient the size says nothing: that is a sum over all positions, which may
+  cancel to less than its terms are off by; it points the same way.
+  """
+  tf.random.set_seed(0)
   spec = specs.Array((84, 84, 4), np.uint8)
   config = config_lib.ImpalaConfig(network=network, lstm=False)
   exact = torsos.make_torso(config, spec)
@@ -324,26 +338,31 @@ def test_bfloat16_says_nearly_the_same_with_the_same_variables(network):
   rng = np.random.default_rng(0)
   frames = rng.integers(256, size=(3, 84, 84, 4), dtype=np.uint8)
   exact(frames), lower(frames)
-  gradients = []
   for variable, same in zip(
     lower.trainable_variables, exact.trainable_variables, strict=True
   ):
     assert (variable.name, variable.dtype) == (same.name, tf.float32)
     variable.assign(same)
+  features, gradients = [], []
   for torso in (exact, lower):
     with tf.GradientTape() as tape:
-      features = torso(frames)
-      assert features.dtype == tf.float32
-      loss = tf.reduce_mean(features**2)
+      features.append(torso(frames))
+      loss = tf.reduce_mean(features[-1] ** 2)
     gradients.append(tape.gradient(loss, torso.trainable_variables))
-  # Eight bits of mantissa: half a percent a layer, and as much of a gradient.
-  scale = np.abs(exact(frames)).max()
-  error = np.abs(exact(frames) - lower(frames)).max() / scale
-  assert 1e-5 < error < 0.03
-  for first, second in zip(*gradients, strict=True):
+
+  def difference(first, second):
     assert second.dtype == tf.float32
-    difference = tf.norm(first - second) / tf.norm(first)
-    assert difference < 0.15, first.shape
+    return tf.norm(first - second) / tf.norm(first)
+
+  assert difference(*features) > 2**-12  # It is not float32.
+  assert difference(*features) < 4 * (3 * num_layers) ** 0.5 * 2**-8
+  for first, second in zip(*gradients, strict=True):
+    if first.shape.rank == 1:
+      cosine = tf.tensordot(first, second, 1) / tf.norm(first) / tf.norm(second)
+      assert cosine > 0.5
+    else:
+      bound = 4 * (6 * num_layers) ** 0.5 * 2**-8
+      assert difference(first, second) < bound, first.shape
 
 
 def test_the_residual_torso_against_plain_tensorflow():
