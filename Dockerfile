@@ -13,13 +13,12 @@ WORKDIR /impala
 # changes. Nothing but this image's libraries is linked to.
 COPY impala requirements*.txt requirements*.lock .python-version ./
 COPY programs/__init__.py programs/startup.py programs/doctor.py \
-  programs/gpu.py programs/machine.py programs/downloads.py programs/roms.py \
-  programs/scenarios.py programs/
+  programs/downloads.py programs/
 COPY programs/launching/__init__.py programs/launching/isolation.py \
   programs/launching/
 ARG GPU=off
 # EnvPool brings ROMs along, which are not used.
-RUN UV_NO_CACHE=1 ./impala gpu "$GPU" && ./impala doctor && rm -rf .venv.uv \
+RUN UV_NO_CACHE=1 ./impala gpu "$GPU" && rm -rf .venv.uv \
   .venv/lib/python3.10/site-packages/envpool/atari/roms/*.bin
 
 # COPY wants a file: without a wheel it gets one that is here anyway.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from playwright import sync_api
 
-from programs import downloads, roms, scenarios
+from programs import downloads
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _PACKAGES = ('agents', 'environments', 'programs', 'benchmarks', 'tests')
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
   own = {'--all', '--require_browser'}.intersection(arguments)
   arguments = [argument for argument in arguments if argument not in own]
-  for files in (roms.files(), scenarios.files()):
+  for files in (downloads.roms(), downloads.scenarios()):
     downloads.provide(files)
   browser = 'not looked for' if arguments else _provide_browser()
   print(f'Chromium: {browser or "none"}')

@@ -1,11 +1,13 @@
-"""Files that are never part of this project, out of a wheel of somebody else.
+"""Fetches files that are never part of this: `./impala roms`, `scenarios`.
 
-The user's own package index is asked for the wheel; the files are checked
-against their md5s and put into a folder, each of them at once.
+They are in a wheel of somebody else, for which the user's own package index is
+asked; they are checked against their md5s and put into a folder, each of them
+at once.
 """
 
 import argparse
 import hashlib
+import importlib.util
 import os
 import pathlib
 import subprocess
@@ -14,6 +16,8 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from programs import startup
 
 
 class Files(NamedTuple):
@@ -40,6 +44,61 @@ class Files(NamedTuple):
   directory: pathlib.Path
   variable: str
   notice: str
+
+
+def roms() -> Files:
+  """Every ROM file that the installed ale-py, which came without, plays.
+
+  Raises:
+    RuntimeError: if ale-py is not installed.
+  """
+  spec = importlib.util.find_spec('ale_py')
+  if spec is None or spec.origin is None:
+    raise RuntimeError('ale-py is not installed: install requirements.txt')
+  text = pathlib.Path(spec.origin).with_name('roms').joinpath('md5.txt')
+  rows = [line.split() for line in text.read_text().splitlines()]
+  wheel = 'ale-py==0.10.1'  # Holds all 104 of the list of 0.8.1.
+  return Files(
+    command='roms',
+    what='ROM files',
+    wheel=wheel,
+    sha256='5d4f326236c95736182323a480363c7b98959fc9a4ba09d2aa5b152faa6a2d59',
+    folder='ale_py/roms',
+    md5s={row[1]: row[0] for row in rows if len(row) == 2},
+    directory=startup.rom_directory(),
+    variable='ALE_PY_ROM_DIR',
+    notice=f"""\
+Atari's games belong to those who made and published them, or to their heirs.
+The package that the files are fetched from ({wheel}, by its makers
+under the GPLv2) states no licence for the games themselves. You need the right
+to use them; whether you have it depends on where you are and what you do.""",
+  )
+
+
+def scenarios() -> Files:
+  """Configuration and map of doom_benchmark and doom_battle.
+
+  The vizdoom package lacks them; nothing else of the wheel is installed.
+  """
+  wheel = 'sample-factory==2.1.1'
+  return Files(
+    command='scenarios',
+    what='scenario files',
+    wheel=wheel,
+    sha256='4acaef95c3790f4328bf839e07631737879f3c6409d22ee6e5d67635db8482a7',
+    folder='sf_examples/vizdoom/doom/scenarios',
+    md5s={
+      'battle.cfg': '89c09ed021fa6b6eedb66710c5f11eb2',
+      'battle.wad': '4755d4bb4317488205a7a7af09c8e9a1',
+    },
+    directory=startup.scenario_directory(),
+    variable='IMPALA_SCENARIOS_DIR',
+    notice=f"""\
+The battle scenario was made by the authors of "Learning to Act by Predicting
+the Future" (Dosovitskiy and Koltun, 2016) and is fetched out of the package
+{wheel}, which its makers publish under the MIT licence. Whether you
+may use it is for you to know.""",
+  )
 
 
 def missing(files: Files, directory: pathlib.Path) -> list[str]:
@@ -97,47 +156,6 @@ def provide(files: Files) -> None:
   os.environ[files.variable] = str(files.directory)
 
 
-def run(files: Files, arguments: Sequence[str] | None) -> int:
-  """Runs the command that fetches the files and returns its exit status."""
-  parser = argparse.ArgumentParser(
-    prog=f'./impala {files.command}',
-    description=f'Fetches {files.what} from your own package index.',
-    epilog=files.notice,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument(
-    '--accept_license',
-    action='store_true',
-    help='say that you have the right to use them (see below)',
-  )
-  parser.add_argument(
-    '--directory',
-    type=pathlib.Path,
-    default=files.directory,
-    help='folder the files go to; any other than the default is to be named '
-    f'in {files.variable} when playing (default: %(default)s)',
-  )
-  flags = parser.parse_args(arguments)
-  directory = flags.directory.absolute()
-  count = f'{len(files.md5s)} {files.what}'
-  try:
-    if directory.is_dir() and not missing(files, directory):
-      print(f'All {count} are in {directory} already.')
-      return 0
-    print(files.notice)
-    if not flags.accept_license:
-      print('\nNothing was fetched. If you have it, say so: --accept_license')
-      return 2
-    fetch(files, directory)
-  except RuntimeError as error:
-    print(f'{files.command}: {error}', file=sys.stderr)
-    return 1
-  print(f'\nFetched {count} into {directory}')
-  if directory != files.directory:
-    print(f'Play with them: export {files.variable}={directory}')
-  return 0
-
-
 def _download(files: Files, folder: pathlib.Path) -> pathlib.Path:
   """Has pip download the wheel into `folder` and check its hash."""
   request = folder / 'request.txt'
@@ -166,3 +184,54 @@ def _download(files: Files, folder: pathlib.Path) -> pathlib.Path:
 
 def _md5(content: bytes) -> str:
   return hashlib.md5(content).hexdigest()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs `roms` or `scenarios` and returns the exit status."""
+  arguments = sys.argv[1:] if arguments is None else arguments
+  try:
+    files = {'roms': roms, 'scenarios': scenarios}[arguments[0]]()
+    return _run(files, arguments[1:])
+  except RuntimeError as error:
+    print(f'{arguments[0]}: {error}', file=sys.stderr)
+    return 1
+
+
+def _run(files: Files, arguments: Sequence[str]) -> int:
+  parser = argparse.ArgumentParser(
+    prog=f'./impala {files.command}',
+    description=f'Fetches {files.what} from your own package index.',
+    epilog=files.notice,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument(
+    '--accept_license',
+    action='store_true',
+    help='say that you have the right to use them (see below)',
+  )
+  parser.add_argument(
+    '--directory',
+    type=pathlib.Path,
+    default=files.directory,
+    help='folder the files go to; any other than the default is to be named '
+    f'in {files.variable} when playing (default: %(default)s)',
+  )
+  flags = parser.parse_args(arguments)
+  directory = flags.directory.absolute()
+  count = f'{len(files.md5s)} {files.what}'
+  if directory.is_dir() and not missing(files, directory):
+    print(f'All {count} are in {directory} already.')
+    return 0
+  print(files.notice)
+  if not flags.accept_license:
+    print('\nNothing was fetched. If you have it, say so: --accept_license')
+    return 2
+  fetch(files, directory)
+  print(f'\nFetched {count} into {directory}')
+  if directory != files.directory:
+    print(f'Play with them: export {files.variable}={directory}')
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

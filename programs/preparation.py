@@ -10,7 +10,7 @@ import rich.console
 
 import environments
 from agents.impala import observations
-from programs import flags, machine, runs
+from programs import flags, runs, startup
 
 # What decides which variables a checkpoint holds, and their meaning.
 _FIXED_ON_RESUME = (
@@ -106,7 +106,7 @@ def check_playable(configuration: runs.Configuration) -> None:
   # TensorFlow 2.8 has no other convolution of bfloat16 than oneDNN's.
   if (
     configuration.agent.precision == 'bfloat16'
-    and 'avx512f' not in machine.vector_instructions()
+    and 'avx512f' not in startup.vector_instructions()
   ):
     raise ValueError(
       "precision must be float32 on a processor without AVX-512, got 'bfloat16'"

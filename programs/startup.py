@@ -77,6 +77,13 @@ def can_load(library: str, mode: int = ctypes.DEFAULT_MODE) -> bool:
   return True
 
 
+def vector_instructions() -> list[str]:
+  """Those that TensorFlow and oneDNN ask for and this processor has."""
+  info = pathlib.Path('/proc/cpuinfo').read_text()
+  flags = set(info.partition('flags')[2].partition('\n')[0].split())
+  return [name for name in ('avx', 'avx2', 'avx512f') if name in flags]
+
+
 def hides_gpus() -> bool:
   """Whether this process is told to use no GPU, as all but learners are."""
   return os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')

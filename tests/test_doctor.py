@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from programs import doctor, machine, startup
+from programs import doctor, startup
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -44,6 +44,10 @@ def test_this_installation_is_ready():
   assert '\x1b' not in result.stdout  # No colours without a terminal.
 
 
+def finding(check, name):
+  return next(each for each in check() if each.name == name)
+
+
 def broken_module(folder, name, text):
   """A folder whose module of this name shadows the installed one."""
   (folder / f'{name}.py').write_text(text)
@@ -54,25 +58,11 @@ def broken_module(folder, name, text):
   'text, said, mend',
   [
     (
-      "raise ImportError('a.so: undefined symbol: _ZNK6google8protobuf')",
-      'undefined symbol',
-      'only 2.8.4, 0.7.0 and 0.5.0',
-    ),
-    (
       f"raise ImportError('{startup.LIBPYTHON}: cannot open shared object')",
       'cannot open shared object',
       'see libpython',
     ),
-    (
-      "raise AttributeError('module numpy has no attribute object')",
-      'no attribute object',
-      'numpy must be 1.23.5',
-    ),
-    (
-      "raise TypeError('Descriptors cannot be created directly')",
-      'Descriptors cannot',
-      'protobuf must be 3.19.6',
-    ),
+    ("raise TypeError('Descriptors cannot')", 'Descriptors cannot', '.venv'),
     ('import os; os.kill(os.getpid(), 11)', 'crashes with signal 11', '.venv'),
   ],
 )
@@ -81,10 +71,10 @@ def test_a_broken_import_is_told_with_its_mend(
 ):
   folder = broken_module(tmp_path, 'reverb', text)
   monkeypatch.setenv('PYTHONPATH', folder)
-  finding = doctor.check_import('reverb')
-  assert finding.level == 'FAIL'
-  assert said in finding.text
-  assert mend in finding.mend
+  found = doctor.check_import('reverb')
+  assert found.level == 'FAIL'
+  assert said in found.text
+  assert mend in found.mend
 
 
 def test_a_broken_import_fails_the_whole(tmp_path):
@@ -99,7 +89,8 @@ def test_the_doctor_runs_where_nothing_is_installed():
   code = """
 import sys
 from programs import doctor
-sys.exit(0 if doctor.check_versions().level == 'FAIL' else 1)
+assert [*doctor.check_python()][-1].level == 'FAIL'
+assert [*doctor.check_files()]
 """
   command = [sys.executable, '-S', '-c', code]
   assert subprocess.run(command, cwd=_ROOT).returncode == 0
@@ -109,52 +100,52 @@ def test_other_versions_than_pinned_are_named(tmp_path, monkeypatch):
   monkeypatch.setattr(doctor, '_ROOT', tmp_path)
   pins = 'numpy==1.0  # old\ngym[atari]==0.26.2\nnot-there==1.2.3\n# x==1\n'
   (tmp_path / 'requirements.txt').write_text(pins)
-  finding = doctor.check_versions()
-  assert finding.level == 'FAIL'
-  assert finding.text == (
+  found = finding(doctor.check_python, 'packages')
+  assert found.level == 'FAIL'
+  assert found.text == (
     'numpy 1.23.5 (wanted 1.0), not-there absent (wanted 1.2.3)'
   )
 
 
 def test_missing_roms_are_a_warning_with_the_command(tmp_path, monkeypatch):
   monkeypatch.setenv('ALE_PY_ROM_DIR', str(tmp_path))
-  finding = doctor.check_roms()
-  assert finding.level == 'warn'
-  assert finding.text == f'0 of 104 in {tmp_path}, without Pong'
-  assert './impala roms --accept_license' in finding.mend
+  found = finding(doctor.check_files, 'Atari ROMs')
+  assert found.level == 'warn'
+  assert found.text == f'0 of 104 in {tmp_path}, without Pong'
+  assert './impala roms --accept_license' in found.mend
 
 
 def test_deepmind_lab_is_tried_where_there_is_one(tmp_path, monkeypatch):
   monkeypatch.syspath_prepend(str(tmp_path))
   monkeypatch.setenv('PYTHONPATH', str(tmp_path))
   broken_module(tmp_path, 'deepmind_lab', "raise ImportError('wrong ABI')")
-  finding = doctor.check_dmlab()
-  assert (finding.level, finding.text) == ('warn', 'ImportError: wrong ABI')
+  (found,) = doctor.check_dmlab()
+  assert (found.level, found.text) == ('warn', 'ImportError: wrong ABI')
 
 
 def test_low_limits_are_a_warning():
   soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
   resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, soft), hard))
   try:
-    finding = machine.check_limits()
+    found = finding(doctor.check_system, 'limits')
   finally:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-  assert finding.level == 'warn'
-  assert 'ulimit -n 4096' in finding.mend
+  assert found.level == 'warn'
+  assert 'ulimit -n 4096' in found.mend
 
 
 def test_onednn_switched_off_is_a_warning(monkeypatch):
   monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', '0')
-  assert doctor.check_onednn().level == 'warn'
+  assert finding(doctor.check_machine, 'oneDNN').level == 'warn'
 
 
 def test_proxies_are_named_with_their_exemptions(monkeypatch):
   for name in [name for name in os.environ if name.lower().endswith('_proxy')]:
     monkeypatch.delenv(name)
-  assert machine.check_proxies().text == 'none'
+  assert finding(doctor.check_system, 'proxies').text == 'none'
   monkeypatch.setenv('https_proxy', 'http://proxy:3128')
   for name in ('no_proxy', 'NO_PROXY'):  # Restored after prepare() set them.
     monkeypatch.setenv(name, '')
   startup.prepare()
-  text = machine.check_proxies().text
+  text = finding(doctor.check_system, 'proxies').text
   assert text == 'https_proxy; not for localhost,127.0.0.1,::1'

@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from programs import downloads, roms, scenarios
+from programs import downloads
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def run_roms(*arguments, **variables):
   return subprocess.run(
-    [sys.executable, '-m', 'programs.roms', *arguments],
+    [sys.executable, '-m', 'programs.downloads', 'roms', *arguments],
     cwd=_ROOT,
     env={**os.environ, **variables},
     capture_output=True,
@@ -31,16 +31,16 @@ def fetched(tmp_path_factory):
   assert result.returncode == 0, (
     f'these tests fetch a wheel: is the index reachable?\n{result.stderr}'
   )
-  assert roms.files().notice in result.stdout
+  assert downloads.roms().notice in result.stdout
   assert f'Fetched 104 ROM files into {data}/impala/roms' in result.stdout
   return data
 
 
 def test_every_game_is_fetched_and_nothing_else_is_left(fetched):
   directory = fetched / 'impala/roms'
-  assert downloads.missing(roms.files(), directory) == []
-  assert sorted(os.listdir(directory)) == sorted(roms.files().md5s)
-  assert len(roms.files().md5s) == 104
+  assert downloads.missing(downloads.roms(), directory) == []
+  assert sorted(os.listdir(directory)) == sorted(downloads.roms().md5s)
+  assert len(downloads.roms().md5s) == 104
 
 
 def test_ale_plays_what_was_fetched(fetched):
@@ -74,21 +74,21 @@ def test_only_what_is_missing_or_damaged_is_replaced(fetched, tmp_path):
   (tmp_path / 'pong.bin').write_bytes(b'damaged')
   (tmp_path / 'breakout.bin').unlink()
   kept = (tmp_path / 'alien.bin').stat().st_mtime_ns
-  assert downloads.missing(roms.files(), tmp_path) == [
+  assert downloads.missing(downloads.roms(), tmp_path) == [
     'breakout.bin',
     'pong.bin',
   ]
   result = run_roms('--accept_license', f'--directory={tmp_path}')
   assert result.returncode == 0, result.stderr
   assert f'export ALE_PY_ROM_DIR={tmp_path}' in result.stdout
-  assert downloads.missing(roms.files(), tmp_path) == []
+  assert downloads.missing(downloads.roms(), tmp_path) == []
   assert (tmp_path / 'alien.bin').stat().st_mtime_ns == kept
 
 
 def test_nothing_is_fetched_without_consent(tmp_path):
   result = run_roms(f'--directory={tmp_path / "roms"}')
   assert result.returncode == 2
-  assert roms.files().notice in result.stdout
+  assert downloads.roms().notice in result.stdout
   assert not (tmp_path / 'roms').exists()
 
 
@@ -135,11 +135,11 @@ def test_the_battle_scenario_is_fetched_and_played(tmp_path):
       check=False,
     )
 
-  result = run('-m', 'programs.scenarios', '--accept_license')
+  result = run('-m', 'programs.downloads', 'scenarios', '--accept_license')
   assert result.returncode == 0, result.stderr
   assert 'Fetched 2 scenario files' in result.stdout
   directory = data / 'impala/scenarios'
-  assert downloads.missing(scenarios.files(), directory) == []
+  assert downloads.missing(downloads.scenarios(), directory) == []
   code = """
 import programs, environments
 for level, num_actions in (('doom_benchmark', 9), ('doom_battle', 18)):
@@ -155,7 +155,7 @@ for level, num_actions in (('doom_benchmark', 9), ('doom_battle', 18)):
 
 
 def test_another_wheel_is_refused(tmp_path):
-  files = roms.files()._replace(sha256='0' * 64)
+  files = downloads.roms()._replace(sha256='0' * 64)
   with pytest.raises(RuntimeError, match='did not come'):
     downloads.fetch(files, tmp_path)
   assert os.listdir(tmp_path) == []

@@ -8,20 +8,15 @@ import sys
 
 import pytest
 
-from programs import doctor, gpu, startup
+from programs import doctor, startup
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 # A driver: with one GPU, with none, and one that does not start.
 _DRIVER = """
-#include <string.h>
 int cuInit(unsigned flags) { return %(status)d; }
 int cuDeviceGetCount(int *count) { *count = %(count)d; return 0; }
-int cuDeviceGetName(char *name, int size, int device) {
-  strncpy(name, "Test GPU", size);
-  return 0;
-}
 """
-_CHECK = 'from programs import gpu; print(tuple(gpu.check()))'
+_CHECK = 'from programs import doctor; print(*map(tuple, doctor.check_gpu()))'
 _LOADED = """
 import ctypes, os, programs
 from programs import startup
@@ -66,10 +61,6 @@ def packages(tmp_path):
   return tmp_path
 
 
-def make_tensorflow(packages, text):
-  (packages / 'tensorflow.py').write_text(text)
-
-
 def run_python(code, library_path='', packages=None, **variables):
   """Runs code in a process that the loader serves from these folders.
 
@@ -98,7 +89,7 @@ sysconfig.get_path = lambda name: (
 
 
 def find(*arguments, **variables):
-  """What `gpu.check` finds in such a process: level, text, mend."""
+  """What `check_gpu` finds in such a process: level, text, mend."""
   _, *rest = eval(run_python(_CHECK, *arguments, **variables))
   return tuple(rest)
 
@@ -117,56 +108,41 @@ def test_a_driver_without_a_gpu(tmp_path, status, count):
 
 
 def test_a_gpu_with_the_build_for_cpus_is_told_the_command(driver):
-  if gpu.is_chosen():
-    pytest.skip('the build with CUDA is installed')
   level, text, mend = find(driver)
   assert (level, mend) == ('warn', './impala gpu')
-  assert text == 'Test GPU, not used: TensorFlow is the build without CUDA'
+  assert text == 'not used: TensorFlow is the build without CUDA'
 
 
-def test_missing_libraries_are_named(driver, packages):
-  for path in startup.CUDA_LIBRARIES:
-    if 'cudnn' in path or 'cufft' in path:
-      (packages / 'nvidia' / path).unlink()
+def test_missing_and_damaged_libraries_are_named(driver, packages):
+  libraries = [packages / 'nvidia' / path for path in startup.CUDA_LIBRARIES]
+  libraries[3].unlink()
+  libraries[-1].write_bytes(libraries[-1].read_bytes()[:100])
   level, text, mend = find(driver, packages)
   assert level == 'warn'
-  assert text == 'Test GPU, not used: libcufft.so.10, libcudnn.so.8 missing'
+  assert text == 'not used: libcufft.so.10, libcudnn.so.8 missing'
   assert './impala gpu' in mend
-
-
-def test_a_damaged_library_is_missing(driver, packages):
-  damaged = packages / 'nvidia' / startup.CUDA_LIBRARIES[0]
-  damaged.write_bytes(damaged.read_bytes()[:100])
-  assert find(driver, packages)[1].endswith(f': {damaged.name} missing')
 
 
 @pytest.mark.parametrize(
   'devices, level, said',
   [
-    ("['/GPU:0']", 'ok', 'Test GPU, used by the learner'),
-    ('[]', 'warn', 'Test GPU, not used by TensorFlow: the driver is too old'),
+    ("['/GPU:0']", 'ok', 'used by the learner'),
+    ('[]', 'warn', 'not used: the driver is too old'),
+    ('os.kill(os.getpid(), 11)', 'warn', 'not used: crashes with signal 11'),
   ],
 )
 def test_tensorflow_has_the_last_word(driver, packages, devices, level, said):
-  make_tensorflow(
-    packages,
+  (packages / 'tensorflow.py').write_text(
     f"""
-import sys
+import os, sys
 print('the driver is too old', file=sys.stderr)
 class config:
   list_physical_devices = lambda kind: {devices}
-""",
+"""
   )
   found, text, mend = find(driver, packages)
   assert (found, text) == (level, said)
   assert ('driver of version' in mend) == (level == 'warn')
-
-
-def test_a_crash_of_tensorflow_is_no_crash_of_the_check(driver, packages):
-  make_tensorflow(packages, 'import os; os.kill(os.getpid(), 11)')
-  level, text, _ = find(driver, packages)
-  assert level == 'warn'
-  assert 'not used by TensorFlow' in text
 
 
 def test_hidden_gpus_are_told_as_such(driver):
@@ -197,13 +173,6 @@ def test_who_uses_no_gpu_loads_nothing(driver, packages, variables):
   assert 'nvidia' not in output
 
 
-def test_another_choice_is_refused(capsys):
-  with pytest.raises(SystemExit) as ended:
-    gpu.main(['maybe'])
-  assert ended.value.code == 2
-  assert "invalid choice: 'maybe'" in capsys.readouterr().err
-
-
 def read_entries(name):
   """Package -> version and hashes, as a lock has them."""
   text = (_ROOT / name).read_text()
@@ -228,8 +197,8 @@ def test_the_doctor_wants_the_versions_of_the_chosen_build(
   (tmp_path / 'requirements.txt').write_text('numpy==1.23.5\ntensorflow-cpu==0')
   (tmp_path / 'requirements-gpu.txt').write_text('tensorflow==2.8.4\ncuda==3')
   installed = {'numpy': '1.23.5', 'tensorflow': '2.8.4', 'cuda': '2'}
-  monkeypatch.setattr(gpu, 'installed_version', installed.get)
-  assert doctor.check_versions().text == 'cuda 2 (wanted 3)'
+  monkeypatch.setattr(doctor, '_installed_version', installed.get)
+  assert [*doctor.check_python()][-1].text == 'cuda 2 (wanted 3)'
   installed |= {'tensorflow-cpu': '0', 'cuda': '3'}
-  text = doctor.check_versions().text
+  text = [*doctor.check_python()][-1].text
   assert text == 'tensorflow and tensorflow-cpu, which share their files'

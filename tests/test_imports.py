@@ -65,7 +65,7 @@ def imported(code, *arguments):
         f'programs.{command}',
         _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING | _LAUNCHING,
       )
-      for command in ('top', 'dashboard', 'doctor', 'roms', 'scenarios')
+      for command in ('top', 'dashboard', 'doctor', 'downloads')
     ),
     ('programs.report', _TENSORFLOW | _LOSSES | _SIMULATORS | _LAUNCHING),
   ],

@@ -7,7 +7,7 @@ from dm_env import specs
 
 from agents.impala import config as config_lib
 from agents.impala import networks, torsos
-from programs import machine
+from programs import startup
 
 T, B, A = 6, 3, 4
 
@@ -311,7 +311,7 @@ def test_centred_frames_are_exact_where_a_sum_of_floats_drifts():
 
 
 @pytest.mark.skipif(
-  'avx512f' not in machine.vector_instructions(), reason='needs AVX-512'
+  'avx512f' not in startup.vector_instructions(), reason='needs AVX-512'
 )
 @pytest.mark.parametrize(
   'network, num_layers', [('shallow_atari', 3), ('deep_atari', 16)]

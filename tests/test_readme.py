@@ -1,10 +1,11 @@
-"""What README says exists, and what exists it names."""
+"""What README and help say exists, and what exists they name."""
 
 import collections
 import contextlib
 import importlib
 import pathlib
 import re
+import subprocess
 import sys
 
 import pytest
@@ -14,6 +15,15 @@ from programs import startup
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _README = (_ROOT / 'README.md').read_text(encoding='utf-8')
 _FOLDERS = ('agents', 'environments', 'programs', 'benchmarks', 'tests')
+
+
+# Commands whose module has another name than they, and what it is told.
+_MODULES = {
+  'benchmark': 'benchmarks.__main__',
+  'gpu': 'programs.doctor',
+  'roms': 'programs.downloads roms',
+  'scenarios': 'programs.downloads scenarios',
+}
 
 
 def mapped_files():
@@ -37,10 +47,10 @@ def uses():
       if match:
         name, rest = match.groups()
         flags = re.findall(r'--[\w-]+', rest)
+        module = _MODULES.get(name, f'programs.{name}')
         if name == 'benchmark':
-          yield f'benchmarks.__main__{rest.partition(" --")[0]}', flags
-        else:
-          yield f'programs.{name}', flags
+          module += rest.partition(' --')[0]
+        yield module, flags
 
 
 def known_flags(command, monkeypatch, capsys):
@@ -73,18 +83,23 @@ def test_the_map_names_every_file_once():
     assert (_ROOT / name).is_file()
 
 
-def test_commands_that_are_shown_exist():
-  launcher = (_ROOT / 'impala').read_text(encoding='utf-8')
-  commands = set(re.search(r'\n  (train .*)\) shift', launcher)[1].split(' | '))
+def test_help_launcher_modules_and_readme_have_the_same_commands():
+  launcher = _ROOT / 'impala'
+  script = launcher.read_text(encoding='utf-8')
+  launched = set(re.search(r'\n  (train .*)\) shift', script)[1].split(' | '))
+  said = subprocess.run([launcher, 'help'], stdout=subprocess.PIPE, text=True)
+  helped = set(re.findall(r'^  (\w+) +\w', said.stdout, re.MULTILINE))
+  assert helped == launched | {'help'}
+  modules = {
+    f'{path.parent.name}.{path.stem}'
+    for pattern in ('programs/*.py', 'benchmarks/__main__.py')
+    for path in _ROOT.glob(pattern)
+    if '\ndef main(' in path.read_text(encoding='utf-8')
+  }
+  wanted = {_MODULES.get(name, f'programs.{name}') for name in launched}
+  assert {module.split()[0] for module in wanted} == modules
   shown = {module.split()[0] for module, _ in uses()} - {'programs.help'}
-  assert {
-    f'programs.{name}' if name != 'benchmark' else 'benchmarks.__main__'
-    for name in commands
-  } <= shown
-  for module in shown:
-    package, _, name = module.partition('.')
-    assert name in commands if package == 'programs' else True
-    assert (_ROOT / package / f'{name}.py').is_file()
+  assert shown == modules
 
 
 def test_flags_that_are_shown_exist(monkeypatch, capsys):

@@ -25,7 +25,7 @@ import psutil
 import pytest
 
 from agents.impala import meter, metrics
-from programs import checkpoints, machine, results, runs, train
+from programs import checkpoints, results, runs, startup, train
 from programs.inspection import graph as graph_lib
 from programs.inspection import milestones, phases, recording
 
@@ -553,7 +553,7 @@ def test_a_bad_flag_ends_it_before_anything_is_launched(
 
 
 def test_a_processor_without_the_instructions_is_told(tmp_path, monkeypatch):
-  monkeypatch.setattr(machine, 'vector_instructions', lambda: ['avx', 'avx2'])
+  monkeypatch.setattr(startup, 'vector_instructions', lambda: ['avx', 'avx2'])
   level = ('--level_name=doom_basic', '--precision=bfloat16')
   status, output = run_main(train, f'--logdir={tmp_path / "run"}', *level)
   assert status == 2
