@@ -23,7 +23,6 @@ _MODULES = {
   'launching': 'launching',
   'machines': 'machines',
   'inference': 'inference',
-  'startup': 'startup',
   'peers': 'peers',
   'learning': 'learning',
 }

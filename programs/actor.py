@@ -16,7 +16,7 @@ from agents.impala import acting, meter, networks, policies
 from agents.impala import unrolls as unrolls_lib
 from programs import inference as inference_lib
 from programs import models, nodes, profiling, runs, variables
-from programs.inspection import milestones, monitor
+from programs.inspection import monitor
 
 
 def run_actor(
@@ -38,11 +38,9 @@ def run_actor(
     inference: Chooses them, with `--inference=server`.
   """
   name = f'{nodes.ACTOR}/{index}'
-  notes = milestones.Notes(configuration.directory.path, name)
-  notes.begin()
-  actor_meter = meter.Meter(notes.reach)
+  actor_meter = meter.Meter()
   with monitor.reporting(monitoring, name, actor_meter.read):
-    _act(configuration, index, inference or learner, queue, actor_meter, notes)
+    _act(configuration, index, inference or learner, queue, actor_meter)
 
 
 def _act(
@@ -51,7 +49,6 @@ def _act(
   server: courier.Client,
   queue: reverb.Client,
   actor_meter: meter.Meter,
-  notes: milestones.Notes,
 ) -> None:
   """Makes an actor and its environments; acts until the program stops.
 
@@ -61,7 +58,6 @@ def _act(
     server: The learner or, with `inference=server`, the inference server.
     queue: Takes unrolls.
     actor_meter: Of this thread.
-    notes: Of this actor.
   """
   stop = lp.stop_event()
   seeds = np.random.SeedSequence((configuration.agent.seed, index))
@@ -70,7 +66,6 @@ def _act(
   ).tolist()
   tf.random.set_seed(sampling)
   network, signature = models.make_model(configuration)
-  notes.reach('network_made')
   batch = environments.make_batch(
     configuration.run.level_name,
     each,
@@ -78,7 +73,6 @@ def _act(
     configuration.environment,
     configuration.run.env_processes,
   )
-  notes.reach('environments_made')
   client = nodes.NodeClient(server, stop)
   writer = unrolls_lib.UnrollWriter(
     queue, stop, actor_meter, configuration.agent.num_replayed > 0

@@ -8,7 +8,7 @@ from absl import logging
 
 from agents.impala import meter as meter_lib
 from programs import nodes, profiling, runs
-from programs.inspection import graph, milestones, monitor
+from programs.inspection import graph, monitor
 
 _POLL_SECONDS = 1.0  # How often it asks how far learning is.
 
@@ -31,9 +31,7 @@ def run_evaluator(
   period = configuration.run.evaluation_period_frames
   total = configuration.agent.total_environment_frames
   name = f'{nodes.EVALUATOR}/0'
-  notes = milestones.Notes(configuration.directory.path, name)
-  notes.begin()
-  meter = meter_lib.Meter(notes.reach)
+  meter = meter_lib.Meter()
   evaluator: Any = None
   is_first = True
   with monitor.reporting(monitoring, name, meter.read):

@@ -17,7 +17,7 @@ from absl import logging
 
 from agents.impala import inference, meter, policies
 from programs import models, nodes, profiling, runs, variables
-from programs.inspection import milestones, monitor
+from programs.inspection import monitor
 
 # Between two fetches of variables there is at least this, and so many times
 # what the last one took of a core: a fiftieth of one is spent on it at most,
@@ -49,17 +49,12 @@ class InferenceNode:
     self._configuration = configuration
     self._learner = nodes.NodeClient(learner, self._stop)
     self._monitoring = monitoring
-    notes = milestones.Notes(
-      configuration.directory.path, f'{nodes.INFERENCE}/0'
-    )
-    notes.begin()
-    self._meter = meter.Meter(notes.reach)
+    self._meter = meter.Meter()
     run, agent = configuration.run, configuration.agent
     # Not an actor's stream of actions, which starts from its index.
     seeds = np.random.SeedSequence((agent.seed, run.num_actors))
     tf.random.set_seed(int(seeds.generate_state(1)[0]))
     network, self._signature = models.make_model(configuration)
-    notes.reach('network_made')
     self._policy = policies.Policy(network)
     self._variables = _Variables(network.variables)
     self._batcher = inference.Batcher(

@@ -24,7 +24,7 @@ from programs import (
   runs,
   summaries,
 )
-from programs.inspection import milestones, monitor
+from programs.inspection import monitor
 
 # Of the last row of metrics, what the monitor is told.
 _TOLD = ('frames', 'policy_lag_min', 'policy_lag_mean', 'policy_lag_max')
@@ -54,13 +54,10 @@ class LearnerNode:
     self._configuration = configuration
     self._queue = queue
     self._monitoring = monitoring
-    notes = milestones.Notes(directory.path, f'{nodes.LEARNER}/0')
-    notes.begin()
-    self._meter = meter.Meter(notes.reach)
+    self._meter = meter.Meter()
     self._final_evaluation = threading.Event()
     tf.random.set_seed(config.seed)
     network, signature = models.make_model(configuration)
-    notes.reach('network_made')
     summaries.write_hyperparameters(configuration)
     self._level_metrics = metric_files.LevelMetrics(configuration)
     self._metrics = metrics.LearnerMetrics(
@@ -88,7 +85,6 @@ class LearnerNode:
     if path:
       self._learner.serve()
       logging.info('Resumed at frame %d from %s', self._learner.frames, path)
-    notes.reach('ready')
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
     """See `learning.Learner.get_variables`."""

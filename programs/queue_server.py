@@ -5,8 +5,8 @@ import launchpad as lp
 import reverb
 
 from agents.impala import unrolls as unrolls_lib
-from programs import models, nodes, runs
-from programs.inspection import milestones, monitor
+from programs import models, runs
+from programs.inspection import monitor
 
 
 class QueueServer:
@@ -23,11 +23,7 @@ class QueueServer:
       configuration: Of the run.
       monitoring: The monitor, if there is one.
     """
-    name = f'{nodes.QUEUE}/0'
-    notes = milestones.Notes(configuration.directory.path, name)
-    notes.begin()
     _, signature = models.make_model(configuration)
-    notes.reach('network_made')
     self._tables = unrolls_lib.make_tables(configuration.agent, signature)
     self._monitoring = monitoring
 

@@ -15,6 +15,10 @@ import os
 import pathlib
 import sys
 import sysconfig
+import time
+
+# When this process began: nothing of ours is imported earlier.
+STARTED = time.time()
 
 PYTHON_VERSION = (3, 10)
 LIBPYTHON = 'libpython3.10.so.1.0'

@@ -22,10 +22,11 @@ from programs import (
   provenance,
   roles,
   runs,
+  startup,
   tables,
 )
 from programs.inspection import graph as graph_lib
-from programs.inspection import milestones, status, wiring
+from programs.inspection import status, wiring
 from programs.launching import ports, supervisor
 
 _DESCRIPTION = """\
@@ -46,7 +47,6 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
     argv: Its flags; by default, the command line's.
     title: Printed first.
   """
-  imported = milestones.now()
   given = vars(_make_parser().parse_args(argv))
   console = rich.console.Console(highlight=False)
   try:
@@ -72,10 +72,7 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
         if role is not None:
           roles.decline(role, 'finished', 'it had finished before')
         return 0
-      notes = milestones.Notes(directory.path, milestones.COMMAND)
-      notes.begin(imported)
-      notes.reach('checked')
-      end = _train(configuration, plan, console, notes)
+      end = _train(configuration, plan, console)
       verdict = None
       if end['kind'] == 'finished':
         verdict = _write_report(configuration, console)
@@ -105,7 +102,6 @@ def _train(
   configuration: runs.Configuration,
   plan: machines.Plan,
   console: rich.console.Console,
-  notes: milestones.Notes,
 ) -> dict[str, Any]:
   """Launches the program and waits for its end; returns how it ended."""
   directory = configuration.directory
@@ -118,7 +114,6 @@ def _train(
   program = impala.make_program(configuration)
   drawn = wiring.make_graph(program)
   graph.write_files(drawn, configuration)
-  notes.reach('wired')
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
   with status.Status(
     f'impala {configuration.run.level_name}',
@@ -126,13 +121,12 @@ def _train(
     configuration.agent.total_environment_frames,
     configuration.agent.queue_capacity,
     console,
+    startup.STARTED,
   ) as shown:
     if plan.has_threads:
       end = _run_threads(program, configuration, plan, shown, say)
     else:
-      end = _run_processes(
-        program, drawn, configuration, plan, shown, notes, say
-      )
+      end = _run_processes(program, drawn, configuration, plan, shown, say)
   directory.update_meta(ended={'time': runs.now(), **end})
   console.print(end['description'], markup=False, soft_wrap=True)
   return end
@@ -144,7 +138,6 @@ def _run_processes(
   configuration: runs.Configuration,
   plan: machines.Plan,
   shown: status.Status,
-  notes: milestones.Notes,
   say: Callable[[str], None],
 ) -> dict[str, Any]:
   """Runs a process for each node; returns how it ended."""
@@ -153,8 +146,6 @@ def _run_processes(
   def on_poll(
     runner: supervisor.Supervisor, addresses: Mapping[str, str]
   ) -> None:
-    if not noted:
-      notes.reach('launched')
     # Who has ended is not forgotten: its successor takes its place.
     found = {
       'processes': {**noted.get('processes', {}), **runner.processes()},

@@ -169,24 +169,6 @@ def test_inference_knows_its_cases(capsys):
   assert '--cases must be of catch_2x16, ' in capsys.readouterr().err
 
 
-@pytest.mark.thorough
-def test_startup_tells_phases_and_roles(capsys):
-  assert command.main(['startup', '--runs=1', *_CATCH]) == 0
-  captured = capsys.readouterr()
-  result = json.loads(captured.out.splitlines()[-1])
-  (total,) = result['seconds']
-  assert total == result['median_seconds'] > 1
-  assert sum(result['phases'].values()) == pytest.approx(total)
-  assert 'first learner step' in result['phases']
-  roles = result['roles']
-  assert {*roles} == {'command', *map(trial.role, _PROCESSES[1:])}
-  for figures in roles.values():
-    assert figures['import_cpu_seconds'] > 0.05
-    assert 0 < figures['import_seconds'] <= figures['ready_seconds'] < 300
-    assert _SIZES[0] < figures['imported_mb'] <= figures['ready_mb']
-  assert 'catch, 1 actors x 16 environments' in captured.out
-
-
 def test_the_median_pair_counts(measured):
   result, *_ = measured
   fast, slow = (

@@ -691,12 +691,6 @@ def test_training_ends_with_its_report(trained):
   assert {row[0] for row in page.table('role', 'nodes')} == {
     *('queue', 'monitor', 'learner', 'actor', 'evaluator')
   }
-  seconds = [float(row[1]) for row in page.table('phase', 'seconds')]
-  total = float(page.table('phase', 'seconds')[-1][2])
-  assert sum(seconds) == pytest.approx(total, abs=0.1) and total > 1
-  assert {row[0] for row in page.table('role', 'imports, s')} == {
-    *('command', 'queue', 'monitor', 'learner', 'actor', 'evaluator')
-  }
   facts = dict(page.table('', 'run'))
   assert facts['exit status'] == '0'
   assert 'programs.train' in facts['command line']

@@ -27,7 +27,7 @@ import pytest
 from agents.impala import meter, metrics
 from programs import checkpoints, results, runs, startup, train
 from programs.inspection import graph as graph_lib
-from programs.inspection import milestones, phases, recording
+from programs.inspection import recording
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 TOTAL = 40_000
@@ -338,23 +338,6 @@ def test_every_metric_is_explained(directory, finished):
   assert sorted(explained('evaluator.csv')) == sorted(names)
   training = {f'training_{score}' for score in ('no_cap', 'cap_100', 'median')}
   assert set(explained('atari57.csv')) == {'time', 'frames', *training}
-
-
-def test_what_the_start_took_is_told_by_phase(directory, finished):
-  found = milestones.read(directory)
-  assert {each.node for each in found} == {
-    'command',
-    *finished.meta['processes'],
-  }
-  of_activities = set(meter.ACTIVITIES)
-  for each in found:
-    assert each.name in {*explained('startup.jsonl'), *of_activities}
-    assert 0 <= each.seconds < START_SECONDS
-  made = phases.make_phases(found)
-  assert [phase.name for phase in made][-1] == 'first learner step'
-  assert len(made) == 12
-  # It is of this start alone, and `train` itself says it.
-  assert phases.sentence(made) in finished.output
 
 
 def read_records(directory):

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 # What a thread is at -> what that is to the pipeline: 'busy' with its own work,
@@ -41,14 +41,8 @@ class Meter:
   to the time since the meter was made.
   """
 
-  def __init__(self, on_first: Callable[[str], None] | None = None) -> None:
-    """Starts the clock, at 'starting'.
-
-    Args:
-      on_first: Told of each activity when the thread leaves it for the first
-        time.
-    """
-    self._on_first = on_first
+  def __init__(self) -> None:
+    """Starts the clock, at 'starting'."""
     self._lock = threading.Lock()
     self._seconds: dict[str, float] = {}
     self._calls: dict[str, int] = {}
@@ -67,10 +61,8 @@ class Meter:
       yield
     finally:
       with self._lock:
-        calls = self._calls[activity] = self._calls.get(activity, 0) + 1
+        self._calls[activity] = self._calls.get(activity, 0) + 1
       self._switch(before)
-      if calls == 1 and self._on_first:
-        self._on_first(activity)
 
   def count(self, **more: float) -> None:
     """Adds to counts by name."""

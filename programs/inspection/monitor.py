@@ -20,7 +20,7 @@ import launchpad as lp
 import psutil
 from absl import logging
 
-from programs.inspection import milestones, recording, watchdog
+from programs.inspection import recording, watchdog
 
 PERIOD_SECONDS = 1.0
 # Of a push, whose sums the next one holds as well.
@@ -140,7 +140,6 @@ class MonitorNode:
     self._stop = lp.stop_event()
     self._start = time.time()
     path = pathlib.Path(directory)
-    milestones.Notes(path, 'monitor/0').begin()
     self._recorder = recording.Recorder(path / 'metrics' / 'graph.jsonl')
     self._own = socket.gethostname(), os.getpid()
     self._meta_file = path / 'meta.json'

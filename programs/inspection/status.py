@@ -14,7 +14,7 @@ import rich.table
 import rich.text
 from absl import logging
 
-from programs.inspection import live, milestones, phases, rows
+from programs.inspection import live, rows
 
 WINDOWS_SECONDS = (10, 60, 300)
 _LINE_SECONDS = 10.0  # Between lines where there is no terminal.
@@ -34,6 +34,7 @@ class Status:
     total_frames: int,
     queue_capacity: int,
     console: rich.console.Console,
+    started: float,
   ) -> None:
     """Looks at what is measured from now on.
 
@@ -43,9 +44,9 @@ class Status:
       total_frames: Where learning ends.
       queue_capacity: Unrolls that fit the queue.
       console: Where to show it.
+      started: When the command was called, in seconds since 1970.
     """
     self._title = title
-    self._directory = directory
     self._learner = rows.Rows(
       directory / 'metrics' / 'learner.csv', from_start=False
     )
@@ -59,12 +60,11 @@ class Status:
     self._total = total_frames
     self._queue_capacity = queue_capacity
     self._console = console
-    self._started = time.time()
+    self._started = started
     self._history: collections.deque[tuple[float, float]] = collections.deque()
     self._row: Mapping[str, float] = {}
     self._evaluation: Mapping[str, float] = {}
     self._next_line = 0.0
-    self._start_is_told = False
     self._live = rich.live.Live(
       console=console, refresh_per_second=4, transient=False
     )
@@ -84,6 +84,12 @@ class Status:
   def update(self) -> None:
     """Reads what is new and shows it."""
     for row in self._learner.read():
+      if not self._row:
+        # At the latest `log_period_seconds` after the step.
+        self._console.print(
+          f'first learner step {row["time"] - self._started:.1f} s after the '
+          'command'
+        )
       self._row = row
       self._history.append((row['time'], row['frames']))
     while self._history and self._history[-1][0] - self._history[0][
@@ -92,8 +98,6 @@ class Status:
       self._history.popleft()
     for row in self._evaluator.read():
       self._evaluation = row
-    if self._row and not self._start_is_told:
-      self._tell_start()
     if time.monotonic() >= self._next_look:
       self._next_look = time.monotonic() + _LOOK_SECONDS
       try:
@@ -111,14 +115,6 @@ class Status:
     if self._row and time.monotonic() >= self._next_line:
       self._next_line = time.monotonic() + _LINE_SECONDS
       self._console.print(self._line(), soft_wrap=True)
-
-  def _tell_start(self) -> None:
-    """Says, once, how long what took before the first learner step."""
-    found = milestones.read(self._directory)
-    # A row of metrics may come before the step that it is of has ended.
-    if text := phases.sentence(phases.make_phases(found)):
-      self._console.print(text, markup=False, soft_wrap=True)
-      self._start_is_told = True
 
   def _warnings(self) -> Sequence[str]:
     """What the watchdog says."""
@@ -161,7 +157,7 @@ class Status:
       table.add_row('warning', rich.text.Text(warning, style='bold red'))
     row = self._row
     if not row:
-      table.add_row('starting', self._newest_milestone())
+      table.add_row('starting', 'nodes import TensorFlow and make environments')
       return table
     share = min(row['frames'] / self._total, 1.0)
     bar = rich.progress_bar.ProgressBar(total=1.0, completed=share, width=30)
@@ -191,12 +187,6 @@ class Status:
     if self._snapshot and self._snapshot.verdict:
       table.add_row('verdict', self._snapshot.verdict.sentence)
     return table
-
-  def _newest_milestone(self) -> str:
-    found = milestones.read(self._directory)
-    if not found:
-      return 'nodes import TensorFlow and make environments'
-    return f'{found[-1].node}: {found[-1].name.replace("_", " ")}'
 
   def _rates(self) -> str:
     return '   '.join(

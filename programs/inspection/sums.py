@@ -45,12 +45,12 @@ class Ends:
   @property
   def are_under_way(self) -> bool:
     """Whether they say which side is slow."""
-    return bool(self._under_way)
+    return any(first is not last for first, last in self._under_way.values())
 
   def records(self) -> list[recording.Record]:
     """Two records of each start."""
-    pairs = (self._under_way or self._all).values()
-    return [record for pair in pairs for record in pair]
+    pairs = self._under_way if self.are_under_way else self._all
+    return [record for pair in pairs.values() for record in pair]
 
 
 def added(stretches: Iterable[Sequence[recording.Record]]) -> Sums:

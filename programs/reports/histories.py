@@ -10,7 +10,6 @@ from programs import flags, runs
 from programs.inspection import (
   evaluations,
   live,
-  milestones,
   recording,
   sums,
   verdict,
@@ -66,7 +65,6 @@ class History:
     graph: Of its program; None where it left none.
     figures: Of all its time; None where nothing was recorded.
     verdict: What these come to.
-    milestones: Of its last start; none of an older version's.
   """
 
   name: str
@@ -81,7 +79,6 @@ class History:
   graph: graph_lib.ProgramGraph | None
   figures: figures_lib.Figures | None
   verdict: verdict.Verdict | None
-  milestones: Sequence[milestones.Milestone]
 
 
 def read(directory: runs.RunDirectory, name: str) -> History:
@@ -122,7 +119,6 @@ def read(directory: runs.RunDirectory, name: str) -> History:
     verdict=verdict.judge(graph, figures)
     if graph and figures and is_judged
     else None,
-    milestones=milestones.read(directory.path),
   )
 
 

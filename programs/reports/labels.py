@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from programs.inspection import figures as figures_lib
 from programs.inspection import graph as graph_lib
-from programs.inspection import phases
 from programs.reports import histories as histories_lib
 
 ACTIVITIES = (
@@ -14,15 +13,6 @@ ACTIVITIES = (
   'share of time',
   'ms a call',
   'calls a second',
-)
-PHASES = ('phase', 'seconds', 'sum')
-STARTS = (
-  'role',
-  'imports, s',
-  'of a core, s',
-  'MB with imports',
-  'ready after, s',
-  'MB when ready',
 )
 PROCESSES = ('role', 'nodes', 'cores', 'memory, MB', 'a second')
 
@@ -117,35 +107,6 @@ def make_rows(
       )
     )
   return activities, processes
-
-
-def make_start_rows(
-  run: histories_lib.History,
-) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
-  """What came before the first learner step.
-
-  Args:
-    run: Any.
-
-  Returns:
-    Rows as `PHASES`, and as `STARTS` of the processes' roles.
-  """
-  passed, of_phases = 0.0, []
-  for phase in phases.make_phases(run.milestones):
-    passed += phase.seconds
-    of_phases.append((phase.name, f'{phase.seconds:.2f}', f'{passed:.2f}'))
-  of_roles = [
-    (
-      start.role,
-      f'{start.import_seconds:.2f}',
-      f'{start.import_cpu_seconds:.2f}',
-      f'{start.imported_bytes / 1e6:,.0f}',
-      f'{start.ready_seconds:.2f}',
-      f'{start.ready_bytes / 1e6:,.0f}',
-    )
-    for start in phases.make_starts(run.milestones)
-  ]
-  return of_phases, of_roles
 
 
 def _spread(

@@ -183,14 +183,6 @@ def _time(run: histories_lib.History, is_open: bool) -> str:
       _table(labels.ACTIVITIES, activities, labels.ACTIVITIES[2:]),
       _table(labels.PROCESSES, processes, labels.PROCESSES[1:-1]),
     ]
-  of_phases, of_roles = labels.make_start_rows(run)
-  if of_phases:
-    shown += [
-      '<p class="note">From the command to the first learner step, of the last '
-      'start: what each phase added; of a role, the slowest process.</p>',
-      _table(labels.PHASES, of_phases, labels.PHASES[1:]),
-      _table(labels.STARTS, of_roles, labels.STARTS[1:]),
-    ]
   if shown:
     opened = ' open' if is_open else ''
     parts.append(
