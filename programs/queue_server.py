@@ -1,11 +1,13 @@
 """The queue node of a training run."""
 
+import functools
+
 import courier
 import launchpad as lp
 import reverb
 
 from agents.impala import unrolls as unrolls_lib
-from programs import models, runs
+from programs import models, nodes, runs
 from programs.inspection import monitor
 
 
@@ -35,6 +37,8 @@ class QueueServer:
     """
     # Kept: who still writes when all stop is not to be cut off.
     self._server = reverb.Server(self._tables, port)
-    client = reverb.Client(f'localhost:{port}')
-    with monitor.reporting_tables(self._monitoring, client):
+    read = functools.partial(
+      monitor.read_tables, reverb.Client(f'localhost:{port}')
+    )
+    with monitor.reporting(self._monitoring, f'{nodes.QUEUE}/0', read):
       lp.wait_for_stop()

@@ -1,13 +1,14 @@
 """The monitor over a real Reverb server and real processes."""
 
 import contextlib
+import itertools
 import json
 import logging
 import os
+import pathlib
 import subprocess
 import sys
 import threading
-import time
 
 import launchpad as lp
 import numpy as np
@@ -16,6 +17,8 @@ import pytest
 import reverb
 
 from programs.inspection import monitor, recording, watchdog
+
+ROOT = pathlib.Path(__file__).absolute().parent.parent
 
 
 class Rig:
@@ -33,7 +36,11 @@ class Rig:
     self.thread.start()
     self.queue = contextlib.ExitStack()
     self.queue.enter_context(
-      monitor.reporting_tables(self.monitor, self.client)
+      monitor.reporting(
+        self.monitor,
+        'queue/0',
+        lambda: monitor.read_tables(self.client),
+      )
     )
     self.reader = recording.Reader(directory / 'metrics/graph.jsonl')
     self.records = []
@@ -170,40 +177,6 @@ def test_nodes_push_while_they_run(rig):
   )
 
 
-def test_a_node_on_another_machine_looks_after_its_own_process(rig):
-  figures = {**FIGURES, 'host': 'elsewhere', 'pid': 7}
-  assert not rig.monitor.push('actor/3', figures)
-  used = {'cpu_seconds': 3.0, 'rss_bytes': 1 << 20}
-  assert not rig.monitor.push('actor/3', {**figures, 'process': used})
-  record = rig.wait_until(lambda record: 'actor/3' in record['processes'])
-  assert record['processes']['actor/3'] == used
-  assert not {'process', 'pid'} & set(record['nodes']['actor/3'])
-  # Of a process that is seen here, the monitor knows more.
-  meta = {'processes': {'actor/3': os.getpid()}}
-  (rig.directory / 'meta.json').write_text(json.dumps(meta))
-  rig.wait_until(lambda _: rig.monitor.push('actor/3', figures))
-  rig.wait_until(
-    lambda record: record['processes']['actor/3']['rss_bytes'] > 1 << 20
-  )
-
-
-def test_who_reports_from_elsewhere_sends_its_process(rig):
-  sent = []
-
-  class Elsewhere:
-    def push(self, name, figures):
-      sent.append(figures)
-      return False
-
-  with monitor.reporting(Elsewhere(), 'actor/3', lambda: FIGURES):
-    deadline = time.monotonic() + 20
-    while len(sent) < 3 and time.monotonic() < deadline:
-      time.sleep(0.05)
-  assert 'process' not in sent[0]
-  assert sent[1]['process']['rss_bytes'] > 1 << 20
-  assert sent[2]['process']['cpu_seconds'] > 0
-
-
 def test_no_thread_is_left_by_who_reports(rig):
   before = set(threading.enumerate())
   with monitor.reporting(rig.monitor, 'actor/0', lambda: FIGURES):
@@ -228,33 +201,51 @@ def test_a_monitor_that_is_gone_disturbs_nobody(quick):
     processes.wait_until(lambda: gone.calls > 2, 10)
 
 
-def test_processes_and_their_children(rig):
+# A node with a child, in a process of its own; prints what it pushes.
+NODE = """
+import json, subprocess, sys
+from programs.inspection import monitor
+
+monitor.PERIOD_SECONDS = 0.05
+
+class Printing:
+  def push(self, *pushed):
+    print(json.dumps(pushed), flush=True)
+
+spin = "x = bytearray(90_000_000)\\nwhile True: pass"
+child = subprocess.Popen([sys.executable, "-c", spin])
+with monitor.reporting(Printing(), "actor/3", dict):
+  sys.stdin.read()
+child.kill()
+"""
+
+
+def test_processes_and_their_children(rig, monkeypatch):
   """CPU and memory of a node are those of its environments too."""
-  code = (
-    'import subprocess, sys; x = bytearray(30_000_000); '
-    "subprocess.run([sys.executable, '-c', "
-    "'x = bytearray(90_000_000)\\nwhile True: pass'])"
-  )
+  monkeypatch.setattr(monitor, '_FRESH_SECONDS', 1.0)
   with subprocess.Popen(
-    [sys.executable, '-c', code], start_new_session=True
+    [sys.executable, '-c', NODE],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    env={**os.environ, 'PYTHONPATH': str(ROOT)},
   ) as process:
-    try:
-      meta = {'processes': {'actor/0': process.pid, 'queue/0': os.getpid()}}
-      (rig.directory / 'meta.json').write_text(json.dumps(meta))
-      figures = rig.wait_until(
-        lambda record: (
-          record['processes'].get('actor/0', {}).get('cpu_seconds', 0) > 0.5
-        )
-      )['processes']
-      assert 120e6 < figures['actor/0']['rss_bytes'] < 400e6
-      assert figures['queue/0']['rss_bytes'] > 50e6
-    finally:
-      with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, 9)
-  # Those who are gone are told of no more.
-  time.sleep(0.2)
-  rig.records.clear()
-  rig.wait_until(lambda record: 'actor/0' not in record['processes'])
+    for line in itertools.islice(process.stdout, 400):
+      name, figures = json.loads(line)
+      rig.monitor.push(name, figures)
+      if figures['process']['cpu_seconds'] > 2:
+        break
+    record = rig.wait_until(lambda record: 'actor/3' in record['processes'])
+    rig.wait_until(
+      lambda record: (
+        record['processes'].get('actor/3', {}).get('rss_bytes', 0) > 120e6
+      )
+    )
+    process.stdin.close()
+  # Those who are gone are told of no more; and threads have none of their own.
+  rig.wait_until(
+    lambda later: later['time'] > record['time'] and not later['processes']
+  )
+  assert {'queue/0', 'monitor/0'}.isdisjoint(record['processes'])
 
 
 def test_the_machine(rig):
@@ -265,7 +256,7 @@ def test_the_machine(rig):
 
 
 def test_its_own_faults_end_nothing(rig, caplog):
-  rig.monitor.push('actor/0', {'nothing': 'of what is expected'})
+  rig.monitor.push('actor/0', {'activity': 'without the rest'})
   processes.wait_until(lambda: 'Nothing seen' in caplog.text, 20)
   assert rig.thread.is_alive()
   rig.monitor.push('actor/0', FIGURES)

@@ -4,10 +4,8 @@ Nodes push their figures to it, and it asks nobody: nodes can die, restart and
 move without anyone waiting for them.
 """
 
+import collections
 import contextlib
-import functools
-import json
-import math
 import os
 import pathlib
 import socket
@@ -26,7 +24,7 @@ PERIOD_SECONDS = 1.0
 # Of a push, whose sums the next one holds as well.
 CALL_TIMEOUT_SECONDS = 2.0
 
-# What is older is not what tables hold: pushes come every second.
+# What is older says nothing of now: pushes come every second.
 _FRESH_SECONDS = 5.0
 
 _CHILDREN_TICKS = 10  # All processes of the machine are looked through then.
@@ -40,73 +38,26 @@ def reporting(
 ) -> Iterator[None]:
   """Pushes a node's figures every second, as long as the context is open.
 
+  What its process uses goes along with them.
+
   Args:
     monitor: Client of the `MonitorNode`; None pushes nothing.
     name: Of the node, `<group>/<index>`.
-    read: Its figures, see `recording`; called by another thread.
+    read: Its figures, see `recording`, or those of `read_tables`; called by
+      another thread.
   """
-  with _every_second(monitor and _Pusher(monitor, name, read)):
-    yield
-
-
-@contextlib.contextmanager
-def reporting_tables(monitor: Any, queue: Any) -> Iterator[None]:
-  """Pushes every second what tables hold, as long as the context is open.
-
-  Args:
-    monitor: Client of the `MonitorNode`; None pushes nothing.
-    queue: Client of the Reverb server that has the tables.
-  """
-  with _every_second(
-    monitor and functools.partial(_push_tables, monitor, queue)
-  ):
-    yield
-
-
-class _Pusher:
-  """Pushes a node's figures; with its process's, if the monitor sees it not."""
-
-  def __init__(
-    self, monitor: Any, name: str, read: Callable[[], Mapping[str, Any]]
-  ) -> None:
-    self._monitor, self._name, self._read = monitor, name, read
-    self._usage = _Usage()
-    self._is_seen = True
-
-  def __call__(self) -> None:
-    figures = {
-      **self._read(),
-      'host': socket.gethostname(),
-      'pid': os.getpid(),
-    }
-    if not self._is_seen:
-      self._usage.look({self._name: os.getpid()})
-      figures['process'] = self._usage.read().get(self._name)
-    self._is_seen = self._monitor.push(self._name, figures)
-
-
-def _push_tables(monitor: Any, queue: Any) -> None:
-  try:
-    tables = queue.server_info(timeout=1)
-  except Exception as error:  # Reverb's and gRPC's own, of many types.
-    logging.info('Reverb did not answer: %s', error)
-    return
-  monitor.push_tables({name: _table(info) for name, info in tables.items()})
-
-
-@contextlib.contextmanager
-def _every_second(push: Callable[[], None] | None) -> Iterator[None]:
-  """Calls in a thread as long as the context is open; None is not called."""
-  if push is None:
+  if monitor is None:
     yield
     return
   over = threading.Event()
+  usage = _Usage()
+  process = {'host': socket.gethostname(), 'pid': os.getpid()}
 
   def repeat() -> None:
     while not over.wait(PERIOD_SECONDS):
       # The monitor may be gone, which is no reason for its node to go.
       with contextlib.suppress(Exception):
-        push()
+        monitor.push(name, {**read(), **process, 'process': usage.read()})
 
   thread = threading.Thread(target=repeat, name='reporting', daemon=True)
   thread.start()
@@ -117,66 +68,62 @@ def _every_second(push: Callable[[], None] | None) -> Iterator[None]:
     thread.join(CALL_TIMEOUT_SECONDS + PERIOD_SECONDS)
 
 
-class MonitorNode:
-  """Collects what nodes push, tables tell and processes use.
+def read_tables(queue: Any) -> dict[str, Any]:
+  """What the node of a Reverb server pushes.
 
-  Public methods are served by Courier.
+  Args:
+    queue: Client of the server.
+
+  Returns:
+    'tables' of a record; None where the server did not answer.
   """
+  try:
+    tables = queue.server_info(timeout=1)
+  except Exception as error:  # Reverb's and gRPC's own, of many types.
+    logging.info('Reverb did not answer: %s', error)
+    return {'tables': None}
+  return {'tables': {name: _table(info) for name, info in tables.items()}}
+
+
+class MonitorNode:
+  """Records what nodes push; public methods are served by Courier."""
 
   def __init__(
     self,
     directory: str,
     watchdog_action: str,
     watchdog_seconds: float,
+    name: str = 'monitor/0',
   ) -> None:
     """Records nothing yet.
 
     Args:
-      directory: Of the run; takes `metrics/graph.jsonl`, and its `meta.json`
-        tells the process ids.
+      directory: Of the run; takes `metrics/graph.jsonl`.
       watchdog_action: One of `watchdog.ACTIONS`.
       watchdog_seconds: How long nothing may happen.
+      name: Of this node.
     """
     self._stop = lp.stop_event()
     self._start = time.time()
-    path = pathlib.Path(directory)
-    self._recorder = recording.Recorder(path / 'metrics' / 'graph.jsonl')
-    self._own = socket.gethostname(), os.getpid()
-    self._meta_file = path / 'meta.json'
-    self._noted = 0.0  # When the file that was read was written.
-    self._roots: Mapping[str, int] = {}
-    self._usage = _Usage()
+    self._name = name
+    self._recorder = recording.Recorder(
+      pathlib.Path(directory, 'metrics', 'graph.jsonl')
+    )
     self._watchdog = watchdog.Watchdog(watchdog_seconds)
     self._is_fatal = watchdog_action == 'stop'
     self._lock = threading.Lock()
     self._pushed: dict[str, tuple[float, Mapping[str, Any]]] = {}
-    self._tables: tuple[float, Mapping[str, Any]] = (-math.inf, {})
 
-  def push(self, name: str, figures: Mapping[str, Any]) -> bool:
+  def push(self, name: str, figures: Mapping[str, Any]) -> None:
     """Takes a node's figures.
 
     Args:
       name: Of the node, `<group>/<index>`.
-      figures: See `recording`; and `process`, as of 'processes' there, of a
-        node whose process is not seen here.
-
-    Returns:
-      Whether it is: a node on another machine has to look after its own.
+      figures: See `recording`; 'tables' of the queue; and 'host', 'pid' and
+        'process', as of 'processes' there.
     """
     with self._lock:
       self._pushed[name] = time.monotonic(), figures
-    # As a thread of this process it has none of its own.
-    is_thread = (figures.get('host'), figures.get('pid')) == self._own
-    return is_thread or name in self._roots
-
-  def push_tables(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
-    """Takes what the tables of the Reverb server hold.
-
-    Args:
-      tables: See `recording`.
-    """
-    with self._lock:
-      self._tables = time.monotonic(), tables
 
   def run(self) -> None:
     """Records every second until the program stops.
@@ -184,36 +131,35 @@ class MonitorNode:
     Raises:
       watchdog.StuckError: The program is stuck, and that is to end it.
     """
-    while not self._stop.wait(PERIOD_SECONDS):
-      try:
-        record = self._look()
-        new = self._watchdog.look(record)
-      except Exception:  # What watches must not end what it watches.
-        logging.exception('Nothing seen')
-        continue
-      try:
-        self._recorder.write({**record, 'warnings': self._watchdog.warnings})
-      except OSError as error:
-        logging.log_every_n_seconds(
-          logging.ERROR, 'Nothing recorded: %s', _ERROR_SECONDS, error
-        )
-      for warning in new:
-        logging.warning('%s', warning)
-      if new and self._is_fatal:
-        raise watchdog.StuckError('\n'.join(new))
+    with reporting(self, self._name, dict):
+      while not self._stop.wait(PERIOD_SECONDS):
+        try:
+          record = self._look()
+          new = self._watchdog.look(record)
+        except Exception:  # What watches must not end what it watches.
+          logging.exception('Nothing seen')
+          continue
+        try:
+          self._recorder.write({**record, 'warnings': self._watchdog.warnings})
+        except OSError as error:
+          logging.log_every_n_seconds(
+            logging.ERROR, 'Nothing recorded: %s', _ERROR_SECONDS, error
+          )
+        for warning in new:
+          logging.warning('%s', warning)
+        if new and self._is_fatal:
+          raise watchdog.StuckError('\n'.join(new))
 
   def _look(self) -> dict[str, Any]:
     now = time.monotonic()
     with self._lock:
-      pushed = dict(self._pushed)
-      told_at, tables = self._tables
-    self._note()
-    processes = {
-      name: figures['process']
-      for name, (_, figures) in pushed.items()
-      if figures.get('process')
+      pushed = dict(sorted(self._pushed.items()))
+    fresh = {
+      name: figures
+      for name, (at, figures) in pushed.items()
+      if now - at <= _FRESH_SECONDS
     }
-    self._usage.look(self._roots)
+    tables = [each['tables'] for each in fresh.values() if each.get('tables')]
     return {
       'time': time.time(),
       'start': self._start,
@@ -222,20 +168,28 @@ class MonitorNode:
           **{k: v for k, v in figures.items() if k not in ('process', 'pid')},
           'age_seconds': round(now - at, 3),
         }
-        for name, (at, figures) in sorted(pushed.items())
+        for name, (at, figures) in pushed.items()
+        if 'activity' in figures
       },
-      'tables': tables if now - told_at <= _FRESH_SECONDS else None,
-      'processes': {**processes, **self._usage.read()},
+      'tables': dict(collections.ChainMap(*tables)) if tables else None,
+      'processes': _processes(fresh),
       'machine': _machine(),
     }
 
-  def _note(self) -> None:
-    """Reads which processes of this machine are the nodes'."""
-    with contextlib.suppress(OSError, ValueError):
-      written = self._meta_file.stat().st_mtime
-      if written != self._noted:
-        meta = json.loads(self._meta_file.read_text(encoding='utf-8'))
-        self._roots, self._noted = meta.get('processes') or {}, written
+
+def _processes(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+  """Node -> what its process uses, where it has one of its own."""
+  own = {
+    name: (each['host'], each['pid'])
+    for name, each in figures.items()
+    if 'process' in each
+  }
+  count = collections.Counter(own.values())
+  return {
+    name: figures[name]['process']
+    for name, process in own.items()
+    if count[process] == 1
+  }
 
 
 def _table(info: Any) -> dict[str, Any]:
@@ -271,53 +225,22 @@ def _machine() -> dict[str, Any]:
 
 
 class _Usage:
-  """CPU time and memory of processes of this machine."""
+  """CPU time and memory of this process and of all below it."""
 
   def __init__(self) -> None:
-    self._roots: Mapping[str, int] = {}
-    self._members: dict[str, list[psutil.Process]] = {}
+    self._members: list[psutil.Process] = []
     self._ticks = 0
 
-  def look(self, roots: Mapping[str, int]) -> None:
-    """Looks, every now and then, which processes there are.
-
-    Args:
-      roots: Node -> its process id.
-    """
-    if self._ticks % _CHILDREN_TICKS == 0 or roots != self._roots:
-      self._roots, self._ticks = dict(roots), 0
-      self._members = _families(roots)
+  def read(self) -> dict[str, float]:
+    """As of 'processes' in a record."""
+    if self._ticks % _CHILDREN_TICKS == 0:
+      this = psutil.Process()
+      self._members = [this, *this.children(recursive=True)]
     self._ticks += 1
-
-  def read(self) -> dict[str, dict[str, float]]:
-    """Node -> its figures; see `recording`."""
-    figures = {}
-    for name, members in self._members.items():
-      cpu = rss = 0.0
-      for process in members:
-        with contextlib.suppress(psutil.Error), process.oneshot():
-          times = process.cpu_times()
-          cpu += sum(times[:4])  # Of children that have ended as well.
-          rss += process.memory_info().rss
-      if rss:
-        figures[name] = {'cpu_seconds': round(cpu, 2), 'rss_bytes': int(rss)}
-    return figures
-
-
-def _families(roots: Mapping[str, int]) -> dict[str, list[psutil.Process]]:
-  """Node -> its process and all below that."""
-  if not roots:
-    return {}
-  processes = {process.pid: process for process in psutil.process_iter()}
-  below: dict[int, list[int]] = {}
-  for pid, process in processes.items():
-    with contextlib.suppress(psutil.Error):
-      below.setdefault(process.ppid(), []).append(pid)
-
-  def family(pid: int) -> Iterator[psutil.Process]:
-    if pid in processes:
-      yield processes[pid]
-      for child in below.get(pid, ()):
-        yield from family(child)
-
-  return {name: list(family(pid)) for name, pid in roots.items()}
+    cpu = rss = 0.0
+    for process in self._members:
+      with contextlib.suppress(psutil.Error), process.oneshot():
+        times = process.cpu_times()
+        cpu += sum(times[:4])  # Of children that have ended as well.
+        rss += process.memory_info().rss
+    return {'cpu_seconds': round(cpu, 2), 'rss_bytes': int(rss)}
