@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from programs.inspection import graph as graph_lib
-from programs.inspection import recording, sums
+from programs.inspection import recording
 
 # States of a node, best first: at its own work, waiting for what comes before
 # it, blocked by what comes after it, without anything to do.
@@ -22,11 +22,6 @@ class Spread:
   least: float
   median: float
   most: float
-
-  @classmethod
-  def of(cls, values: Sequence[float]) -> 'Spread':
-    """Of at least one value."""
-    return cls(min(values), statistics.median(values), max(values))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,22 +116,24 @@ class Figures:
     found: dict[str, dict[str, list[float]]] = {}
     for name in names:
       node = self.nodes.get(name, NodeFigures())
-      process = {'cores': node.cores, 'rss_bytes': node.rss_bytes}
-      for field, values in (
-        ('states', node.states),
-        ('activities', node.activities),
-        ('milliseconds', node.milliseconds),
-        ('rates', node.rates),
-        ('gauges', node.gauges),
-        ('process', process),
-      ):
+      for field, values in {
+        'states': node.states,
+        'activities': node.activities,
+        'milliseconds': node.milliseconds,
+        'rates': node.rates,
+        'gauges': node.gauges,
+        'process': {'cores': node.cores, 'rss_bytes': node.rss_bytes},
+      }.items():
         for figure, value in values.items():
           if value is not None:
-            of_field = found.setdefault(field, {})
-            of_field.setdefault(figure, []).append(value)
+            by_figure = found.setdefault(field, {})
+            by_figure.setdefault(figure, []).append(value)
     return {
-      field: {figure: Spread.of(values) for figure, values in by.items()}
-      for field, by in found.items()
+      field: {
+        figure: Spread(min(values), statistics.median(values), max(values))
+        for figure, values in by_figure.items()
+      }
+      for field, by_figure in found.items()
     }
 
   def edge_rate(
@@ -150,11 +147,11 @@ class Figures:
     if edge.kind == 'sample' and tables:
       return sum(table.samples_per_second for table in tables)
     if edge.kind == 'variables':
+      nodes = [self.nodes.get(n.name) for n in graph.roles[edge.target]]
       rates = [
-        self.nodes[node.name].rates['fetching_variables']
-        for node in graph.roles[edge.target]
-        if node.name in self.nodes
-        and 'fetching_variables' in self.nodes[node.name].rates
+        node.rates['fetching_variables']
+        for node in nodes
+        if node and 'fetching_variables' in node.rates
       ]
       return sum(rates) if rates else None
     return None
@@ -173,54 +170,61 @@ def make_figures(records: Sequence[recording.Record]) -> Figures | None:
   stretches: dict[float, list[recording.Record]] = {}
   for record in records:
     stretches.setdefault(record['start'], []).append(record)
-  added = sums.added(stretches.values())
-  seconds = added.get('time', 0.0)
+  deltas = recording.deltas(stretches.values())
+  seconds = deltas.get('time', 0.0)
   if seconds <= 0:
     return None
   last = dict(records[-1])
   for part in ('nodes', 'processes'):
-    # A start may have ended before its nodes told anything.
+    # A start may have ended before its nodes reported anything.
     last[part] = {
-      name: told
+      name: reported
       for stretch in stretches.values()
-      for name, told in stretch[-1][part].items()
+      for name, reported in stretch[-1][part].items()
     }
   tables = [r['tables'] for r in records if r['tables'] is not None]
+  machine = deltas['machine']
   return Figures(
     seconds,
     {
-      name: _node(name, added, last, seconds)
+      name: _node(
+        last['nodes'].get(name, {}),
+        deltas['nodes'].get(name, {}),
+        last['processes'].get(name, {}).get('rss_bytes'),
+        deltas['processes'].get(name, {}).get('cpu_seconds'),
+        seconds,
+      )
       for name in sorted({*last['nodes'], *last['processes']})
     },
     {
-      name: _table(added['tables'].get(name, {}), table, added['tables_time'])
+      name: _table(table, deltas['tables'][name], deltas['tables_time'])
       for name, table in (tables[-1] if tables else {}).items()
     },
     last['machine']['cores'],
-    added['machine'].get('busy_seconds', 0.0)
-    / max(added['machine'].get('total_seconds', 0.0), 1e-9),
+    machine['busy_seconds'] / max(machine['total_seconds'], 1e-9),
     last['warnings'],
   )
 
 
 def _node(
-  name: str, added: sums.Sums, last: recording.Record, seconds: float
+  pushed: Mapping[str, Any],
+  delta: Mapping[str, Any],
+  rss_bytes: int | None,
+  cpu_seconds: float | None,
+  seconds: float,
 ) -> NodeFigures:
-  pushed = last['nodes'].get(name, {})
-  grown = added['nodes'].get(name, {})
-  process = last['processes'].get(name, {})
+  """A node, of what it pushed last and what its sums have grown by."""
   # A node that is silent has spent nothing.
-  spent = {n: s for n, s in grown.get('seconds', {}).items() if s}
+  spent = {n: s for n, s in delta.get('seconds', {}).items() if s}
   if len(spent) > 1:
     spent.pop('starting', None)  # What it does, not how it began.
   whole = sum(spent.values()) or 1.0
-  calls = {n: c for n, c in grown.get('calls', {}).items() if c}
+  calls = {n: c for n, c in delta.get('calls', {}).items() if c}
   activities = {name: value / whole for name, value in spent.items()}
   states: dict[str, float] = {}
   for activity, share in activities.items():
     state = pushed.get('kinds', {}).get(activity, 'busy')
     states[state] = states.get(state, 0.0) + share
-  used = added['processes'].get(name, {}).get('cpu_seconds')
   return NodeFigures(
     states=states,
     activities=activities,
@@ -231,30 +235,28 @@ def _node(
     },
     rates={
       name: count / seconds
-      for name, count in {**calls, **grown.get('counts', {})}.items()
+      for name, count in {**calls, **delta.get('counts', {})}.items()
     },
     counts=pushed.get('counts', {}),
     gauges=pushed.get('gauges', {}),
     activity=pushed.get('activity'),
-    cores=None if used is None else used / seconds,
-    rss_bytes=process.get('rss_bytes'),
+    cores=None if cpu_seconds is None else cpu_seconds / seconds,
+    rss_bytes=rss_bytes,
     host=pushed.get('host'),
     is_silent=pushed.get('age_seconds', 0.0) > SILENT_SECONDS,
   )
 
 
 def _table(
-  grown: sums.Sums, last: Mapping[str, Any], seconds: float
+  last: Mapping[str, Any], delta: Mapping[str, float], seconds: float
 ) -> TableFigures:
-  def rate(name: str) -> float:
-    return grown.get(name, 0.0) / max(seconds, 1e-9)
-
+  rates = {name: value / max(seconds, 1e-9) for name, value in delta.items()}
   return TableFigures(
     last['size'],
     last['capacity'],
     last['insert_headroom'],
-    rate('inserts'),
-    rate('samples'),
-    min(rate('waiting_for_samples_seconds'), 1.0),
-    min(rate('waiting_for_inserts_seconds'), 1.0),
+    rates['inserts'],
+    rates['samples'],
+    min(rates['waiting_for_samples_seconds'], 1.0),
+    min(rates['waiting_for_inserts_seconds'], 1.0),
   )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from programs.inspection import figures as figures_lib
 from programs.inspection import graph as graph_lib
-from programs.inspection import recording, sums
+from programs.inspection import recording
 from programs.inspection import verdict as verdict_lib
 
 WINDOW_SECONDS = 10  # Of figures, while a run goes on.
@@ -53,7 +53,7 @@ class Run:
     """
     self._directory = directory
     self._reader = recording.Reader(directory / 'metrics' / 'graph.jsonl')
-    self._ends = sums.Ends()
+    self._ends = recording.Ends()
     self._recent: collections.deque[recording.Record] = collections.deque(
       maxlen=WINDOW_SECONDS + 1
     )
@@ -78,7 +78,7 @@ class Run:
         judged = []
     else:
       records = self._latest() if is_fresh else []
-      judged = [record for record in records if sums.is_under_way(record)]
+      judged = [record for record in records if recording.is_under_way(record)]
     judged_figures = figures_lib.make_figures(judged)
     return Snapshot(
       graph,
@@ -97,7 +97,7 @@ class Run:
   def _read_records(self) -> None:
     records = self._reader.read()
     if self._reader.began_anew:
-      self._ends = sums.Ends()
+      self._ends = recording.Ends()
       self._recent.clear()
     for record in records:
       self._ends.add(record)

@@ -11,7 +11,6 @@ from programs.inspection import (
   evaluations,
   live,
   recording,
-  sums,
   verdict,
 )
 from programs.inspection import figures as figures_lib
@@ -174,6 +173,8 @@ def _read_monitor(
 ) -> tuple[graph_lib.ProgramGraph | None, figures_lib.Figures | None, bool]:
   """The graph, figures while it learned, and whether these can be judged."""
   graph = live.read_graph(directory.path)
-  ends = sums.Ends(recording.Reader(directory.metrics / 'graph.jsonl').read())
+  ends = recording.Ends(
+    recording.Reader(directory.metrics / 'graph.jsonl').read()
+  )
   figures = figures_lib.make_figures(ends.records())
   return graph, figures, ends.are_under_way
