@@ -31,7 +31,6 @@ _REMEDIES = {
   'fetched after each',
 }
 
-
 Side = Literal['producers', 'consumers', 'queue', 'reading', 'none']
 
 
@@ -42,7 +41,7 @@ class Verdict:
   Attributes:
     side: 'producers' (who inserts), 'consumers' (who samples), 'queue' (both
       wait for what lies between them), 'reading' (who samples waits though
-      inserts do so too: the way out of the table is slow), or 'none'.
+      inserts do so too: sampling from the table is slow), or 'none'.
     sentence: That, with the shares that prove it.
     shares: What was measured: 'waiting' of the consumers, 'blocked' of the
       producers, and their activities.
@@ -63,39 +62,37 @@ def judge(
     figures: Of a stretch of time.
 
   Returns:
-    None where the program has no such sides, or they have told nothing yet.
+    None where the program has no such sides, or they have reported nothing yet.
   """
-  producers = _roles(graph, 'insert', 'source')
-  consumers = _roles(graph, 'sample', 'target')
-  made, used = (
-    _mean(graph, figures, producers),
-    _mean(graph, figures, consumers),
-  )
+  producers = _nodes(graph, 'insert', 'source')
+  consumers = _nodes(graph, 'sample', 'target')
+  made, used = _mean(figures, producers), _mean(figures, consumers)
   if not made or not used:
     return None
+  tables = figures.tables.values()
   waiting, blocked = used['state waiting'], made['state blocked']
-  held = max(
-    (t.waiting_for_samples for t in figures.tables.values()), default=0
-  )
-  starved = max(
-    (t.waiting_for_inserts for t in figures.tables.values()), default=0
-  )
+  held = max((t.waiting_for_samples for t in tables), default=0)
+  starved = max((t.waiting_for_inserts for t in tables), default=0)
   side = _side(waiting, blocked, held, starved)
-  who, whom = _Party(graph, producers), _Party(graph, consumers)
-  waits = f'{whom.wait} for data {waiting:.0%} of the time'
-  blocks = f'{who.wait} for room in the queue {blocked:.0%} of the time'
+  who, is_who = _subject(producers)
+  whom, is_whom = _subject(consumers)
+  waits = f'{whom} for data {waiting:.0%} of the time'
+  blocks = f'{who} for room in the queue {blocked:.0%} of the time'
   full = _full(figures)
   remedy = max(_REMEDIES, key=lambda name: made.get(name, 0.0))
+  capacities = ', '.join(
+    f'{name} holds {t.capacity:,}' for name, t in figures.tables.items()
+  )
   sentence = {
     'none': f'Neither side holds up the other: {waits}, {blocks}{full}.',
     'queue': f'{waits}, and {blocks}: the queue between them is the bottleneck '
-    f'({_capacities(figures)}); make it larger (--queue_capacity){full}.',
+    f'({capacities}); make it larger (--queue_capacity){full}.',
     'reading': f'{waits}, although items wait to be sampled {held:.0%} of it: '
-    f'the way out of the queue is the bottleneck; fewer and larger items '
+    'sampling from Reverb is the bottleneck; fewer and larger items '
     f'(--unroll_length){full}.',
-    'producers': f'{waits}: {who.are} the bottleneck; {_activities(made)}'
+    'producers': f'{waits}: {is_who} the bottleneck; {_activities(made)}'
     f'{full or ": " + _REMEDIES[remedy]}.',
-    'consumers': f'{blocks}: {whom.are} the bottleneck; {_activities(used)}: '
+    'consumers': f'{blocks}: {is_whom} the bottleneck; {_activities(used)}: '
     f'{"" if full else "more threads (--learner_threads), "}a GPU or fewer '
     f'actors{full}.',
   }[side]
@@ -141,66 +138,47 @@ def _full(figures: figures_lib.Figures) -> str:
   )
 
 
-class _Party:
-  """Roles as the subject of a sentence."""
-
-  def __init__(
-    self, graph: graph_lib.ProgramGraph, roles: Sequence[str]
-  ) -> None:
-    is_one = sum(len(graph.roles[role]) for role in roles) == 1
-    plural = [r if len(graph.roles[r]) == 1 else f'{r}s' for r in roles]
-    name = ' and '.join(plural)
-    self.wait = f'the {name} {"waits" if is_one else "wait"}'
-    self.are = f'the {name} {"is" if is_one else "are"}'
+def _nodes(
+  graph: graph_lib.ProgramGraph, kind: str, end: str
+) -> dict[str, Sequence[graph_lib.Node]]:
+  """The roles at one end of the edges of a kind, and their nodes."""
+  roles = [getattr(e, end) for e in graph.role_edges if e.kind == kind]
+  return {role: graph.roles[role] for role in roles}
 
 
-def _roles(graph: graph_lib.ProgramGraph, kind: str, end: str) -> Sequence[str]:
-  """Roles at one end of the edges of a kind."""
-  found = [getattr(e, end) for e in graph.role_edges if e.kind == kind]
-  return list(dict.fromkeys(found))
+def _subject(roles: Mapping[str, Sequence[graph_lib.Node]]) -> tuple[str, str]:
+  """'the actors wait', 'the actors are'."""
+  is_one = sum(map(len, roles.values())) == 1
+  names = [r if len(nodes) == 1 else f'{r}s' for r, nodes in roles.items()]
+  name = f'the {" and ".join(names)}'
+  wait, are = ('waits', 'is') if is_one else ('wait', 'are')
+  return f'{name} {wait}', f'{name} {are}'
 
 
 def _mean(
-  graph: graph_lib.ProgramGraph,
   figures: figures_lib.Figures,
-  roles: Sequence[str],
+  roles: Mapping[str, Sequence[graph_lib.Node]],
 ) -> dict[str, float]:
-  """Activity, and 'state <state>' -> mean share over the nodes that told."""
-  nodes = [
-    figures.nodes[node.name]
-    for role in roles
-    for node in graph.roles[role]
-    if node.name in figures.nodes and figures.nodes[node.name].activities
+  """Activity, and 'state <state>' -> mean share over nodes that reported."""
+  found = [figures.nodes.get(n.name) for nodes in roles.values() for n in nodes]
+  shares = [
+    {
+      **node.activities,
+      **{f'state {s}': node.states.get(s, 0.0) for s in figures_lib.STATES},
+    }
+    for node in found
+    if node and node.activities
   ]
-  if not nodes:
-    return {}
-  names = {name for node in nodes for name in node.activities}
-  means = {
-    name: statistics.mean(node.activities.get(name, 0.0) for node in nodes)
-    for name in names
+  return {
+    name: statistics.mean(each.get(name, 0.0) for each in shares)
+    for name in set().union(*shares)
   }
-  for state in figures_lib.STATES:
-    means[f'state {state}'] = statistics.mean(
-      node.states.get(state, 0.0) for node in nodes
-    )
-  return means
 
 
 def _activities(means: Mapping[str, float]) -> str:
   """'environment 71%, forward pass 12%', largest first."""
-  found = sorted(
-    (name for name in means if not name.startswith('state ')),
-    key=means.__getitem__,
-    reverse=True,
-  )
-  worth = [name for name in found if means[name] >= _WORTH]
   return ', '.join(
-    f'{name.replace("_", " ")} {means[name]:.0%}' for name in worth
-  )
-
-
-def _capacities(figures: figures_lib.Figures) -> str:
-  """'queue holds 1'."""
-  return ', '.join(
-    f'{name} holds {table.capacity:,}' for name, table in figures.tables.items()
+    f'{name.replace("_", " ")} {means[name]:.0%}'
+    for name in sorted(means, key=means.__getitem__, reverse=True)
+    if means[name] >= _WORTH and not name.startswith('state ')
   )
