@@ -17,7 +17,7 @@ KINDS = ('insert', 'sample', 'variables', 'call', 'data')
 # Where the service gives and its user takes.
 _TAKEN = ('sample', 'variables')
 
-DECLARED = '__graph_uses__'  # Where `uses` leaves what it was told.
+DECLARED = '__graph_uses__'  # Where `uses` leaves its declarations.
 
 _Callable = TypeVar('_Callable', bound=Callable[..., Any])
 

@@ -43,13 +43,10 @@ class Verdict:
       wait for what lies between them), 'reading' (who samples waits though
       inserts do so too: sampling from the table is slow), or 'none'.
     sentence: That, with the shares that prove it.
-    shares: What was measured: 'waiting' of the consumers, 'blocked' of the
-      producers, and their activities.
   """
 
   side: Side
   sentence: str
-  shares: Mapping[str, float]
 
 
 def judge(
@@ -96,17 +93,7 @@ def judge(
     f'{"" if full else "more threads (--learner_threads), "}a GPU or fewer '
     f'actors{full}.',
   }[side]
-  return Verdict(
-    side,
-    sentence[0].upper() + sentence[1:],
-    {
-      'waiting': waiting,
-      'blocked': blocked,
-      'held': held,
-      'starved': starved,
-      **{name: s for name, s in made.items() if not name.startswith('state ')},
-    },
-  )
+  return Verdict(side, sentence[0].upper() + sentence[1:])
 
 
 def _side(waiting: float, blocked: float, held: float, starved: float) -> Side:

@@ -18,7 +18,7 @@ class StuckError(Exception):
 
 
 class Watchdog:
-  """Looks at each record; tells what is wrong once, and that it is over."""
+  """Looks at each record; says what is wrong once, and that it is over."""
 
   def __init__(self, seconds: float) -> None:
     """Everything is well so far.
@@ -40,10 +40,10 @@ class Watchdog:
     """Looks at a record.
 
     Returns:
-      What is wrong since this one, each told once until it is over.
+      What is wrong since this one, each said once until it is over.
     """
     before = self._found
-    # As it was said first, lest it be told again with every second.
+    # As it was said first, lest it be said again with every second.
     self._found = {
       key: before.get(key, text) for key, text in self._judge(record)
     }
@@ -60,22 +60,29 @@ class Watchdog:
     now = record['time']
     blocked = []
     for name, node in record['nodes'].items():
-      at, lasted = _words(node['activity']), node['activity_seconds']
+      activity = node['activity'].replace('_', ' ')
+      lasted = node['activity_seconds']
+      is_long = lasted >= patience
       if node['age_seconds'] >= patience:
         yield (
           f'{name} silent',
           f'{name} has been silent since {_clock(now - node["age_seconds"])}, '
-          f'when it was at: {at}. See its log.',
+          f'when it was at: {activity}. See its log.',
         )
-      elif lasted >= patience and _kind(node) == 'waiting':
+      elif is_long and _state(node) == 'waiting':
         yield (
           f'{name} waits',
-          f'{name} has been {at} since {_clock(now - lasted)}. {state} Does '
-          'the node that it waits for still run? See the logs.',
+          f'{name} has been {activity} since {_clock(now - lasted)}. {state} '
+          'Does the node that it waits for still run? See the logs.',
         )
-      elif lasted >= patience and _kind(node) == 'blocked':
+      elif is_long and _state(node) == 'blocked':
         blocked.append((lasted, name))
-    if blocked and not _is_over(record):
+    # When who samples is done, the queue fills up and stays so.
+    is_over = any(
+      _state(node) == 'idle' and 'waiting_for_data' in node['seconds']
+      for node in record['nodes'].values()
+    )
+    if blocked and not is_over:
       names = ', '.join(name for _, name in blocked)
       yield (
         'blocked',
@@ -94,24 +101,12 @@ class Watchdog:
       )
 
 
-def _is_over(record: recording.Record) -> bool:
-  """Whether who samples is done: then the queue fills up and stays so."""
-  return any(
-    _kind(node) == 'idle' and 'waiting_for_data' in node['seconds']
-    for node in record['nodes'].values()
-  )
-
-
 def _clock(seconds: float) -> str:
   return time.strftime('%H:%M:%S', time.localtime(seconds))
 
 
-def _kind(node: Any) -> str:
+def _state(node: Any) -> str:
   return node['kinds'].get(node['activity'], 'busy')
-
-
-def _words(activity: str) -> str:
-  return activity.replace('_', ' ')
 
 
 def _describe_tables(record: recording.Record) -> str:

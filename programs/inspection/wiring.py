@@ -1,9 +1,8 @@
 """A Launchpad program read as a graph.
 
-Made from the program alone, before or without launching it. An edge is a
-handle that a node was given; it leads to the node that owns the handle's
-address. What flows along it is told by the handle's type and, where the same
-type serves several purposes, declared by who uses it (`graph.uses`).
+An edge is a handle that a node was given; it leads to the node that owns the
+handle's address. What flows along it follows from the handle's type or, where
+the same type serves several purposes, is declared by its user (`graph.uses`).
 """
 
 import dataclasses
@@ -33,7 +32,12 @@ def make_graph(program: lp.Program) -> graph.ProgramGraph:
   Raises:
     ValueError: A handle leads to a node that is not in the program.
   """
-  found = list(_flatten(program))
+  found = [
+    each
+    for group, members in program.groups.items()
+    for index, node in enumerate(members)
+    for each in _flatten(group, f'{group}/{index}', group, node)
+  ]
   owners = {
     id(address): name
     for _, name, _, node in found
@@ -42,49 +46,33 @@ def make_graph(program: lp.Program) -> graph.ProgramGraph:
   nodes, edges = [], []
   for group, name, role, node in found:
     function, arguments = _call(node)
-    handles = {
-      argument: list(_handles(value)) for argument, value in arguments.items()
-    }
-    nodes.append(
-      graph.Node(
-        name,
-        group,
-        role,
-        type(node).__name__,
-        _name(function),
-        (inspect.getdoc(function) or '').partition('\n')[0],
-        {
-          argument: _text(value)
-          for argument, value in arguments.items()
-          if not handles[argument]
-        },
-      )
-    )
     declared = getattr(function, graph.DECLARED, {})
-    for argument, given in handles.items():
-      for handle in given:
-        kind = declared.get(argument) or _kind(handle)
+    plain = {}
+    for argument, value in arguments.items():
+      handles = list(_handles(value))
+      if not handles:
+        plain[argument] = _text(value)
+      for handle in handles:
+        is_call = isinstance(handle, courier_node.CourierHandle)
+        kind = declared.get(argument) or ('call' if is_call else 'data')
         edges.append(graph.Edge(name, _owner(handle, owners), kind, argument))
+    about = (inspect.getdoc(function) or '').partition('\n')[0]
+    type_ = type(node).__name__
+    nodes.append(
+      graph.Node(name, group, role, type_, _name(function), about, plain)
+    )
   return graph.ProgramGraph(program.name, nodes, edges)
 
 
 def _flatten(
-  program: lp.Program,
+  group: str, name: str, role: str, node: base.Node
 ) -> Iterator[tuple[str, str, str, base.Node]]:
-  """Group, name, role and node, of nodes and then of those inside them."""
-
-  def inside(
-    group: str, name: str, role: str, node: base.Node
-  ) -> Iterator[tuple[str, str, str, base.Node]]:
-    yield group, name, role, node
-    for number, inner in enumerate(getattr(node, '_nodes', ())):
-      function, _ = _call(inner)
-      inner_role = f'{group}.{_name(function).rpartition(".")[2]}'
-      yield from inside(group, f'{name}/{number}', inner_role, inner)
-
-  for group, nodes in program.groups.items():
-    for index, node in enumerate(nodes):
-      yield from inside(group, f'{group}/{index}', group, node)
+  """Group, name, role and node, of a node and then of those inside it."""
+  yield group, name, role, node
+  for number, inner in enumerate(getattr(node, '_nodes', ())):
+    function, _ = _call(inner)
+    inner_role = f'{group}.{_name(function).rpartition(".")[2]}'
+    yield from _flatten(group, f'{name}/{number}', inner_role, inner)
 
 
 def _call(node: base.Node) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -129,10 +117,6 @@ def _handles(value: Any) -> Iterator[base.Handle]:
       yield leaf
     elif isinstance(leaf, dereference.Deferred):
       yield from _handles((leaf._args, leaf._kwargs))
-
-
-def _kind(handle: base.Handle) -> str:
-  return 'call' if isinstance(handle, courier_node.CourierHandle) else 'data'
 
 
 def _owner(handle: base.Handle, owners: Mapping[int, str]) -> str:
