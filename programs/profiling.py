@@ -8,11 +8,9 @@ nodes nothing is, and nothing is imported for it.
 
 import _thread
 import contextlib
-import pathlib
 import signal
 import sys
 import threading
-import time
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -36,10 +34,8 @@ WARM_UP_SECONDS = {
 SECONDS = 5.0
 
 _INTERVAL_SECONDS = 0.001
-# Writing a trace takes two seconds on a busy machine, and a program that stops
-# gives its nodes ten.
-_STOP_SECONDS = 6.0
-# Nobody else's in a node. It is never sent: see `_Profile._call`.
+# Nobody else's in a node. It is never sent: a real signal would break off what
+# C code waits for.
 _SIGNAL = signal.SIGUSR2
 
 
@@ -49,24 +45,25 @@ def profiling(
 ) -> Iterator[None]:
   """Profiles this process while the context is open, if that is asked for.
 
-  Whatever goes wrong is a warning in the node's log.
+  What goes wrong with it is a warning in the node's log.
 
   Args:
     configuration: Of the run.
-    role: Group of the node.
+    role: Group of the node; it works in its main thread.
     is_first: Whether it is node 0, and its first work: only that is profiled.
   """
   if configuration.run.profile != role or not is_first:
     yield
     return
-  profile = _Profile(configuration.directory, role)
-  with _warning():
-    profile.begin()
+  # Two frames up, past the context manager, is who profiles.
+  profile = _Profile(configuration.directory, role, sys._getframe(2))
+  before = signal.signal(_SIGNAL, profile.switch)
+  profile.wait(WARM_UP_SECONDS[role])
   try:
     yield
   finally:
-    with _warning():
-      profile.end()
+    profile.end()
+    signal.signal(_SIGNAL, before)
 
 
 def describe(configuration: runs.Configuration) -> str:
@@ -82,110 +79,57 @@ def describe(configuration: runs.Configuration) -> str:
   )
 
 
-@contextlib.contextmanager
-def _warning() -> Iterator[None]:
-  """Says what failed: what watches must not end what it watches."""
-  try:
-    yield
-  except Exception:
-    logging.warning('Not profiled', exc_info=True)
-
-
 class _Profile:
-  """Of the process that makes it, from its main thread."""
+  """Of the main thread, in which all methods are called."""
 
-  def __init__(self, directory: runs.RunDirectory, role: str) -> None:
+  def __init__(
+    self, directory: runs.RunDirectory, role: str, caller: types.FrameType
+  ) -> None:
     self._text = directory.profile(role)
-    self._traces = directory.tensorboard / role
-    self._role = role
-    self._over = threading.Event()
-    self._sampler: Any = None
-    self._caller = _caller()
-    self._thread = threading.Thread(
-      target=self._watch, name='profiling', daemon=True
-    )
-
-  def begin(self) -> None:
-    """Watches from the end of the warm-up on.
-
-    Raises:
-      ValueError: It is called in another thread than the main one.
-    """
-    # Imported where it is asked for: it patches nothing, but takes time.
-    import pyinstrument
-
     self._text.unlink(missing_ok=True)  # Of an earlier start.
-    self._sampler = pyinstrument.Profiler(
-      interval=_INTERVAL_SECONDS, async_mode='disabled'
-    )
-    self._before = signal.signal(_SIGNAL, self._switch)
-    self._begun = time.monotonic()
-    self._thread.start()
+    self._traces = str(directory.tensorboard / role)
+    self._name = f'{role}/0'
+    self._caller = caller
+    self._sampler: Any = None
 
-  def end(self) -> None:
-    """Ends what is under way, and says where it is or why it is not."""
-    if not self._thread.ident:
-      return  # It could not begin.
-    worked = time.monotonic() - self._begun
-    self._over.set()
-    if self._sampler.is_running:
-      self._switch()
-    self._thread.join(_STOP_SECONDS)
-    signal.signal(_SIGNAL, self._before)
-    if self._thread.is_alive():
-      logging.warning('The trace could not be written in %g s', _STOP_SECONDS)
-    if self._text.exists():
-      logging.info('Profile: %s and %s', self._text, self._traces)
-    else:
-      logging.warning(
-        'No profile: %s/0 worked for %.1f s, and profiling begins after %g s',
-        self._role,
-        worked,
-        WARM_UP_SECONDS[self._role],
-      )
+  def wait(self, seconds: float) -> None:
+    """Has `switch` called later, as if a signal had come."""
+    self._timer = threading.Timer(seconds, _thread.interrupt_main, [_SIGNAL])
+    self._timer.daemon = True
+    self._timer.start()
 
-  def _watch(self) -> None:
-    """Waits, and has both profilers watch; in a thread."""
-    with _warning():
-      if self._over.wait(WARM_UP_SECONDS[self._role]):
-        return
+  def switch(self, *signal_and_frame: Any) -> None:
+    """Begins; ends, the second time."""
+    if self._sampler:
+      self.end()
+      return
+    try:
+      # Where it is asked for: they take time and memory.
+      import pyinstrument
       from tensorflow import profiler
 
-      self._call_main()
-      profiler.experimental.start(str(self._traces))
-      try:
-        self._over.wait(SECONDS)
-        if not self._over.is_set():
-          self._call_main()
-      finally:
-        profiler.experimental.stop()
+      profiler.experimental.start(self._traces)
+      self._sampler = pyinstrument.Profiler(
+        interval=_INTERVAL_SECONDS, async_mode='disabled'
+      )
+      self._sampler.start(self._caller, self._name)
+      self.wait(SECONDS)
+    except Exception:  # What watches must not end what it watches.
+      logging.warning('Not profiled', exc_info=True)
 
-  def _call_main(self) -> None:
-    """Has `_switch` called in the main thread, which pyinstrument looks at.
+  def end(self) -> None:
+    """Writes what was seen, if that is not done."""
+    self._timer.cancel()
+    if not self._sampler or not self._sampler.is_running:
+      return
+    try:
+      from tensorflow import profiler
 
-    As if a signal had come. A real one would break off what C code waits for.
-    """
-    _thread.interrupt_main(_SIGNAL)
-
-  def _switch(self, *signal_and_frame: Any) -> None:
-    """Starts pyinstrument, or stops it and writes what it saw."""
-    with _warning():
-      if not self._sampler.is_running:
-        if self._sampler.last_session is None and not self._over.is_set():
-          self._sampler.start(self._caller, f'{self._role}/0')
-        return
       self._sampler.stop()
-      _write(self._text, self._sampler.output_text(unicode=True, color=False))
-
-
-def _caller() -> types.FrameType | None:
-  """Who profiles: what is below is shown from there on."""
-  frame: types.FrameType | None = sys._getframe()
-  while frame and frame.f_code.co_filename in (__file__, contextlib.__file__):
-    frame = frame.f_back
-  return frame
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-  lines = (line.rstrip() for line in text.splitlines())
-  runs.write_text(path, '\n'.join(lines).strip('\n') + '\n')
+      lines = self._sampler.output_text(unicode=True, color=False).splitlines()
+      text = '\n'.join(line.rstrip() for line in lines).strip('\n') + '\n'
+      runs.write_text(self._text, text)
+      profiler.experimental.stop()
+      logging.info('Profile: %s and %s', self._text, self._traces)
+    except Exception:
+      logging.warning('Not profiled', exc_info=True)

@@ -105,13 +105,12 @@ def test_work_that_ends_meanwhile_is_profiled_so_far(configuration, quick):
   assert profile_tab(configuration.directory.tensorboard)
 
 
-def test_work_that_is_too_short_is_said(configuration, quick, caplog):
+def test_work_that_is_too_short_is_said(configuration, quick):
   text = configuration.directory.profile('learner')
   text.parent.mkdir()
   text.write_text('of an earlier start')
   with profiling.profiling(configuration, 'learner'):
     pass
-  assert 'profiling begins after 0.3 s' in caplog.text
   assert not text.exists()
   assert profiling.describe(configuration).startswith(
     'none: learner/0 did not work for 0.3 s'
@@ -127,17 +126,6 @@ def test_others_are_left_alone(configuration, quick):
   assert list(configuration.directory.path.iterdir()) == []
 
 
-def test_nothing_is_imported_for_who_is_not_profiled():
-  code = """
-import sys
-from programs import flags, profiling
-with profiling.profiling(flags.resolve({}), 'actor'):
-  wrong = {'pyinstrument', 'tensorflow'} & set(sys.modules)
-sys.exit(str(wrong) if wrong else 0)
-"""
-  assert subprocess.run([sys.executable, '-c', code], cwd=_ROOT).returncode == 0
-
-
 def test_what_fails_does_not_end_the_work(
   configuration, quick, caplog, tmp_path
 ):
@@ -149,19 +137,6 @@ def test_what_fails_does_not_end_the_work(
     tf.profiler.experimental.stop(save=False)
   assert 'Not profiled' in caplog.text
   assert 'Another profiler is running' in caplog.text
-
-
-def test_a_thread_cannot_be_profiled(configuration, quick, caplog):
-  done = []
-
-  def work():
-    with profiling.profiling(configuration, 'learner'):
-      done.append(True)
-
-  thread = threading.Thread(target=work)
-  thread.start()
-  thread.join(10)
-  assert done and 'Not profiled' in caplog.text
 
 
 @pytest.mark.parametrize(
