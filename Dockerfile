@@ -17,9 +17,7 @@ COPY programs/__init__.py programs/startup.py programs/doctor.py \
 COPY programs/launching/__init__.py programs/launching/isolation.py \
   programs/launching/
 ARG GPU=off
-# EnvPool brings ROMs along, which are not used.
-RUN UV_NO_CACHE=1 ./impala gpu "$GPU" && rm -rf .venv.uv \
-  .venv/lib/python3.10/site-packages/envpool/atari/roms/*.bin
+RUN UV_NO_CACHE=1 ./impala gpu "$GPU" && rm -rf .venv.uv
 
 # COPY wants a file: without a wheel it gets one that is here anyway.
 ARG DEEPMIND_LAB_WHEEL=

@@ -1,4 +1,4 @@
-"""What does each part cost alone: engines, networks, queue, variables?"""
+"""What does each part cost alone: environments, networks, queue, variables?"""
 
 import argparse
 import dataclasses
@@ -8,18 +8,16 @@ from typing import Any
 
 import rich.table
 
-import environments
 from benchmarks import commands, limits, stations, trial, works
-from environments import suites
 from programs import runs
 
 NAME = 'components'
 
 _DESCRIPTION = """\
 Measures each part of the program alone, in a process of its own with the
-threads that it has in the program: the environment engines, the forward pass by
-number of environments, the learner step, a writer with queue and reader, and
-the fetching of variables. All in turns, in short slices; medians count. Prints
+threads that it has in the program: the environments, the forward pass by number
+of environments, the learner step, a writer with queue and reader, and the
+fetching of variables. All in turns, in short slices; medians count. Prints
 a table and, as the last line, one JSON object.
 
   ./impala benchmark components
@@ -130,9 +128,6 @@ def _others(
 ) -> list[works.Work]:
   """The work beside that of the limit."""
   made: list[works.Work] = []
-  for name, other in engines(configuration).items():
-    station = pool.station('environment', other)
-    made.append(works.Alone(f'engine {name}', [station]))
   for name, other in _networks(configuration).items():
     sizes = sorted({*_SIZES, other.run.num_envs_per_actor})
     station = pool.station('forward_pass', other, sizes=sizes)
@@ -145,23 +140,6 @@ def _others(
   made.append(works.Transport('unrolls', pool, configuration))
   made.append(works.Fetching('new variables', pool, configuration))
   return made
-
-
-def engines(
-  configuration: runs.Configuration,
-) -> dict[str, runs.Configuration]:
-  """The configuration with each engine that the level can be played with."""
-  level = configuration.run.level_name
-  if not level.startswith(suites.ATARI_PREFIX):
-    return {level: configuration}
-  settings = configuration.environment
-  return {
-    engine: dataclasses.replace(
-      configuration,
-      environment=dataclasses.replace(settings, atari_engine=engine),
-    )
-    for engine in environments.ATARI_ENGINES
-  }
 
 
 def _networks(

@@ -29,9 +29,9 @@ TRAIN_FLAGS = (
   '--evaluation_period_frames=0',
   '--total_environment_frames=1_000_000_000',
 )
-# And of an Atari game's: the fastest engine, and so many environments that a
-# forward pass has little left to gain from more.
-ATARI_FLAGS = ('--atari_engine=envpool', '--num_envs_per_actor=48')
+# And of an Atari game's: so many environments that a forward pass has little
+# left to gain from more.
+ATARI_FLAGS = ('--num_envs_per_actor=48',)
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _START_SECONDS = 300  # TensorFlow in every process, on a slow and busy disk.

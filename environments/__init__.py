@@ -8,15 +8,12 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import dm_env
 from dm_env import specs
 
 from environments import batch, catch, memory, processes, suites
-
-if TYPE_CHECKING:
-  from environments import envpool_atari
 
 LEVEL_NAMES = (
   'catch',
@@ -31,8 +28,6 @@ LEVEL_NAMES = (
 )
 
 _RENDERERS = ('software', 'hardware')
-
-ATARI_ENGINES = ('gym', 'envpool')
 
 _EMBEDDED = {'catch': catch.Catch, 'memory': memory.Memory}
 
@@ -58,15 +53,6 @@ class Settings:
     metadata={
       'help': 'How often each action is repeated; 1 in embedded levels.',
       'unit': 'raw frames per agent step',
-    },
-  )
-  atari_engine: str = dataclasses.field(
-    default='gym',
-    metadata={
-      'help': "What steps Atari games while training: 'gym', the emulator of "
-      "gym[atari] game by game, or 'envpool', a whole batch in C++. Evaluation "
-      'is with the first.',
-      'unit': '',
     },
   )
   full_action_set: bool = dataclasses.field(
@@ -156,15 +142,11 @@ class Settings:
       value = getattr(self, name)
       if value < 4 or value % 4:
         raise ValueError(f'{name} must be a multiple of 4, got {value}')
-    for name, choices in (
-      ('atari_engine', ATARI_ENGINES),
-      ('renderer', _RENDERERS),
-    ):
-      value = getattr(self, name)
-      if value not in choices:
-        raise ValueError(
-          f'{name} must be one of {", ".join(choices)}, got {value!r}'
-        )
+    if self.renderer not in _RENDERERS:
+      raise ValueError(
+        f'renderer must be one of {", ".join(_RENDERERS)}, got '
+        f'{self.renderer!r}'
+      )
     if not 0.0 <= self.repeat_action_probability < 1.0:
       raise ValueError(
         'repeat_action_probability must be at least 0 and below 1, got '
@@ -218,43 +200,6 @@ def check_level(level_name: str) -> None:
 def _is_path(level: str) -> bool:
   """Whether a level is in a folder of DeepMind Lab's: any may be there."""
   return '/' in level and all(level.split('/'))
-
-
-def check_engine(
-  level_name: str, settings: Settings, num_processes: int = 0
-) -> None:
-  """Checks that what steps Atari games in training can do so as asked.
-
-  Args:
-    level_name: a level, a suite or several levels.
-    settings: how they are played.
-    num_processes: child processes that the environments run in.
-
-  Raises:
-    ValueError: if it cannot; 'gym' always can.
-  """
-  if not _is_for_envpool(suites.split(level_name), settings):
-    return
-  repeats, noops = settings.num_action_repeats, settings.max_noops
-  # With one repeat EnvPool shows the maximum over all frames since the reset;
-  # without no-ops its random number of them has no bound.
-  for is_right, rule, value in (
-    (repeats >= 2, 'num_action_repeats must be at least 2', repeats),
-    (noops >= 1, 'max_noops must be at least 1', noops),
-    (not num_processes, 'env_processes must be 0', num_processes),
-  ):
-    if not is_right:
-      raise ValueError(
-        f"{rule} with atari_engine='envpool' (--atari_engine=gym has no such "
-        f'rule), got {value}'
-      )
-
-
-def _is_for_envpool(levels: Sequence[str], settings: Settings) -> bool:
-  """Whether EnvPool steps these levels while training: Atari games alone."""
-  return settings.atari_engine == 'envpool' and all(
-    level.startswith(suites.ATARI_PREFIX) for level in levels
-  )
 
 
 def action_repeats(level_name: str, settings: Settings) -> int:
@@ -337,13 +282,8 @@ def make_batch(
   first: int = 0,
   settings: Settings = Settings(),
   num_processes: int = 0,
-) -> (
-  'batch.EnvironmentBatch | processes.ProcessBatch | envpool_atari.AtariBatch'
-):
+) -> batch.EnvironmentBatch | processes.ProcessBatch:
   """Makes a batch of training environments, one for each seed.
-
-  Atari games are stepped by `settings.atari_engine`; `make`, and so evaluation,
-  has gym's emulator alone.
 
   Args:
     level_name: levels are dealt round-robin if it means several.
@@ -357,22 +297,11 @@ def make_batch(
     The batch; its `levels` are indices of `suites.split(level_name)`.
 
   Raises:
-    ValueError: if the environments have different specs, or if EnvPool cannot
-      step them as asked.
+    ValueError: if the environments have different specs.
     MissingError: if the simulator or a ROM is not installed.
   """
-  check_engine(level_name, settings, num_processes)
   names = suites.split(level_name)
   levels = [(first + index) % len(names) for index in range(len(seeds))]
-  if _is_for_envpool(names, settings):
-    try:
-      from environments import envpool_atari
-    except ImportError as error:
-      raise MissingError(
-        f"{level_name} with atari_engine='envpool' needs the package envpool "
-        f'({error}): pip install -r requirements.txt'
-      ) from error
-    return envpool_atari.AtariBatch(names, seeds, levels, settings)
   factories = [
     functools.partial(make, names[level], seed, settings=settings)
     for level, seed in zip(levels, seeds, strict=True)

@@ -35,7 +35,7 @@ _INSTALL = (
 )
 _ANSI_COLOURS = {'ok': '32', 'info': '36', 'warn': '33', 'FAIL': '1;31'}
 # Launchpad's courier is imported with it.
-_MODULES = ('tensorflow', 'reverb', 'launchpad', 'vizdoom', 'envpool', 'cv2')
+_MODULES = ('tensorflow', 'reverb', 'launchpad', 'vizdoom', 'cv2')
 # TensorFlow alone takes 3 s; several imports on a busy machine, far more.
 _IMPORT_SECONDS = 300
 

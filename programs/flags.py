@@ -169,15 +169,22 @@ def resolve(
   )
   defaults = presets.PRESETS.get(preset, {})  # RunConfig refuses the others.
   values = {**defaults, **known, **given, 'preset': preset}
-  groups = {
-    title: {
-      field.name: values[field.name]
-      for field in dataclasses.fields(config_class)
-      if field.name in values
-    }
-    for title, config_class in GROUPS.items()
+  return runs.Configuration.from_dict(dict.fromkeys(GROUPS, values))
+
+
+def unknown(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+  """Fields of a stored configuration that this version does not have."""
+  known = {
+    field.name
+    for config_class in GROUPS.values()
+    for field in dataclasses.fields(config_class)
   }
-  return runs.Configuration.from_dict(groups)
+  return {
+    name: value
+    for group in stored.values()
+    for name, value in group.items()
+    if name not in known
+  }
 
 
 def changes(

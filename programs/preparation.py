@@ -141,6 +141,8 @@ def _tell_resume(
   for name, before, after in flags.changes(stored, configuration):
     if name != 'logdir':
       console.print(f'  {name} was {before}, is {after} from here on')
+  for name, value in flags.unknown(stored).items():
+    console.print(f'  {name} was {value}, is no option any more: ignored')
 
 
 def is_finished(configuration: runs.Configuration) -> bool:

@@ -196,8 +196,7 @@ class Configuration:
   """All that a run is made of; plain data, so that every node can have it.
 
   Raises:
-    ValueError: There are fewer environments than levels, or what steps Atari
-      games cannot do so as asked.
+    ValueError: There are fewer environments than levels.
   """
 
   run: RunConfig
@@ -213,9 +212,6 @@ class Configuration:
         'environment for each level of level_name (the others would never be '
         f'played), got {run.num_actors} x {run.num_envs_per_actor}'
       )
-    environments.check_engine(
-      run.level_name, self.environment, run.env_processes
-    )
 
   @property
   def num_action_repeats(self) -> int:
@@ -235,17 +231,28 @@ class Configuration:
   def from_dict(
     cls, groups: Mapping[str, Mapping[str, Any]]
   ) -> 'Configuration':
-    """The inverse of `to_dict`; fields that are not there take their default.
+    """The inverse of `to_dict`.
+
+    Fields that are not there take their default; fields that nobody knows, as
+    those of other versions, are ignored.
 
     Raises:
       ValueError: A value breaks its rule.
-      TypeError: There is a field that nobody knows.
     """
     return cls(
-      run=RunConfig(**groups.get('run', {})),
-      agent=config_lib.ImpalaConfig(**groups.get('agent', {})),
-      environment=environments.Settings(**groups.get('environment', {})),
+      run=RunConfig(**_known(RunConfig, groups.get('run', {}))),
+      agent=config_lib.ImpalaConfig(
+        **_known(config_lib.ImpalaConfig, groups.get('agent', {}))
+      ),
+      environment=environments.Settings(
+        **_known(environments.Settings, groups.get('environment', {}))
+      ),
     )
+
+
+def _known(config_class: type, values: Mapping[str, Any]) -> dict[str, Any]:
+  names = {field.name for field in dataclasses.fields(config_class)}
+  return {name: value for name, value in values.items() if name in names}
 
 
 class RunError(Exception):

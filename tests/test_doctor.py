@@ -36,7 +36,6 @@ def test_this_installation_is_ready():
     'reverb',
     'launchpad',
     'vizdoom',
-    'envpool',
     'cv2',
   ):
     assert f'ok   {name:<14}imports' in lines

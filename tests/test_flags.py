@@ -147,6 +147,13 @@ def test_a_stored_run_of_fewer_fields_is_completed():
   assert config.environment == environments.Settings()
 
 
+def test_a_stored_option_that_went_is_ignored_and_named():
+  stored = flags.resolve({}).to_dict()
+  stored['environment']['atari_engine'] = 'envpool'
+  assert flags.resolve({}, stored) == flags.resolve({})
+  assert flags.unknown(stored) == {'atari_engine': 'envpool'}
+
+
 def test_the_stored_level_chooses_the_preset():
   stored = {'run': {'level_name': 'atari_pong'}}
   assert flags.resolve({}, stored).agent.network == 'shallow_atari'

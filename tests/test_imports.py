@@ -16,7 +16,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _TENSORFLOW = {'tensorflow', 'reverb', 'sonnet', 'keras', 'tensorboard'}
 _JAX = {'jax', 'jaxlib'}
 _LOSSES = {'trfl', 'tensorflow_probability'}
-_SIMULATORS = {'ale_py', 'gym', 'cv2', 'vizdoom', 'envpool', 'deepmind_lab'}
+_SIMULATORS = {'ale_py', 'gym', 'cv2', 'vizdoom', 'deepmind_lab'}
 _DRAWING = {'matplotlib', 'pandas', 'imageio_ffmpeg', 'pyinstrument'}
 _LAUNCHING = {'launchpad', 'courier', 'acme'}
 

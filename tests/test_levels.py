@@ -28,7 +28,6 @@ DOOM = ('--network=shallow', '--num_action_repeats=10')
 LEVELS = {
   'atari_breakout': ATARI,
   'atari_pong': ATARI,
-  'atari_qbert': (*ATARI, '--atari_engine=envpool'),
   'doom_basic': DOOM,
   'doom_health_gathering': DOOM,
   'doom_benchmark': DOOM,
@@ -81,7 +80,6 @@ def trained(tmp_path_factory):
   [
     ('atari_breakout', 4, 100),
     ('atari_pong', 4, 100),
-    ('atari_qbert', 4, 100),
     ('doom_basic', 10, 30),
     ('doom_health_gathering', 10, 210),
     ('doom_benchmark', 10, 210),

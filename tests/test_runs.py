@@ -45,9 +45,14 @@ def test_fields_that_are_not_there_take_their_default():
   assert configuration.environment == environments.Settings()
 
 
-def test_what_nobody_knows_or_breaks_its_rule_is_refused():
-  with pytest.raises(TypeError, match='num_learners'):
-    runs.Configuration.from_dict({'run': {'num_learners': 2}})
+def test_fields_of_other_versions_are_ignored():
+  configuration = runs.Configuration.from_dict(
+    {'environment': {'atari_engine': 'envpool', 'max_noops': 1}}
+  )
+  assert configuration.environment == environments.Settings(max_noops=1)
+
+
+def test_what_breaks_its_rule_is_refused():
   with pytest.raises(ValueError, match='seed must be at least 0, got -1'):
     runs.Configuration.from_dict({'agent': {'seed': -1}})
   with pytest.raises(ValueError, match='level_name must be'):
