@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import os
 import pathlib
 import shutil
 import sys
@@ -61,12 +60,15 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
     )
     configuration, examination = _resolve(arguments, directory)
     _check(configuration, examination)
-    folder = _make_folder(directory.evaluations)
+    directory.evaluations.mkdir(parents=True, exist_ok=True)
+    # Of this evaluation's own, so that several can run at once.
+    folder = tempfile.mkdtemp(prefix='.running-', dir=directory.evaluations)
   except (
     runs.RunError,
     environments.MissingError,
-    ValueError,
+    OSError,
     TypeError,
+    ValueError,
   ) as error:
     print(f'./impala evaluate: {error}', file=sys.stderr)
     return 2
@@ -78,39 +80,16 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
   return status
 
 
-def _make_folder(evaluations: pathlib.Path) -> str:
-  """A folder of this evaluation's own, so that several can run at once.
-
-  Raises:
-    runs.RunError: It cannot be made.
-  """
-  try:
-    evaluations.mkdir(parents=True, exist_ok=True)
-    return tempfile.mkdtemp(prefix='.running-', dir=evaluations)
-  except OSError as error:
-    raise runs.RunError(
-      'logdir must be a directory that can be written to, got '
-      f'{evaluations.parent} ({error.strerror})'
-    ) from error
-
-
 def _make_parser() -> argparse.ArgumentParser:
   parser = flags.make_parser('evaluate', _DESCRIPTION)
   parser.add_argument(
     '--logdir', required=True, metavar='DIR', help='The run directory.'
   )
   for field in dataclasses.fields(examinations.Examination):
+    options = {}
     if field.name in _FROM_RUN:
-      facts = [field.metadata['unit'], "default: the run's"]
-      text = ' '.join(
-        [
-          field.metadata['help'],
-          f'[{"; ".join(fact for fact in facts if fact)}]',
-        ]
-      )
-      flags.add_field(parser, field, help=text)
-    else:
-      flags.add_field(parser, field)
+      options['help'] = f"{field.metadata['help']} [default: the run's]"
+    flags.add_field(parser, field, **options)
   flags.add_configuration(parser, flags.OF_MACHINE)
   flags.add_isolation(parser)
   return parser
@@ -119,42 +98,17 @@ def _make_parser() -> argparse.ArgumentParser:
 def _resolve(
   arguments: argparse.Namespace, directory: runs.RunDirectory
 ) -> tuple[runs.Configuration, examinations.Examination]:
-  """The run's configuration, and what is to be evaluated.
-
-  Raises:
-    runs.RunError: There is no such run.
-    ValueError: A flag is wrong.
-  """
+  """The run's configuration, and what is to be evaluated."""
   given = vars(arguments).copy()
   of_machine = {
     name: given.pop(name) for name in flags.OF_MACHINE if name in given
   }
+  given.pop('require_isolation', None)
+  del given['logdir']
   configuration = flags.resolve(
     {**of_machine, 'logdir': str(directory.path)}, directory.read_config()
   )
-  del given['logdir']
-  given.pop('require_isolation', None)
-  examination = examinations.Examination(
-    **{
-      'level_name': configuration.run.level_name,
-      'test_num_episodes': configuration.run.test_num_episodes,
-      'seed': configuration.agent.seed,
-      **given,
-    }
-  )
-  if not examination.num_evaluators:
-    # With TensorFlow, 2 s: not before `isolation.require` lets this process
-    # begin anew.
-    from programs import evaluation
-
-    turns = evaluation.deal(
-      examination.level_name, examination.test_num_episodes
-    )
-    examination = dataclasses.replace(
-      examination,
-      num_evaluators=min(len(os.sched_getaffinity(0)), len(turns)),
-    )
-  return configuration, examination
+  return configuration, examinations.Examination.of_run(configuration, **given)
 
 
 def _check(
@@ -168,7 +122,9 @@ def _check(
       not those of the trained ones.
     environments.MissingError: A simulator is not there.
   """
-  from programs import checkpoints  # With TensorFlow, as above.
+  # With TensorFlow, 2 s: not before `isolation.require` lets this process
+  # begin anew.
+  from programs import checkpoints
 
   directory, level_name = configuration.directory, examination.level_name
   environments.check_level(level_name)

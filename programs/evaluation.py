@@ -1,10 +1,10 @@
-"""Evaluation: whole episodes with fixed variables, dealt out in turns."""
+"""Evaluation: whole episodes with fixed variables."""
 
 import contextlib
 import pathlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import acme
 import dm_env
@@ -16,81 +16,36 @@ from acme.utils import loggers, observers
 
 import environments
 from agents.impala import acting, metrics, policies
-from environments import suites
-from programs import models, nodes, results, runs, videos
+from programs import examinations, models, nodes, results, runs, videos
 
 # Keeps evaluation's seeds apart from those of the actors.
 _SEED_STREAM = 1_000_003
-
-# Few, so that several evaluators share a level; not one, since to start a
-# simulator takes seconds. Results do not depend on who plays a turn, but on
-# this number.
-_EPISODES_PER_TURN = 5
-
 
 # A simulator that crashes so often in a row is broken.
 _NUM_TRIES = 5
 
 
-class Turn(NamedTuple):
-  """Episodes of one level that one environment plays.
-
-  Attributes:
-    level: Index among the levels of the evaluation.
-    level_name: Its name.
-    first: Index of its first episode among those of the level.
-    num_episodes: How many.
-  """
-
-  level: int
-  level_name: str
-  first: int
-  num_episodes: int
-
-
-class Episode(NamedTuple):
-  """One episode.
-
-  Attributes:
-    episode_return: Neither discounted nor clipped.
-    steps: Agent steps.
-  """
-
-  episode_return: float
-  steps: int
-
-
-def deal(level_name: str, num_episodes: int) -> list[Turn]:
-  """Turns that make exactly so many episodes of each level.
-
-  Args:
-    level_name: A suite means its test levels.
-    num_episodes: Of each level.
-
-  Returns:
-    The turns, level by level.
-  """
-  return [
-    Turn(level, name, first, min(_EPISODES_PER_TURN, num_episodes - first))
-    for level, name in enumerate(suites.split(level_name, evaluation=True))
-    for first in range(0, num_episodes, _EPISODES_PER_TURN)
-  ]
-
-
-def collect(
+def write_results(
   configuration: runs.Configuration,
-  played: Mapping[Turn, Sequence[Episode]],
+  examination: examinations.Examination,
+  frames: int,
+  played: Mapping[examinations.Turn, Sequence[examinations.Episode]],
 ) -> list[results.LevelResult]:
-  """The results of an evaluation, by level, episodes in their order.
+  """Writes the results of an evaluation.
 
   Args:
     configuration: Of the run.
+    examination: What was evaluated.
+    frames: Learned by the variables that were evaluated.
     played: The episodes of each turn, turns in any order.
+
+  Returns:
+    The results by level, episodes in their order.
   """
-  levels: dict[str, list[Episode]] = {}
+  by_level: dict[str, list[examinations.Episode]] = {}
   for turn in sorted(played):
-    levels.setdefault(turn.level_name, []).extend(played[turn])
-  return [
+    by_level.setdefault(turn.level_name, []).extend(played[turn])
+  levels = [
     results.LevelResult(
       name,
       [episode.episode_return for episode in episodes],
@@ -98,8 +53,16 @@ def collect(
       sum(episode.steps for episode in episodes)
       * environments.action_repeats(name, configuration.environment),
     )
-    for name, episodes in levels.items()
+    for name, episodes in by_level.items()
   ]
+  results.write_results(
+    examination.folder(configuration, frames),
+    levels,
+    trained_frames=frames,
+    seed=examination.seed,
+    greedy=examination.greedy,
+  )
+  return levels
 
 
 class _StopObserver(observers.EnvLoopObserver):
@@ -111,7 +74,7 @@ class _StopObserver(observers.EnvLoopObserver):
   def observe_first(
     self, env: dm_env.Environment, timestep: dm_env.TimeStep
   ) -> None:
-    """Nothing: the first step is soon enough."""
+    """Nothing."""
 
   def observe(
     self,
@@ -170,22 +133,18 @@ class Player:
 
   def play(
     self,
-    turn: Turn,
-    seeds: Sequence[int],
-    greedy: bool = False,
+    turn: examinations.Turn,
+    examination: examinations.Examination,
     video_folder: pathlib.Path = pathlib.Path(),
-    num_videos: int = 0,
-  ) -> Iterator[Episode]:
+  ) -> Iterator[examinations.Episode]:
     """Plays a turn.
+
+    With the same variables the same seeds repeat the episodes.
 
     Args:
       turn: Which episodes.
-      seeds: Of the evaluation, at least 0; with the same variables the same
-        ones repeat the episodes.
-      greedy: Takes the most likely action instead of sampling, as the reference
-        does.
+      examination: That they are part of.
       video_folder: Where videos go, `<level>_<episode>.mp4`.
-      num_videos: So many of the level's first episodes are filmed.
 
     Yields:
       Each episode as it ends.
@@ -196,13 +155,13 @@ class Player:
     """
     settings, level = self._configuration.environment, turn.level_name
     sequence = np.random.SeedSequence(
-      (_SEED_STREAM, *seeds, turn.level, turn.first)
+      (_SEED_STREAM, *examination.seeds, turn.level, turn.first)
     )
     environment_seed, action_seed = sequence.generate_state(2).tolist()
     actor = acting.EvaluationActor(
       self._network,
       self._policy,
-      None if greedy else np.random.default_rng(action_seed),
+      None if examination.greedy else np.random.default_rng(action_seed),
     )
     environment = environments.make(
       level, environment_seed, evaluation=True, settings=settings
@@ -214,7 +173,7 @@ class Player:
         path = videos.path(video_folder, level, index + 1)
         camera = (
           videos.Camera(path, pictures_per_second)
-          if index < num_videos
+          if index < examination.video
           else None
         )
         yield self._play_episode(environment, actor, camera)
@@ -224,7 +183,7 @@ class Player:
     environment: dm_env.Environment,
     actor: acting.EvaluationActor,
     camera: videos.Camera | None,
-  ) -> Episode:
+  ) -> examinations.Episode:
     """Plays one episode to its end, again where the simulator crashed."""
     for _ in range(_NUM_TRIES):
       with contextlib.ExitStack() as stack:
@@ -239,7 +198,7 @@ class Player:
           observers=watching,
         ).run_episode()
       if not getattr(environment, 'has_crashed', False):
-        return Episode(
+        return examinations.Episode(
           float(result['episode_return']), int(result['episode_length'])
         )
       logging.warning('The simulator crashed; its episode is played again')

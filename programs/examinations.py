@@ -5,12 +5,46 @@ import json
 import pathlib
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agents.impala import config as config_lib
+from environments import suites
 from programs import runs
 
+# Few, so that several evaluators share a level; not one, since to start a
+# simulator takes seconds. Results do not depend on who plays a turn, but on
+# this number.
+_EPISODES_PER_TURN = 5
+
 CHECKPOINTS = ('newest', 'best')
+
+
+class Turn(NamedTuple):
+  """Episodes of one level that one environment plays.
+
+  Attributes:
+    level: Index among the levels of the evaluation.
+    level_name: Its name.
+    first: Index of its first episode among those of the level.
+    num_episodes: How many.
+  """
+
+  level: int
+  level_name: str
+  first: int
+  num_episodes: int
+
+
+class Episode(NamedTuple):
+  """One episode.
+
+  Attributes:
+    episode_return: Neither discounted nor clipped.
+    steps: Agent steps.
+  """
+
+  episode_return: float
+  steps: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +98,27 @@ class Examination:
 
   def __post_init__(self) -> None:
     config_lib.check(self)
+
+  @classmethod
+  def of_run(
+    cls, configuration: runs.Configuration, **given: Any
+  ) -> 'Examination':
+    """As while training, but for what is given."""
+    levels_and_more = {
+      'level_name': configuration.run.level_name,
+      'test_num_episodes': configuration.run.test_num_episodes,
+      'seed': configuration.agent.seed,
+    }
+    return cls(**{**levels_and_more, **given})
+
+  def turns(self) -> list[Turn]:
+    """Turns that make exactly so many episodes of each level, in order."""
+    total = self.test_num_episodes
+    return [
+      Turn(level, name, first, min(_EPISODES_PER_TURN, total - first))
+      for level, name in enumerate(suites.split(self.level_name, True))
+      for first in range(0, total, _EPISODES_PER_TURN)
+    ]
 
   def checkpoints(self, directory: runs.RunDirectory) -> pathlib.Path:
     """The folder of the checkpoints that are meant."""

@@ -17,7 +17,6 @@ from programs import (
   examinations,
   models,
   nodes,
-  results,
   runs,
   summaries,
 )
@@ -53,15 +52,15 @@ class ExaminerNode:
     self._served: Mapping[str, Sequence[np.ndarray]] = {}
     self._results: list[str] = []
     self._changed = threading.Condition()
-    self._waiting: list[evaluation.Turn] = []
-    self._dealt: dict[int, evaluation.Turn] = {}
-    self._played: dict[evaluation.Turn, dict[int, evaluation.Episode]] = {}
+    self._waiting: list[examinations.Turn] = []
+    self._dealt: dict[int, examinations.Turn] = {}
+    self._played: dict[examinations.Turn, dict[int, examinations.Episode]] = {}
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
     """See `learning.Learner.get_variables`."""
     return [self._served[name] for name in names]
 
-  def next_turn(self, evaluator: int) -> tuple[int, evaluation.Turn] | None:
+  def next_turn(self, evaluator: int) -> tuple[int, examinations.Turn] | None:
     """The turn that an evaluator is to play now.
 
     Args:
@@ -82,9 +81,9 @@ class ExaminerNode:
     self,
     evaluator: int,
     frames: int,
-    turn: evaluation.Turn,
+    turn: examinations.Turn,
     number: int,
-    episode: evaluation.Episode,
+    episode: examinations.Episode,
   ) -> None:
     """Takes an episode.
 
@@ -95,7 +94,7 @@ class ExaminerNode:
       number: Its index in the turn.
       episode: What it came to.
     """
-    turn, episode = evaluation.Turn(*turn), evaluation.Episode(*episode)
+    turn, episode = examinations.Turn(*turn), examinations.Episode(*episode)
     with self._changed:
       if frames != self._counts.frames.numpy():
         return  # Told again, of a checkpoint that is done with.
@@ -141,9 +140,7 @@ class ExaminerNode:
       {'network': self._network, 'counts': self._counts},
     ).restore()
     logging.info('Evaluating %s', path)
-    turns = evaluation.deal(
-      examination.level_name, examination.test_num_episodes
-    )
+    turns = examination.turns()
     self._served = learning.served_variables(self._network, self._counts)
     with self._changed:
       self._played = {turn: {} for turn in turns}
@@ -160,17 +157,12 @@ class ExaminerNode:
         for turn, episodes in self._played.items()
       }
     frames = int(self._counts.frames.numpy())
-    folder = examination.folder(self._configuration, frames)
-    levels = evaluation.collect(self._configuration, played)
-    written = results.write_results(
-      folder,
-      levels,
-      trained_frames=frames,
-      seed=examination.seed,
-      greedy=examination.greedy,
+    levels = evaluation.write_results(
+      self._configuration, examination, frames, played
     )
+    folder = examination.folder(self._configuration, frames)
     with self._changed:
-      self._results.append(str(written))
+      self._results.append(str(folder / 'results.json'))
       self._tell()
     if examination.video:
       summaries.write_films(
@@ -216,17 +208,11 @@ def run_evaluator(
       if answer is None:
         stop.wait(_POLL_SECONDS)
         continue
-      wanted, turn = answer[0], evaluation.Turn(*answer[1])
+      wanted, turn = answer[0], examinations.Turn(*answer[1])
       if wanted != frames:
         frames = player.update()
       folder = examination.folder(configuration, wanted)
-      episodes = player.play(
-        turn,
-        examination.seeds,
-        examination.greedy,
-        folder / 'videos',
-        examination.video,
-      )
+      episodes = player.play(turn, examination, folder / 'videos')
       for number, episode in enumerate(episodes):
         client.call('played', index, wanted, turn, number, episode)
   except nodes.Stopped:

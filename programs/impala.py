@@ -150,7 +150,8 @@ def make_evaluation_program(
     )
   examiner.set_client_kwargs(call_timeout=_CALL_TIMEOUT_SECONDS)
   with program.group(nodes.EVALUATOR):
-    for index in range(examination.num_evaluators):
+    most = min(len(os.sched_getaffinity(0)), len(examination.turns()))
+    for index in range(examination.num_evaluators or most):
       program.add_node(
         lp.PyNode(
           entries.run_examined,

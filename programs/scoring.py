@@ -57,25 +57,12 @@ class Evaluator:
 
   def _evaluate(self, frames: int) -> None:
     config = self._configuration
-    examination = examinations.Examination(
-      level_name=config.run.level_name,
-      test_num_episodes=config.run.test_num_episodes,
-      seed=config.agent.seed,
-    )
-    turns = evaluation.deal(
-      examination.level_name, examination.test_num_episodes
-    )
-    levels = evaluation.collect(
-      config,
-      {turn: [*self.player.play(turn, examination.seeds)] for turn in turns},
-    )
-    results.write_results(
-      examination.folder(config, frames),
-      levels,
-      trained_frames=frames,
-      seed=examination.seed,
-      greedy=examination.greedy,
-    )
+    examination = examinations.Examination.of_run(config)
+    played = {
+      turn: [*self.player.play(turn, examination)]
+      for turn in examination.turns()
+    }
+    levels = evaluation.write_results(config, examination, frames, played)
     summary = results.summarise(levels)
     self._best.offer(frames, summary, num_levels=len(levels))
     self.metrics.add(frames, [level.summary() for level in levels], summary)

@@ -25,7 +25,6 @@ from agents.impala import metrics
 from programs import (
   checkpoints,
   evaluate,
-  evaluation,
   examinations,
   examiner,
   flags,
@@ -273,7 +272,7 @@ def test_what_is_told_twice_counts_once(tmp_path, monkeypatch):
   assert examiner.next_turn(0) == (frames, first)  # Asked again.
   _, second = examiner.next_turn(1)
   assert (frames, first.num_episodes, second.num_episodes) == (500, 5, 2)
-  lost, won = evaluation.Episode(-1.0, 9), evaluation.Episode(1.0, 9)
+  lost, won = examinations.Episode(-1.0, 9), examinations.Episode(1.0, 9)
   examiner.played(1, 499, second, 0, lost)  # Of other variables.
   for number in (0, 0, 1):
     examiner.played(1, frames, second, number, won)
@@ -299,7 +298,7 @@ def test_a_damaged_checkpoint_is_passed_over_once(tmp_path, monkeypatch):
   processes.wait_until(lambda: examiner.next_turn(0), 60)
   frames, turn = examiner.next_turn(0)
   assert frames == 400
-  examiner.played(0, frames, turn, 0, evaluation.Episode(1.0, 9))
+  examiner.played(0, frames, turn, 0, examinations.Episode(1.0, 9))
   thread.join(30)
   is_over = not thread.is_alive()
   examiner._stop.set()

@@ -9,7 +9,7 @@ import pytest
 import environments
 from agents.impala import learning, metrics
 from environments import catch, suites
-from programs import evaluation, flags, models, nodes
+from programs import evaluation, examinations, flags, models, nodes
 
 
 class Source:
@@ -33,75 +33,86 @@ def make_player(source=None):
   return player
 
 
-def test_turns_make_exactly_so_many_episodes_of_each_level():
-  for num_episodes in (1, 4, 5, 6, 12):
-    turns = evaluation.deal('catch,memory', num_episodes)
-    for level, name in enumerate(('catch', 'memory')):
-      played = [
-        turn.first + number
-        for turn in turns
-        if (turn.level, turn.level_name) == (level, name)
-        for number in range(turn.num_episodes)
-      ]
-      assert played == list(range(num_episodes))
-    assert all(0 < turn.num_episodes <= 5 for turn in turns)
+def examine(num_episodes, **given):
+  return examinations.Examination('catch', num_episodes, **given)
+
+
+@pytest.mark.parametrize('num_episodes', [1, 4, 5, 6, 12])
+def test_turns_make_exactly_so_many_episodes_of_each_level(num_episodes):
+  turns = examinations.Examination('catch,memory', num_episodes).turns()
+  for level, name in enumerate(('catch', 'memory')):
+    played = [
+      turn.first + number
+      for turn in turns
+      if (turn.level, turn.level_name) == (level, name)
+      for number in range(turn.num_episodes)
+    ]
+    assert played == list(range(num_episodes))
+  assert all(0 < turn.num_episodes <= 5 for turn in turns)
 
 
 def test_a_suite_means_its_test_levels():
-  names = [turn.level_name for turn in evaluation.deal('dmlab30', 1)]
-  assert tuple(names) == suites.suites()['dmlab30'].test_levels
+  turns = examinations.Examination('dmlab30', 1).turns()
+  names = tuple(turn.level_name for turn in turns)
+  assert names == suites.suites()['dmlab30'].test_levels
 
 
 def test_turns_do_not_depend_on_who_plays_them_when():
-  turns = evaluation.deal('catch', 20)
   source = Source(flags.resolve({'level_name': 'catch'}))
   first, second = make_player(source), make_player(source)
-  forwards = {turn: [*first.play(turn, seeds=(3,))] for turn in turns}
-  backwards = {
-    turn: [*second.play(turn, seeds=(3,))] for turn in reversed(turns)
-  }
+  asked, other = examine(20, seed=3), examine(20, seed=4)
+  turns = asked.turns()
+  forwards = {turn: [*first.play(turn, asked)] for turn in turns}
+  backwards = {turn: [*second.play(turn, asked)] for turn in reversed(turns)}
   assert forwards == backwards
   played = [tuple(episodes) for episodes in forwards.values()]
   assert len(set(played)) > 1  # Each turn has a seed of its own.
-  again = [tuple(first.play(turn, seeds=(4,))) for turn in turns]
-  assert again != played
+  assert [tuple(first.play(turn, other)) for turn in turns] != played
 
 
 def test_actions_are_sampled_or_the_most_likely():
   """What is most likely at first is the same action everywhere."""
-  player = make_player()
-  (turn,) = evaluation.deal('catch', 5)
-  greedy = [*player.play(turn, seeds=(3,), greedy=True)]
-  assert greedy == [*player.play(turn, seeds=(3,), greedy=True)]
-  assert greedy != [*player.play(turn, seeds=(3,))]
-  sampled = {tuple(player.play(turn, (seed,))) for seed in range(5)}
+  player, likely = make_player(), examine(5, greedy=True)
+  (turn,) = likely.turns()
+  greedy = [*player.play(turn, likely)]
+  assert greedy == [*player.play(turn, likely)]
+  sampled = {
+    tuple(player.play(turn, examine(5, seed=seed))) for seed in range(5)
+  }
   assert len(sampled) > 1
 
 
-def test_episodes_are_collected_in_their_order():
-  configuration = flags.resolve({'level_name': 'atari_pong'})
+def test_results_have_episodes_in_their_order(tmp_path):
+  configuration = flags.resolve(
+    {'level_name': 'atari_pong', 'logdir': str(tmp_path)}
+  )
   levels = 'atari_pong,atari_breakout'
-  turns = evaluation.deal(levels, 7)
+  examination = examinations.Examination(levels, 7)
   played = {
     turn: [
-      evaluation.Episode(100.0 * turn.level + turn.first + number, 2)
+      examinations.Episode(100.0 * turn.level + turn.first + number, 2)
       for number in range(turn.num_episodes)
     ]
-    for turn in reversed(turns)
+    for turn in reversed(examination.turns())
   }
-  pong, breakout = evaluation.collect(configuration, played)
+  pong, breakout = evaluation.write_results(
+    configuration, examination, 50, played
+  )
   assert (pong.level_name, breakout.level_name) == tuple(levels.split(','))
   assert pong.returns == [float(number) for number in range(7)]
   assert breakout.returns == [100.0 + number for number in range(7)]
   assert breakout.steps == [2] * 7
   assert breakout.frames == 7 * 2 * 4
+  folder = examination.folder(configuration, 50)
+  assert (folder / 'results.json').exists()
 
 
 def test_a_stop_leaves_the_episode():
   configuration = flags.resolve({'level_name': 'catch'})
   stop = threading.Event()
   player = evaluation.Player(configuration, Source(configuration), stop)
-  episodes = player.play(evaluation.Turn(0, 'catch', 0, 3), seeds=(1,))
+  (turn,) = examine(3).turns()
+  episodes = player.play(turn, examine(3))
   next(episodes)
   stop.set()
   with pytest.raises(nodes.Stopped):
@@ -134,8 +145,8 @@ def test_every_environment_shows_itself_to_people(level_name, height, width):
 
 def test_the_first_episodes_are_filmed(tmp_path):
   player = make_player()
-  (turn,) = evaluation.deal('catch', 3)
-  list(player.play(turn, (1,), video_folder=tmp_path / 'videos', num_videos=2))
+  (turn,) = examine(3).turns()
+  list(player.play(turn, examine(3, video=2), tmp_path / 'videos'))
   videos = sorted((tmp_path / 'videos').iterdir())
   assert [path.name for path in videos] == ['catch_1.mp4', 'catch_2.mp4']
   for path in videos:
@@ -149,9 +160,9 @@ def test_the_film_of_a_broken_episode_is_thrown_away(tmp_path):
   stop = threading.Event()
   stop.set()
   player = evaluation.Player(configuration, Source(configuration), stop)
-  turn = evaluation.Turn(0, 'catch', 0, 1)
+  (turn,) = examine(1).turns()
   with pytest.raises(nodes.Stopped):
-    list(player.play(turn, (1,), video_folder=tmp_path, num_videos=1))
+    list(player.play(turn, examine(1, video=1), tmp_path))
   assert not list(tmp_path.iterdir())
 
 
@@ -174,9 +185,9 @@ def test_an_episode_that_crashed_is_played_again(monkeypatch):
   monkeypatch.setattr(
     environments, 'make', lambda level, seed, **_: Crashes(seed)
   )
-  (turn,) = evaluation.deal('catch', 3)
-  assert len([*player.play(turn, seeds=(3,))]) == 3
+  (turn,) = examine(3).turns()
+  assert len([*player.play(turn, examine(3))]) == 3
   assert Crashes.num_resets == 5
   Crashes.num_resets = -10
   with pytest.raises(RuntimeError, match='crashed in 5 episodes in a row'):
-    list(player.play(turn, seeds=(3,)))
+    list(player.play(turn, examine(3)))

@@ -13,7 +13,7 @@ from agents.impala import acting, learning, meter, metrics, networks, policies
 from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
-from programs import checkpoints, evaluation, flags
+from programs import checkpoints, evaluation, examinations, flags
 
 CONFIG = config_lib.ImpalaConfig(
   network='mlp',
@@ -407,10 +407,11 @@ def test_catch_is_learned():
     server.stop()
   player = evaluation.Player(configuration, learner, threading.Event())
   assert player.update() == learner.frames
+  examination = examinations.Examination('catch', 100)
   returns = [
     episode.episode_return
-    for turn in evaluation.deal('catch', 100)
-    for episode in player.play(turn, seeds=(1,))
+    for turn in examination.turns()
+    for episode in player.play(turn, examination)
   ]
   assert len(returns) == 100
   assert np.mean(returns) >= 0.9
