@@ -14,7 +14,7 @@ import rich.table
 from agents.impala import batching
 from benchmarks import commands, pipeline, trial
 from programs import inference as node
-from programs import nodes, runs
+from programs import nodes, run_config, runs
 from programs.inspection import recording
 
 NAME = 'inference'
@@ -134,7 +134,7 @@ def summarise(
   """What the pairs of one case come to, as it stands in the JSON object."""
   steps = {
     where: [pair[where]['agent_steps_per_second'] for pair in pairs]
-    for where in runs.INFERENCE
+    for where in run_config.INFERENCE
   }
   ratios = [
     with_ / without
@@ -158,12 +158,13 @@ def summarise(
     'median_ratio': statistics.median(ratios),
     'rows_per_pass': first['rows_per_pass'],
     'policy_lag_mean': {
-      where: pairs[0][where]['policy_lag_mean'] for where in runs.INFERENCE
+      where: pairs[0][where]['policy_lag_mean']
+      for where in run_config.INFERENCE
     },
     'server_cores_used': first['roles'][nodes.INFERENCE]['cores_used'],
     'actor_rss_mb': {
       where: pairs[0][where]['roles'][nodes.ACTOR]['rss_mb_largest']
-      for where in runs.INFERENCE
+      for where in run_config.INFERENCE
     },
   }
 
@@ -260,7 +261,7 @@ def tables(result: Mapping[str, Any]) -> list[rich.table.Table | str]:
   for name, case in result['cases'].items():
     table.add_row(
       name,
-      *(f'{statistics.median(case[w]):,.0f}' for w in runs.INFERENCE),
+      *(f'{statistics.median(case[w]):,.0f}' for w in run_config.INFERENCE),
       f'{case["median_ratio"]:.2f}',
       f'{case["rows_per_pass"]:.1f}',
     )

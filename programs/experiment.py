@@ -9,7 +9,7 @@ from typing import Any
 
 from agents.impala import config as config_lib
 from environments import suites
-from programs import evaluate, flags, roles, runs, train
+from programs import evaluate, flags, roles, run_config, runs, train
 
 _DESCRIPTION = """\
 Takes the command lines of the published code's experiment.py and of its fork
@@ -27,7 +27,7 @@ _DEFAULTS = {
   'level_name': 'explore_goal_locations_small',
 }
 _TEST_DEFAULTS = {
-  'test_num_episodes': runs.RunConfig().test_num_episodes,
+  'test_num_episodes': run_config.RunConfig().test_num_episodes,
   'seed': config_lib.ImpalaConfig().seed,
 }
 

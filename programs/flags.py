@@ -11,11 +11,11 @@ from typing import Any
 
 import environments
 from agents.impala import config as config_lib
-from programs import presets, runs
+from programs import presets, run_config, runs
 
 # Group of `config.json` -> whose fields it holds.
 GROUPS = {
-  'run': runs.RunConfig,
+  'run': run_config.RunConfig,
   'agent': config_lib.ImpalaConfig,
   'environment': environments.Settings,
 }
@@ -161,7 +161,7 @@ def resolve(
     for name, value in group.items()
   }
   level_name = given.get(
-    'level_name', known.get('level_name', runs.RunConfig().level_name)
+    'level_name', known.get('level_name', run_config.RunConfig().level_name)
   )
   environments.check_level(level_name)
   preset = (

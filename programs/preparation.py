@@ -10,7 +10,7 @@ import rich.console
 
 import environments
 from agents.impala import observations
-from programs import flags, runs, startup
+from programs import flags, run_config, runs, startup
 
 # What decides which variables a checkpoint holds, and their meaning.
 _FIXED_ON_RESUME = (
@@ -35,7 +35,7 @@ def run_directory(given: Mapping[str, Any]) -> runs.RunDirectory:
   """
   path = given.get('logdir')
   if not path:
-    level = given.get('level_name', runs.RunConfig().level_name)
+    level = given.get('level_name', run_config.RunConfig().level_name)
     now = datetime.datetime.now()
     first, *others = level.split(',')
     more = f'+{len(others)}' if others else ''

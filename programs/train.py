@@ -89,7 +89,7 @@ def _make_parser() -> argparse.ArgumentParser:
   group = parser.add_argument_group('run directory')
   group.add_argument(
     '--on_existing',
-    choices=runs.ON_EXISTING,
+    choices=('resume', 'fail', 'restart'),
     default='resume',
     help='when the run directory holds a run: go on with it, refuse, or set '
     'it aside under another name and start anew [default resume]',

@@ -6,10 +6,10 @@ import pytest
 
 import environments
 from agents.impala import config as config_lib
-from programs import flags, presets, runs
+from programs import flags, presets, run_config
 
 CLASSES = {
-  'run': runs.RunConfig,
+  'run': run_config.RunConfig,
   'agent': config_lib.ImpalaConfig,
   'environment': environments.Settings,
 }

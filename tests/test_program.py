@@ -24,7 +24,7 @@ from programs import (
   flags,
   impala,
   queue_node,
-  runs,
+  run_config,
 )
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
@@ -264,7 +264,7 @@ def assert_finished(directory):
 # Where actors choose their actions themselves, other tests run it as well.
 _INFERENCE = [
   pytest.param(name, marks=pytest.mark.thorough if name == 'local' else ())
-  for name in runs.INFERENCE
+  for name in run_config.INFERENCE
 ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import environments
 from agents.impala import config as config_lib
-from programs import provenance, runs
+from programs import provenance, run_config, runs
 from programs.inspection import live
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
@@ -22,7 +22,7 @@ def directory(tmp_path):
 
 def make_configuration(logdir=''):
   return runs.Configuration(
-    run=runs.RunConfig(level_name='atari_pong', logdir=str(logdir)),
+    run=run_config.RunConfig(level_name='atari_pong', logdir=str(logdir)),
     agent=config_lib.ImpalaConfig(learning_rate=1e-4, lstm=True),
     environment=environments.Settings(max_noops=0),
   )
@@ -41,7 +41,7 @@ def test_a_configuration_survives_json(directory):
 def test_fields_that_are_not_there_take_their_default():
   configuration = runs.Configuration.from_dict({'agent': {'seed': 5}})
   assert configuration.agent == config_lib.ImpalaConfig(seed=5)
-  assert configuration.run == runs.RunConfig()
+  assert configuration.run == run_config.RunConfig()
   assert configuration.environment == environments.Settings()
 
 
@@ -242,8 +242,8 @@ def test_the_git_revision_is_the_projects(tmp_path, monkeypatch):
 
 def test_a_watchdog_needs_the_monitor():
   with pytest.raises(ValueError, match='monitor must be true'):
-    runs.RunConfig(watchdog='stop', monitor=False)
-  runs.RunConfig(watchdog='warn', monitor=False)
+    run_config.RunConfig(watchdog='stop', monitor=False)
+  run_config.RunConfig(watchdog='warn', monitor=False)
 
 
 def test_who_only_asks_does_not_keep_a_run_from_starting(tmp_path):
