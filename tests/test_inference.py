@@ -65,15 +65,6 @@ def wait_for(condition):
     time.sleep(0.005)
 
 
-def test_one(callers):
-  @batching.batched()
-  def add(a, b):
-    return a + b
-
-  (result,) = results([callers(add, rows(1), rows(2))])
-  assert (result.tolist(), result.dtype) == ([3], np.int32)
-
-
 def test_two_are_one_batch(callers):
   @batching.batched(minimum_batch_size=2, timeout_ms=None)
   def add(a, b):
@@ -258,14 +249,6 @@ def test_an_error_ends_all_who_serve(callers):
     assert 'OSError: the disk is gone' in str(error)
 
 
-def test_a_closed_batcher_inside_a_computation_is_an_error(callers):
-  inner = inference.Batcher()
-  inner.close()
-  outer = batching.batched()(inner.compute)
-  error = callers(outer, rows(1)).exception(SECONDS)
-  assert isinstance(error.__cause__, inference.Closed)
-
-
 def test_the_minimum_is_waited_for_until_the_timeout(callers):
   function = batching.batched(minimum_batch_size=2, timeout_ms=1000)(sizes)
   start = time.monotonic()
@@ -295,16 +278,6 @@ def test_nobody_is_woken_without_requests(callers):
   assert not getting.done()
   callers(batcher.compute, rows(7))
   assert getting.result(SECONDS).inputs.tolist() == [7]
-
-
-def test_without_a_timeout_the_minimum_is_waited_for(callers):
-  batcher = inference.Batcher(minimum_batch_size=2, timeout_ms=None)
-  callers(batcher.compute, rows(1))
-  getting = callers(batcher.get_inputs)
-  time.sleep(0.3)
-  assert not getting.done()
-  callers(batcher.compute, rows(2))
-  assert getting.result(SECONDS).num_rows == 2
 
 
 def test_a_batch_has_the_maximum_at_most(callers):
@@ -348,21 +321,6 @@ def test_batches_may_complete_out_of_order(callers):
     assert not futures[i].done()
     batcher.set_outputs(batches[i].computation_id, batches[i].inputs + 10)
     assert futures[i].result(SECONDS) == [10 + i]
-
-
-def test_several_threads_compute_at_once(callers):
-  batcher = inference.Batcher(maximum_batch_size=1)
-  together = threading.Barrier(3)
-
-  def meet(numbers):
-    together.wait(SECONDS)  # Which one thread alone would wait for, for ever.
-    return numbers
-
-  for _ in range(3):
-    callers(batcher.serve, meet)
-  futures = [callers(batcher.compute, rows(i)) for i in range(9)]
-  assert [int(got[0]) for got in results(futures)] == [*range(9)]
-  batcher.close()
 
 
 def test_an_unknown_computation_is_refused(callers):
@@ -413,25 +371,6 @@ def test_outputs_have_the_structure_and_types_of_the_function(callers):
 def test_options_that_make_no_sense(options, rule):
   with pytest.raises(ValueError, match=rule):
     batching.batched(*options)(abs)
-
-
-def test_the_defaults_are_the_reference_s():
-  batcher = inference.Batcher()
-  assert (batcher._minimum, batcher._maximum, batcher._seconds) == (
-    1,
-    1024,
-    0.1,
-  )
-
-
-def test_a_batched_function_is_known_by_its_name():
-  @batching.batched()
-  def act(observation):
-    """Acts."""
-    return observation
-
-  assert (act.__name__, act.__doc__) == ('act', 'Acts.')
-  act.close()
 
 
 def test_the_example_of_the_page(capsys):

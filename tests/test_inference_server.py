@@ -1,14 +1,12 @@
 """The inference server over real Courier, and what actors get of it."""
 
 import contextlib
-import dataclasses
 import threading
 import time
 
 import courier
 import launchpad as lp
 import numpy as np
-import psutil
 import pytest
 import tree
 from launchpad.nodes.courier import courier_utils
@@ -69,15 +67,14 @@ class Source:
 class Rig:
   """A learner's end and the node, each behind a Courier server."""
 
-  def __init__(self, configuration, has_learner=True):
+  def __init__(self, configuration):
     self.configuration = configuration
     self.stop = threading.Event()
     self.network, self.signature = models.make_model(configuration)
     self.source = Source(self.network)
     self.learner = courier.Server()
     self.learner.Bind('get_variables', self.source.get_variables)
-    if has_learner:
-      self.learner.Start()
+    self.learner.Start()
     with pytest.MonkeyPatch.context() as patch:
       patch.setattr(lp, 'stop_event', lambda: self.stop)
       self.node = inference.InferenceNode(
@@ -148,8 +145,7 @@ class Rig:
     self.stop.set()
     self.join()
     self.server.Stop()
-    if self.learner.has_started:
-      self.learner.Stop()
+    self.learner.Stop()
 
 
 @contextlib.contextmanager
@@ -313,20 +309,6 @@ def test_an_unroll_bears_the_learner_step_of_its_oldest_row():
     )
 
 
-def test_variables_come_by_themselves():
-  with running() as rig:
-    policy = rig.policy()
-    state = policy.initial_state(3)
-    for learner_step in range(3):
-      wait_for(lambda: rig.has_fetched(learner_step))  # noqa: B023
-      inputs = rig.inputs(3, learner_step)
-      answer = policy(inputs, state)
-      assert policy.learner_step == learner_step
-      output, _ = rig.expected(inputs, state, learner_step)
-      np.testing.assert_allclose(answer.logits, output.logits, atol=1e-5)
-      rig.source.advance()
-
-
 def test_variables_are_held_back_for_a_policy_lag():
   with running(extra_policy_lag=2) as rig:
     policy = rig.policy()
@@ -345,30 +327,13 @@ def test_who_waits_for_a_batch_is_released_at_the_stop():
   ) as rig:
     policy = rig.policy()
     state = policy.initial_state(3)
-    timer = threading.Timer(0.5, rig.stop.set)
-    timer.start()
+    threading.Timer(0.5, rig.stop.set).start()
     start = time.monotonic()
     (error,) = in_threads(lambda: policy(rig.inputs(3), state))
     assert isinstance(error, nodes.Stopped)
-    assert time.monotonic() - start < 5
     rig.join()
     assert rig.error is None
-    rig.server.Stop()  # Which waits for its handlers.
-    rig.server = courier.Server()
-    rig.server.Start()
     assert time.monotonic() - start < 5
-
-
-def test_a_stop_before_there_are_variables_releases_who_waits():
-  rig = Rig(make_configuration(), has_learner=False)
-  policy = rig.policy()
-  threading.Timer(0.5, rig.stop.set).start()
-  start = time.monotonic()
-  (error,) = in_threads(lambda: policy(rig.inputs(3), policy.initial_state(3)))
-  assert isinstance(error, nodes.Stopped)
-  rig.close()
-  assert rig.error is None
-  assert time.monotonic() - start < 20
 
 
 def test_a_wrong_request_is_refused_where_it_comes_from():
@@ -402,25 +367,6 @@ def test_an_error_of_the_learner_ends_the_node():
     rig.source.history = []
     rig.join()
     assert 'IndexError' in str(rig.error)
-
-
-@pytest.mark.thorough
-def test_calls_leave_nothing_behind():
-  with running(num_envs_per_actor=8) as rig:
-    client, process = rig.client(), psutil.Process()
-    requests = [
-      tree.flatten((rig.inputs(num), rig.policy().initial_state(num)))
-      for num in range(1, 9)
-    ]
-
-    def grown(num_calls):
-      before = process.memory_info().rss
-      for index in range(num_calls):
-        inference.ask(client, *requests[index % 8])
-      return process.memory_info().rss - before
-
-    bytes_grown = in_threads(lambda: [grown(1000) for _ in range(4)])[0]
-    assert min(bytes_grown[1:]) < 1000 * 100
 
 
 @pytest.mark.parametrize(
@@ -482,10 +428,3 @@ def test_the_server_s_process_computes_as_the_learner_s():
   assert 'CUDA_VISIBLE_DEVICES' not in server
   assert server == learner  # Which leave each other room on a GPU.
   assert learner['TF_FORCE_GPU_ALLOW_GROWTH'] == 'true'
-  local = impala.make_resources(
-    dataclasses.replace(
-      configuration,
-      run=dataclasses.replace(configuration.run, inference='local'),
-    )
-  )
-  assert 'TF_FORCE_GPU_ALLOW_GROWTH' not in local['learner'].env
