@@ -1,4 +1,3 @@
-import argparse
 import dataclasses
 import re
 
@@ -105,22 +104,6 @@ def test_what_is_no_value_or_no_flag_is_refused(
   assert all(word in message for word in words), message
 
 
-def test_defaults_stand_below_presets():
-  config = flags.resolve({'level_name': 'atari_pong'})
-  assert config.run.level_name == 'atari_pong'
-  assert config.agent.batch_size == 32  # The preset's, not the default 2.
-  assert config.agent.decay == config_lib.ImpalaConfig().decay
-  assert config.environment == environments.Settings()
-  assert config.num_action_repeats == 4
-
-
-def test_the_level_chooses_the_preset():
-  assert flags.resolve({}).agent.network == 'mlp'
-  assert flags.resolve({}).num_action_repeats == 1
-  pong = flags.resolve({'level_name': 'atari_pong'})
-  assert pong.agent.network == 'shallow_atari'
-
-
 @pytest.mark.parametrize('name', presets.PRESETS)
 def test_presets_set_fields_that_there_are(name):
   known = {field.name for _, field in FIELDS}
@@ -159,10 +142,6 @@ def test_the_stored_level_chooses_the_preset():
   assert flags.resolve({}, stored).agent.network == 'shallow_atari'
 
 
-def test_others_than_fields_are_ignored():
-  assert flags.resolve({'on_existing': 'fail'}) == flags.resolve({})
-
-
 @pytest.mark.parametrize(
   ('given', 'words'),
   [
@@ -192,9 +171,3 @@ def test_changes():
     ('num_actors', presets.PRESETS['catch']['num_actors'], 9),
     ('full_action_set', False, True),
   ]
-
-
-def test_a_parser_for_one_command_shows_its_usage():
-  made = flags.make_parser('train', 'Trains.')
-  assert isinstance(made, argparse.ArgumentParser)
-  assert './impala train' in made.format_usage()

@@ -1,38 +1,12 @@
-"""The presets against the paper's tables and the reference's command lines."""
+"""The presets against the paper's tables.
+
+`test_experiment.py` has them against the reference's command lines.
+"""
 
 import pytest
 
-from agents.impala import config as config_lib
 from environments import suites
 from programs import flags, presets
-
-# Defaults of the reference's experiment.py. Not there: momentum and no clipping
-# of gradients are its code's.
-REFERENCE_FLAGS = {
-  'total_environment_frames': 1_000_000_000,
-  'batch_size': 2,
-  'unroll_length': 100,
-  'seed': 1,
-  'entropy_cost': 0.00025,
-  'baseline_cost': 0.5,
-  'discounting': 0.99,
-  'reward_clipping': 'abs_one',
-  'learning_rate': 0.00048,
-  'decay': 0.99,
-  'momentum': 0.0,
-  'epsilon': 0.1,
-  'queue_capacity': 1,
-  'max_gradient_norm': 0.0,
-  'network': 'deep',
-  'rho_threshold': 1.0,
-  'pg_rho_threshold': 1.0,
-  'c_threshold': 1.0,
-  'trace_lambda': 1.0,
-  'correction': 'vtrace',
-  'loss_reduction': 'sum',
-  'optimizer': 'rmsprop',
-  'replay_proportion': 0.0,
-}
 
 # Table G.1 of the paper, and section 5.3.2.
 PAPER_ATARI = {
@@ -59,40 +33,6 @@ def resolve(**given):
 
 def assert_has(found, expected):
   assert {name: found[name] for name in expected} == expected
-
-
-def test_the_defaults_are_the_command_line_of_the_reference():
-  config = config_lib.ImpalaConfig()
-  assert_has(
-    {name: getattr(config, name) for name in REFERENCE_FLAGS}, REFERENCE_FLAGS
-  )
-
-
-def test_dmlab_single_is_the_recipe_of_the_reference():
-  found = resolve(level_name='explore_goal_locations_small')
-  expected = {
-    **REFERENCE_FLAGS,
-    'preset': 'dmlab_single',
-    'num_actors': 48,
-    'batch_size': 32,
-    'num_action_repeats': 4,
-  }
-  assert_has(found, expected)
-
-
-def test_dmlab30_is_the_recipe_of_the_reference():
-  found = resolve(level_name='dmlab30')
-  expected = {
-    **REFERENCE_FLAGS,
-    'preset': 'dmlab30',
-    'num_actors': 150,
-    'batch_size': 32,
-    'entropy_cost': 0.0033391318945337044,
-    'learning_rate': 0.00031866995608948655,
-    'total_environment_frames': 10_000_000_000,
-    'reward_clipping': 'soft_asymmetric',
-  }
-  assert_has(found, expected)
 
 
 def test_atari_expert_is_the_table_of_the_paper():
