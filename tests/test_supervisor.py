@@ -1,14 +1,14 @@
 import os
-import pathlib
 import signal
 import subprocess
 import sys
 import threading
 import time
 
+import processes
 import pytest
 
-from programs.launching import children, outcomes, supervisor
+from programs.launching import children, supervisor
 
 
 def make_supervisor(tmp_path, *scripts, notice_seconds=5.0, expendable=()):
@@ -32,27 +32,11 @@ def poll_until_told(runner, seconds=10.0):
   return outcome
 
 
-def wait_for(condition, seconds=10.0):
-  deadline = time.monotonic() + seconds
-  while not condition():
-    assert time.monotonic() < deadline
-    time.sleep(0.02)
-
-
 def wait_for_output(tmp_path):
   """The first line that node/0 wrote."""
   log = tmp_path / 'logs/node_0.log'
-  wait_for(lambda: len(log.read_text().splitlines()) == 2)
+  processes.wait_until(lambda: len(log.read_text().splitlines()) == 2, 10)
   return log.read_text().splitlines()[1]
-
-
-def is_alive(pid):
-  """Whether a process runs; a zombie does not."""
-  try:
-    stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
-  except (FileNotFoundError, ProcessLookupError):
-    return False
-  return stat.rsplit(')', 1)[1].split()[0] not in 'ZX'
 
 
 def test_all_nodes_return(tmp_path):
@@ -86,9 +70,11 @@ def test_who_is_expendable_may_be_killed(tmp_path, script, expendable, kind):
 def test_goes_on_while_one_node_runs(tmp_path):
   with make_supervisor(tmp_path, 'exit 0', 'sleep 60') as runner:
     runner.start()
-    wait_for(lambda: runner.poll() or len(runner.processes()) == 1)
+    processes.wait_until(
+      lambda: runner.poll() or len(runner.processes()) == 1, 10
+    )
     assert runner.poll() is None
-    assert is_alive(runner.processes()['node/1'])
+    assert processes.is_alive(runner.processes()['node/1'])
 
 
 def test_first_failure_is_told_with_its_own_tail(tmp_path):
@@ -113,12 +99,6 @@ def test_signal_is_named(tmp_path):
     outcome = poll_until_told(runner)
   assert outcome.failure.status == 'killed by SIGSEGV'
   assert '(it wrote nothing)' in outcome.describe()
-
-
-def test_status_words():
-  assert outcomes.describe_status(0) == 'exit status 0'
-  assert outcomes.describe_status(-9) == 'killed by SIGKILL'
-  assert outcomes.describe_status(-40) == 'killed by signal 40'
 
 
 def test_of_two_failures_seen_at_once_the_earlier_is_first(tmp_path):
@@ -191,14 +171,14 @@ def test_node_that_ignores_the_notice_is_killed_with_its_children(tmp_path):
   ) as runner:
     runner.start()
     child = int(wait_for_output(tmp_path))
-    assert is_alive(child)
+    assert processes.is_alive(child)
     begin = time.monotonic()
     outcome = runner.stop()
     assert 0.4 < time.monotonic() - begin < 3.0
   assert outcome.killed == ('node/0',)
   assert 'did not stop in time, killed: node/0' in outcome.describe()
   assert 'badly' not in outcome.describe()
-  wait_for(lambda: not is_alive(child))
+  processes.wait_until(lambda: not processes.is_alive(child), 10)
 
 
 def test_who_has_just_ended_is_asked_to_end(tmp_path):
@@ -206,7 +186,7 @@ def test_who_has_just_ended_is_asked_to_end(tmp_path):
     'node/0', 'node', 0, ('false',), {**os.environ}
   )
   child = children.Child(command, tmp_path)
-  wait_for(lambda: not is_alive(child.pid))
+  processes.wait_until(lambda: not processes.is_alive(child.pid), 10)
   child.terminate()
   assert child.poll()
   assert child.returncode == 1
@@ -216,9 +196,11 @@ def test_who_has_just_ended_is_asked_to_end(tmp_path):
 def test_children_of_a_node_that_returned_are_gone(tmp_path):
   with make_supervisor(tmp_path, 'sleep 60 & echo $!', 'sleep 60') as runner:
     runner.start()
-    wait_for(lambda: runner.poll() or len(runner.processes()) == 1)
+    processes.wait_until(
+      lambda: runner.poll() or len(runner.processes()) == 1, 10
+    )
     child = int(wait_for_output(tmp_path))
-    wait_for(lambda: not is_alive(child))
+    processes.wait_until(lambda: not processes.is_alive(child), 10)
 
 
 def test_second_sigint_ends_the_notice(tmp_path):
@@ -262,13 +244,6 @@ def test_logs_are_appended_and_the_tail_is_of_this_start(tmp_path):
   assert 'node/0: /bin/sh -c' in lines[2]
 
 
-def test_tail_survives_the_log(tmp_path):
-  with make_supervisor(tmp_path, 'sleep 0.5; echo here; exit 1') as runner:
-    runner.start()
-    (tmp_path / 'logs/node_0.log').unlink()
-    assert poll_until_told(runner).failure.tail == 'here'
-
-
 def test_command_that_does_not_exist_fails(tmp_path):
   command = children.NodeCommand(
     'node/0', 'node', 0, ('/no/such',), dict(os.environ)
@@ -281,21 +256,11 @@ def test_command_that_does_not_exist_fails(tmp_path):
 
 def test_half_a_start_leaves_nothing(tmp_path):
   (tmp_path / 'logs/node_1.log').mkdir(parents=True)
-  runner = make_supervisor(tmp_path, 'exec sleep 60', 'exec sleep 60')
-  started = []
+  script = f'sleep 60; : {tmp_path}'
+  runner = make_supervisor(tmp_path, script, script)
   with pytest.raises(IsADirectoryError):
-    watch = children.Guardian.watch
-
-    def spy(self, pids):
-      pids = list(pids)
-      started.extend(pids)
-      watch(self, pids)
-
-    with pytest.MonkeyPatch.context() as patch:
-      patch.setattr(children.Guardian, 'watch', spy)
-      runner.start()
-  assert started
-  assert not any(is_alive(pid) for pid in started)
+    runner.start()
+  processes.wait_until(lambda: not processes.naming(tmp_path), 2)
   assert runner.processes() == {}
 
 
@@ -303,8 +268,8 @@ def test_leaving_the_context_kills(tmp_path):
   with make_supervisor(tmp_path, 'trap "" TERM; sleep 60; sleep 60') as runner:
     runner.start()
     pid = runner.processes()['node/0']
-    assert is_alive(pid)
-  assert not is_alive(pid)
+    assert processes.is_alive(pid)
+  assert not processes.is_alive(pid)
 
 
 LAUNCHER = """
@@ -331,15 +296,17 @@ def test_kill_of_the_launcher_takes_everything_along(tmp_path, is_guarded):
     env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
   ) as launcher:
     node, guardian = map(int, launcher.stdout.readline().split())
-    wait_for((tmp_path / 'child').exists)
+    processes.wait_until((tmp_path / 'child').exists, 10)
     child = int((tmp_path / 'child').read_text())
-    assert all(map(is_alive, (node, guardian, child)))
+    assert all(map(processes.is_alive, (node, guardian, child)))
     if not is_guarded:
       os.kill(guardian, signal.SIGKILL)
     os.kill(launcher.pid, signal.SIGKILL)
-  wait_for(lambda: not is_alive(node) and not is_alive(guardian), seconds=2)
+  processes.wait_until(
+    lambda: not processes.is_alive(node) and not processes.is_alive(guardian), 2
+  )
   if is_guarded:
-    wait_for(lambda: not is_alive(child), seconds=2)
+    processes.wait_until(lambda: not processes.is_alive(child), 2)
   else:  # The kernel alone kills nodes, not what they have started.
     os.kill(child, signal.SIGKILL)
 
