@@ -39,11 +39,6 @@ def stop_program(folder, names):
   lp.stop()
 
 
-def stop_program_badly():
-  lp.stop()
-  raise OSError('no space left for the last checkpoint')
-
-
 def fail(folder, names):
   wait_for(folder, names)
   raise ValueError('the learning rate is not a number')
@@ -99,7 +94,7 @@ def make_tables():
   return [reverb.Table.queue('queue', 10)]
 
 
-def connect_and_stop(address):
+def connect_ask_and_stop(service, address, folder):
   """Waits until somebody listens at the address."""
   port = lp.get_port_from_address(address.resolve())
   while True:
@@ -107,7 +102,7 @@ def connect_and_stop(address):
       if client.connect_ex(('localhost', port)) == 0:
         break
     time.sleep(0.05)
-  lp.stop()
+  ask_and_stop(service, folder)
 
 
 def tell_address(address, folder):
