@@ -18,7 +18,6 @@ from programs import (
   models,
   nodes,
   runs,
-  summaries,
 )
 
 _POLL_SECONDS = 1.0  # How often they ask for something new.
@@ -164,14 +163,6 @@ class ExaminerNode:
     with self._changed:
       self._results.append(str(folder / 'results.json'))
       self._tell()
-    if examination.video:
-      summaries.write_films(
-        self._configuration.directory,
-        frames,
-        folder / 'videos',
-        [level.level_name for level in levels],
-        min(examination.video, examination.test_num_episodes),
-      )
     return path
 
   def _tell(self) -> None:

@@ -1,8 +1,7 @@
-"""Videos of episodes, and what TensorBoard can show of them."""
+"""Videos of episodes."""
 
 import os
 import pathlib
-import subprocess
 import types
 from typing import Any
 
@@ -12,58 +11,10 @@ from acme.utils import observers
 
 _HEIGHT = 420  # Pixels; smaller pictures are enlarged to about this.
 
-# Of GIFs: they stand in TensorBoard's files, so they are small.
-_GIF_WIDTHS = (160, 112, 80)  # Pixels; the first that is small enough.
-_GIF_PICTURES = 150
-_GIF_BYTES = 1_000_000
-_GIF_RATE = 10  # Pictures a second where some are left out.
-
 
 def path(folder: pathlib.Path, level_name: str, number: int) -> pathlib.Path:
   """Where the video of a level's episode is, the first being 1."""
   return folder / f'{level_name.replace("/", "_")}_{number}.mp4'
-
-
-def make_gif(video: pathlib.Path) -> bytes:
-  """A small moving GIF of a video: all of it, at most 150 pictures.
-
-  Args:
-    video: As a `Camera` made it. Where it has more pictures, every second,
-      third and so on is taken, and time runs faster.
-
-  Returns:
-    The file's content.
-
-  Raises:
-    subprocess.SubprocessError: It is not there, or damaged.
-  """
-  import imageio_ffmpeg
-
-  try:
-    count, seconds = imageio_ffmpeg.count_frames_and_secs(str(video))
-  except RuntimeError as error:
-    raise subprocess.SubprocessError(f'{video} cannot be read') from error
-  every = -(-count // _GIF_PICTURES)
-  rate = _GIF_RATE if every > 1 or not seconds else count / seconds
-  content = b''
-  for width in _GIF_WIDTHS:
-    filters = (
-      f"select='not(mod(n,{every}))',setpts=N/({rate}*TB),"
-      f"scale='min({width},iw)':-1,split[a][b];[a]palettegen[colors];"
-      '[b][colors]paletteuse=dither=none:diff_mode=rectangle'
-    )
-    content = subprocess.run(
-      [
-        *(imageio_ffmpeg.get_ffmpeg_exe(), '-loglevel', 'error', '-i', video),
-        *('-vf', filters, '-r', f'{rate}', '-loop', '0', '-f', 'gif', 'pipe:1'),
-      ],
-      stdin=subprocess.DEVNULL,
-      capture_output=True,
-      check=True,
-    ).stdout
-    if len(content) <= _GIF_BYTES:
-      break
-  return content
 
 
 class Camera(observers.EnvLoopObserver):

@@ -19,7 +19,6 @@ import imageio_ffmpeg
 import launchpad as lp
 import processes
 import pytest
-from tensorboard.backend.event_processing import event_accumulator
 
 from agents.impala import metrics
 from programs import (
@@ -135,13 +134,6 @@ def test_three_games_from_the_directory_alone(tmp_path):
     level = content['levels'][GAMES.index(game)]
     count, _ = imageio_ffmpeg.count_frames_and_secs(str(video))
     assert count == level['steps'][0] + 1
-  (file,) = (directory / 'tensorboard/videos').iterdir()
-  events = event_accumulator.EventAccumulator(str(file))
-  events.Reload()
-  for game in GAMES:
-    (event,) = events.Tensors(f'{game}/video_1')
-    assert event.step == 1234
-    assert event.tensor_proto.string_val[2].startswith(b'GIF89a')
   assert not processes.naming(directory)
 
 
