@@ -10,7 +10,7 @@ import rich.table
 
 from benchmarks import commands, limits, roles, trial
 from programs.inspection import figures as figures_lib
-from programs.inspection import live, recording, verdict
+from programs.inspection import reading, recording, verdict
 
 NAME = 'pipeline'
 
@@ -209,7 +209,7 @@ def _activities(run: trial.Trial, since: float, until: float) -> dict[str, Any]:
     if since <= record['time'] <= until
   ]
   graph, figures = (
-    live.read_graph(run.directory.path),
+    reading.read_graph(run.directory.path),
     figures_lib.make_figures(found) if found else None,
   )
   if graph is None or figures is None:

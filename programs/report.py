@@ -1,37 +1,26 @@
 """Makes a page of runs: `./impala report RUN [RUN ...] --output=DIR`."""
 
-import argparse
 import os
 import pathlib
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from programs import flags, runs
-from programs.reports import (
-  comparisons,
-  curves,
-  histories,
-  labels,
-  pages,
-  plots,
-  scores,
-)
+from programs import flags, runs, settings
+from programs.inspection import page_files, reading, view
+from programs.reports import comparison, plots, scores
 
 _DESCRIPTION = """\
 Makes one page of one or more run directories, whether they go on or have ended:
-learning curves, scores, where the time goes, and what differs between the runs.
-Runs that differ in their seed alone are drawn as one curve with its interval.
-Writes report.html, which needs no other file, and beside it returns.png,
-training.png and scores.md, .csv and .json.
+the dashboard's page of each, and of them together learning curves, scores and
+what differs. Runs that differ in their seed alone become one curve with its
+interval. Writes index.html, which needs no other file and no server, and beside
+it curves.png and scores.csv.
 
   ./impala report runs/pong
   ./impala report runs/pong_seed1 runs/pong_seed2 --output=runs/pong_report"""
 
-PAGE = 'report.html'
-
-_PATIENCE_SECONDS = 2.0
+PAGE = 'index.html'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +32,16 @@ def main(argv: Sequence[str] | None = None) -> int:
   Returns:
     Its exit status: 0, or 2 where nothing was written.
   """
-  given = _make_parser().parse_args(argv)
+  parser = flags.make_parser('report', _DESCRIPTION)
+  parser.usage = './impala report RUN [RUN ...] [--output=DIR]'
+  parser.add_argument('runs', nargs='+', metavar='RUN', help='a run directory')
+  parser.add_argument(
+    '--output',
+    metavar='DIR',
+    help="where it goes [default: 'report' in the run directory, if there is "
+    'but one]',
+  )
+  given = parser.parse_args(argv)
   paths = list(
     dict.fromkeys(
       pathlib.Path(run).expanduser().resolve() for run in given.runs
@@ -56,106 +54,56 @@ def main(argv: Sequence[str] | None = None) -> int:
       )
     output = pathlib.Path(given.output or runs.RunDirectory(paths[0]).report)
     output = output.expanduser().absolute()
-    found = write(paths, output, _Teller())
+    said = write(paths, output)
   except runs.RunError as error:
     print(f'./impala report: {error}', file=sys.stderr)
     return 2
-  for run in found:
-    prefix = '' if len(found) == 1 else f'{run.name}: '
-    print(f'{prefix}{labels.sentence(run)}')
+  for name, sentence in said.items():
+    print(sentence if len(said) == 1 else f'{name}: {sentence}')
   print(output / PAGE)
   return 0
 
 
-def _make_parser() -> argparse.ArgumentParser:
-  parser = flags.make_parser('report', _DESCRIPTION)
-  parser.usage = './impala report RUN [RUN ...] [--output=DIR]'
-  parser.add_argument('runs', nargs='+', metavar='RUN', help='a run directory')
-  parser.add_argument(
-    '--output',
-    metavar='DIR',
-    help="where it goes [default: 'report' in the run directory, if there is "
-    'but one]',
-  )
-  return parser
-
-
-class _Teller:
-  """Says what is done where it takes a while."""
-
-  def __init__(self) -> None:
-    self._due = time.monotonic() + _PATIENCE_SECONDS
-
-  def __call__(self, what: str) -> None:
-    if time.monotonic() >= self._due:
-      print(what, file=sys.stderr, flush=True)
-      self._due = time.monotonic() + _PATIENCE_SECONDS
-
-
 def write(
-  paths: Sequence[pathlib.Path],
-  output: pathlib.Path,
-  tell: Callable[[str], None] = lambda what: None,
-) -> list[histories.History]:
+  paths: Sequence[pathlib.Path], output: pathlib.Path
+) -> dict[str, str]:
   """Writes the report.
 
   Args:
     paths: Of run directories, absolute, each another one.
     output: Folder of the report, absolute; made if it is not there. A report
       that is there is replaced when the new one is whole.
-    tell: Told what comes next.
 
   Returns:
-    What was read of each run.
+    Name of a run -> the verdict on its speed, or why there is none.
 
   Raises:
     runs.RunError: One is no run directory, or the folder cannot be written to.
   """
-  found = []
-  for path, name in zip(paths, comparisons.names(paths), strict=True):
-    tell(f'reading {path}')
-    found.append(histories.read(runs.RunDirectory(path), name))
-  groups = comparisons.groups(found)
+  found, pages = {}, {}
+  for path, name in zip(paths, comparison.names(paths), strict=True):
+    runs.RunDirectory(path).read_config()  # Or says what is wrong.
+    found[name] = reading.Run(path)
+    pages[name] = view.View(found[name], settings.describe).export()
+  compared = comparison.compare(found)
+  content = {'made': runs.now(), 'runs': pages, 'comparison': compared}
   try:
     output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='.new-', dir=output) as folder:
-      _write_files(groups, pathlib.Path(folder), tell)
+    with tempfile.TemporaryDirectory(prefix='.new-', dir=output) as name:
+      folder = pathlib.Path(name)
+      plots.save(plots.draw_curves(compared['curves']), folder / 'curves.png')
+      table = scores.to_csv(compared['scores'])
+      runs.write_text(folder / 'scores.csv', table)
+      runs.write_text(folder / PAGE, page_files.make_one(content))
       # The page last: it is what there is a report by.
-      for new in sorted(
-        pathlib.Path(folder).iterdir(), key=lambda path: path.name == PAGE
-      ):
+      for new in sorted(folder.iterdir(), key=lambda path: path.name == PAGE):
         os.replace(new, output / new.name)
   except OSError as error:
     raise runs.RunError(
       f'output must be a directory that can be written to, got {output} '
       f'({error.strerror})'
     ) from error
-  return found
-
-
-def _write_files(
-  groups: dict[str, list[histories.History]],
-  folder: pathlib.Path,
-  tell: Callable[[str], None],
-) -> None:
-  pictures = {}
-  drawn = curves.make_curves(groups)
-  tell(f'drawing the curves of {len(drawn)} levels')
-  plots.save(plots.draw_returns(drawn), folder / 'returns.png')
-  tell('drawing the figures of learning')
-  plots.save(plots.draw_training(groups), folder / 'training.png')
-  for title, name in (('Returns', 'returns'), ('Learning', 'training')):
-    pictures[title] = (folder / f'{name}.png').read_bytes()
-  of_runs, of_groups = scores.make_scores(groups)
-  runs.write_text(folder / 'scores.csv', scores.to_csv([*of_groups, *of_runs]))
-  runs.write_text(folder / 'scores.md', scores.to_markdown(of_runs, of_groups))
-  runs.write_json(
-    folder / 'scores.json',
-    {'method': scores.METHOD, 'groups': of_groups, 'runs': of_runs},
-  )
-  tell('writing the page')
-  page = pages.make_page(groups, of_runs, of_groups, pictures)
-  runs.write_text(folder / PAGE, page)
+  return {name: comparison.sentence(run) for name, run in found.items()}
 
 
 if __name__ == '__main__':

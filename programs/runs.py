@@ -146,7 +146,7 @@ class RunDirectory:
 
   @property
   def report(self) -> pathlib.Path:
-    """The page that shows it all, `report.html`, and its pictures."""
+    """The page that shows it all, `index.html`, and its picture."""
     return self.path / 'report'
 
   @contextlib.contextmanager

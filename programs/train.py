@@ -232,10 +232,9 @@ def _write_report(
   try:
     # What it draws with is needed at the end alone.
     from programs import report
-    from programs.reports import labels
 
-    (history,) = report.write([directory.path], directory.report)
-    return labels.sentence(history)
+    (sentence,) = report.write([directory.path], directory.report).values()
+    return sentence
   except (Exception, KeyboardInterrupt) as error:
     console.print(
       f'The report was not written ({type(error).__name__}: {error}); try '

@@ -10,7 +10,7 @@ import pytest
 import environments
 from agents.impala import config as config_lib
 from programs import provenance, run_config, runs
-from programs.inspection import live
+from programs.inspection import reading
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 
@@ -137,16 +137,16 @@ def test_a_second_process_is_refused(directory):
       command, capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.strip()
 
-  assert not live.is_in_use(directory.path)
+  assert not reading.is_in_use(directory.path)
   with directory.locked():
-    assert live.is_in_use(directory.path)
+    assert reading.is_in_use(directory.path)
     said = other()
     assert said.startswith(f'{directory.path} is in use by process ')
     assert str(os.getpid()) in said
     assert '--logdir' in said
     with pytest.raises(runs.RunError), directory.locked():
       pass  # Nor twice in one process.
-  assert not live.is_in_use(directory.path)
+  assert not reading.is_in_use(directory.path)
   assert other() == 'locked'
 
 
@@ -215,7 +215,7 @@ def test_who_only_asks_does_not_keep_a_run_from_starting(tmp_path):
 
   def ask():
     while not over.is_set():
-      live.is_in_use(tmp_path)
+      reading.is_in_use(tmp_path)
 
   with directory.locked():
     pass

@@ -292,6 +292,7 @@ def test_everything_is_in_the_run_directory(directory, finished):
   names = {path.name for path in directory.iterdir()}
   folders = {'logs', 'metrics', 'tensorboard', 'checkpoints', 'evaluations'}
   folders.add('report')
+  assert (directory / 'report/index.html').exists()
   graphs = {'graph.html', 'graph.json', 'graph.mmd'}
   assert names - {'.lock'} == {'config.json', 'meta.json'} | graphs | folders
   # After three starts: TensorBoard keeps the first configuration it finds.

@@ -3,13 +3,17 @@
 import collections
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from programs.inspection import rows as rows_lib
+from programs.inspection import rows
 
 MAX_POINTS = 500
-_RATE_SECONDS = 60.0  # Over which the present speed is measured.
+
+_LEARNER = ('time', 'episode_return', 'loss', 'entropy', 'policy_lag_mean')
+
+# What a row and the one before it add to curves: their names and values.
+Values = Callable[[rows.Row, rows.Row], Iterable[tuple[str, float]]]
 
 
 class Curve:
@@ -53,124 +57,76 @@ class Curve:
     return {'x': [x for x, _ in points], 'y': [y for _, y in points]}
 
 
-class LearningCurves:
-  """What `metrics/*.csv` of a run tell, by frames.
+class CurveFile:
+  """The curves by frames of a CSV file that may grow and be replaced.
 
   Attributes:
+    curves: By name.
+    last: The last row.
     version: Another one after there was something to read.
-    last: The last row of `learner.csv`, numbers only.
   """
 
-  def __init__(self, metrics: pathlib.Path) -> None:
-    """Reads nothing yet.
+  def __init__(self, path: pathlib.Path, values: Values) -> None:
+    """Reads nothing yet; the file need not exist.
 
     Args:
-      metrics: Folder of the files, which need not exist yet.
+      path: Of the file.
+      values: From a row and the one before it.
     """
-    self._files = {
-      name: rows_lib.Rows(metrics / f'{name}.csv')
-      for name in ('learner', 'levels', 'evaluator')
-    }
+    self._rows, self._values = rows.Rows(path), values
     self.version = 0
-    self._forget('learner')
-    self._forget('levels')
-    self._forget('evaluator')
+    self._forget()
 
-  def read(self) -> None:
-    """Reads what is new."""
-    takers = {
-      'learner': self._take_learner,
-      'levels': self._take_level,
-      'evaluator': self._take_evaluation,
-    }
-    for name, file in self._files.items():
-      rows = file.read()
-      if file.began_anew:
-        self._forget(name)
-      for row in rows:
-        takers[name](row)
-      self.version += bool(file.began_anew or rows)
+  def _forget(self) -> None:
+    self.curves: dict[str, Curve] = collections.defaultdict(Curve)
+    self.last: rows.Row = {}
 
-  def levels(self) -> list[str]:
-    """The levels in which games ended, by name."""
-    return sorted(self._levels)
-
-  def to_dict(self, level: str = '') -> dict[str, Any]:
-    """Plain data.
-
-    Args:
-      level: Whose returns; empty: the mean over all.
-    """
-    returns = self._levels[level] if level else self._curves['episode_return']
-    step = math.ceil(len(self._evaluations) / MAX_POINTS) or 1
-    return {
-      'levels': self.levels(),
-      'returns': returns.to_dict(),
-      'evaluations': self._evaluations[::-step][::-1],
-      'small': {
-        name: curve.to_dict()
-        for name, curve in self._curves.items()
-        if name != 'episode_return'
-      },
-    }
-
-  def frames_per_second(self, since: float | None) -> float | None:
-    """Mean since a time, or of late without one; None where it is not known."""
-    points = [*self._recent]
-    if since is not None:
-      points = [(x, y) for x, y in self._clock.points() if x >= since]
-    if len(points) < 2 or points[-1][0] <= points[0][0]:
-      return None
-    (then, before), (now, frames) = points[0], points[-1]
-    return max(frames - before, 0.0) / (now - then)
-
-  def _forget(self, name: str) -> None:
-    if name == 'learner':
-      self.last: Mapping[str, float] = {}
-      self._curves: dict[str, Curve] = collections.defaultdict(Curve)
-      self._clock = Curve()
-      self._recent: collections.deque[tuple[float, float]] = collections.deque()
-    elif name == 'levels':
-      self._levels: dict[str, Curve] = collections.defaultdict(Curve)
-    else:
-      self._evaluations: list[list[float | None]] = []
-
-  def _take_learner(self, row: rows_lib.Row) -> None:
-    before, self.last = self.last, {k: _number(v) for k, v in row.items()}
-    values = self.last
-    frames, now = values.get('frames', math.nan), values.get('time', math.nan)
-    steps = values.get('learner_steps', math.nan)
-    grown = frames - before.get('frames', 0.0)
-    per_step = grown / max(steps - before.get('learner_steps', 0.0), 1.0)
-    rate = per_step * values.get('learner_steps_per_second', math.nan)
-    for name, value in (
-      ('episode_return', values.get('episode_return', math.nan)),
-      ('frames_per_second', rate if grown > 0 else math.nan),
-      ('loss', values.get('loss', math.nan)),
-      ('entropy', values.get('entropy', math.nan)),
-      ('policy_lag_mean', values.get('policy_lag_mean', math.nan)),
-    ):
-      self._curves[name].add(frames, value)
-    if math.isfinite(frames) and math.isfinite(now):
-      self._clock.add(now, frames)
-      self._recent.append((now, frames))
-      while self._recent[0][0] < now - _RATE_SECONDS:
-        self._recent.popleft()
-
-  def _take_level(self, row: rows_lib.Row) -> None:
-    name, frames = row.get('level_name'), _number(row.get('frames'))
-    if name:
-      self._levels[name].add(frames, _number(row.get('episode_return')))
-
-  def _take_evaluation(self, row: rows_lib.Row) -> None:
-    names = ('frames', 'mean_return', 'mean_return_low', 'mean_return_high')
-    values = [_number(row.get(name)) for name in names]
-    if math.isfinite(values[0]) and math.isfinite(values[1]):
-      self._evaluations.append(
-        [v if math.isfinite(v) else None for v in values]
-      )
+  def read(self) -> list[rows.Row]:
+    """Takes what is new, and returns it."""
+    new = self._rows.read()
+    if self._rows.began_anew:
+      self._forget()
+    for row in new:
+      for name, value in self._values(row, self.last):
+        self.curves[name].add(number(row, 'frames'), value)
+      self.last = row
+    self.version += bool(new or self._rows.began_anew)
+    return new
 
 
-def _number(value: Any) -> float:
-  """NaN where it is none."""
+def learner_values(
+  row: rows.Row, before: rows.Row
+) -> Iterable[tuple[str, float]]:
+  """Of `learner.csv`: its curves, and the speed between two rows."""
+  for name in _LEARNER:
+    yield name, number(row, name)
+  frames = number(row, 'frames') - (number(before, 'frames') if before else 0)
+  steps = number(row, 'learner_steps') - (
+    number(before, 'learner_steps') if before else 0
+  )
+  if frames > 0:
+    speed = number(row, 'learner_steps_per_second') * frames / max(steps, 1)
+    yield 'frames_per_second', speed
+
+
+def level_values(
+  row: rows.Row, before: rows.Row
+) -> Iterable[tuple[str, float]]:
+  """Of `levels.csv`: a curve for each level."""
+  del before
+  if row.get('level_name'):
+    yield str(row['level_name']), number(row, 'episode_return')
+
+
+def suite_values(
+  row: rows.Row, before: rows.Row
+) -> Iterable[tuple[str, float]]:
+  """Of `<suite>.csv`: its median over levels, human-normalised."""
+  del before
+  yield 'training_median', number(row, 'training_median')
+
+
+def number(row: rows.Row, name: str) -> float:
+  """NaN where there is none."""
+  value: Any = row.get(name)
   return value if isinstance(value, float) else math.nan

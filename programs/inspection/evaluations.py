@@ -8,95 +8,62 @@ from typing import Any
 
 _PER_EPISODE = ('returns', 'steps')  # Lists that nobody looks at.
 
+Results = Mapping[str, Any]  # What a `results.json` holds.
+
 
 class Evaluations:
   """Follows the folder; each file is read once, and again when it changes.
 
   Attributes:
+    found: Name of a folder -> results, the latest first.
     version: Another one after there was something to read.
   """
 
   def __init__(self, folder: pathlib.Path) -> None:
     """Reads nothing yet; the folder need not exist."""
     self._folder = folder
-    self._found: dict[str, tuple[int, Mapping[str, Any]]] = {}
+    self._files: dict[str, tuple[int, Results | None]] = {}
+    self.found: Mapping[str, Results] = {}
     self.version = 0
 
   def read(self) -> None:
     """Reads what is new."""
-    found = {}
+    files: dict[str, tuple[int, Results | None]] = {}
     for path in self._folder.glob('[!.]*/results.json'):
       name = path.parent.name
       try:
         written = path.stat().st_mtime_ns
-        before = self._found.get(name)
       except OSError:
         continue
-      if before and before[0] == written:
-        found[name] = before
-      elif content := read_results(path):
-        found[name] = written, content
-    if found.keys() != self._found.keys() or any(
-      found[name][0] != self._found[name][0] for name in found
-    ):
-      self._found = found
+      before = self._files.get(name)
+      if before is None or before[0] != written:
+        before = written, read_results(path)
+      files[name] = before
+    if files != self._files:
+      self._files = files
+      found = {name: each for name, (_, each) in files.items() if each}
+      # When is said in the file: a copy is of any time.
+      self.found = dict(sorted(found.items(), key=_when, reverse=True))
       self.version += 1
 
-  def names(self) -> Sequence[str]:
-    """Folders, that of the latest evaluation first."""
+  def of_training(self) -> list[Results]:
+    """Those made as while training, by frames."""
+    found = [each for name, each in self.found.items() if name.isdecimal()]
+    return sorted(found, key=lambda each: each['trained_frames'])
 
-    def when(name: str) -> tuple[str, str]:
-      # Said in the file: a copy is of any time.
-      return str(self._found[name][1].get('evaluated', '')), name
-
-    return sorted(self._found, key=when, reverse=True)
-
-  def to_dict(self, name: str = '') -> dict[str, Any]:
-    """Plain data.
-
-    Args:
-      name: Folder of the one that is wanted; of an unknown or empty one, the
-        latest.
-    """
-    names = self.names()
-    if name not in self._found:
-      name = names[0] if names else ''
-    _, content = self._found.get(name, (0, None))
-    return {
-      'names': names,
-      'name': name,
-      'content': content,
-      'videos': [path.name for path in self._videos(name)],
-    }
-
-  def points(self, level: str) -> list[list[float | None]]:
-    """A level's frames, mean and its interval, of those made in training."""
-    found = []
-    for name, (_, content) in self._found.items():
-      if name.isdecimal():
-        found += [
-          [
-            content['trained_frames'],
-            row['mean_return'],
-            row.get('mean_return_low'),
-            row.get('mean_return_high'),
-          ]
-          for row in content['levels']
-          if row['level_name'] == level
-        ]
-    return sorted(found, key=lambda point: point[0] or 0)
-
-  def video(self, name: str, file: str) -> pathlib.Path | None:
-    """The video of that name, if there is one."""
-    return next((p for p in self._videos(name) if p.name == file), None)
-
-  def _videos(self, name: str) -> list[pathlib.Path]:
-    if name not in self._found:
+  def videos(self, name: str) -> Sequence[pathlib.Path]:
+    """Of an evaluation; none of one that is not there."""
+    if name not in self.found:
       return []
     return sorted((self._folder / name / 'videos').glob('[!.]*.mp4'))
 
 
-def read_results(path: pathlib.Path) -> Mapping[str, Any] | None:
+def _when(item: tuple[str, Results]) -> tuple[str, str]:
+  name, results = item
+  return str(results.get('evaluated', '')), name
+
+
+def read_results(path: pathlib.Path) -> Results | None:
   """A `results.json` without the figures of single episodes.
 
   Returns:

@@ -6,10 +6,6 @@ page from elsewhere whose name leads here (DNS rebinding) is refused by its
 among those of the run; no request names a path.
 """
 
-import functools
-import json
-import math
-import pathlib
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -20,16 +16,12 @@ import werkzeug.serving
 import werkzeug.utils
 import werkzeug.wrappers
 
+from programs.inspection import page_files
 from programs.inspection import view as view_lib
 
 HOST = '127.0.0.1'
 
-_PAGE = pathlib.Path(__file__).with_name('page')
-_TYPES = {
-  '.html': 'text/html; charset=utf-8',
-  '.css': 'text/css; charset=utf-8',
-  '.js': 'text/javascript; charset=utf-8',
-}
+_TYPES = {'html': 'text/html', 'css': 'text/css', 'js': 'text/javascript'}
 _HEADERS = {
   'Cache-Control': 'no-store',
   'Content-Security-Policy': "default-src 'none'; script-src 'self'; "
@@ -55,24 +47,7 @@ class App:
       view: Of the run.
     """
     self._view = view
-    self._files = {
-      path.name: (path.read_bytes(), _TYPES[path.suffix])
-      for path in _PAGE.iterdir()
-      if path.suffix in _TYPES
-    }
-    self._routes: dict[str, Callable[[_Request], _Response]] = {
-      '/': functools.partial(self._file, 'index.html'),
-      **{
-        f'/{name}': functools.partial(self._file, name) for name in self._files
-      },
-      '/state': lambda r: _json(view.state(r.args.get('role', ''))),
-      '/graph': lambda r: _json(view.graph()),
-      '/curves': lambda r: _json(view.curves(r.args.get('level', ''))),
-      '/evaluations': lambda r: _json(view.evaluations(r.args.get('name', ''))),
-      '/configuration': lambda r: _json(view.configuration()),
-      '/log': self._log,
-      '/video': self._video,
-    }
+    self._files = page_files.read()
 
   def __call__(
     self, environ: Mapping[str, Any], start_response: Callable[..., Any]
@@ -82,14 +57,9 @@ class App:
     try:
       response = self._answer(request)
     except werkzeug.exceptions.HTTPException as refusal:
-      response = _Response(
-        f'{refusal.description}\n',
-        refusal.code,
-        dict(
-          header for header in refusal.get_headers() if header[0] == 'Allow'
-        ),
-        mimetype='text/plain',
-      )
+      response = _Response(f'{refusal.description}\n', refusal.code)
+      if isinstance(refusal, werkzeug.exceptions.MethodNotAllowed):
+        response.headers['Allow'] = 'GET, HEAD'
     for name, value in _HEADERS.items():
       response.headers[name] = value
     return response(dict(environ), start_response)
@@ -103,22 +73,18 @@ class App:
       )
     if request.method not in ('GET', 'HEAD'):
       raise werkzeug.exceptions.MethodNotAllowed(
-        ['GET', 'HEAD'], 'The method must be GET or HEAD: nothing is changed.'
+        description='The method must be GET or HEAD: nothing is changed.'
       )
-    route = self._routes.get(request.path)
-    if route is None:
+    name = request.path.removeprefix('/') or 'index.html'
+    if name in self._files:
+      kind = _TYPES[name.rpartition('.')[2]]
+      return _Response(self._files[name], content_type=f'{kind}; charset=utf-8')
+    if name == 'video':
+      return self._video(request)
+    content = self._view.read(name, request.args.get('name', ''))
+    if content is None:
       raise werkzeug.exceptions.NotFound('There is no such page.')
-    return route(request)
-
-  def _file(self, name: str, request: _Request) -> _Response:
-    content, kind = self._files[name]
-    return _Response(content, content_type=kind)
-
-  def _log(self, request: _Request) -> _Response:
-    log = self._view.log(request.args.get('node', ''))
-    if log is None:
-      raise werkzeug.exceptions.NotFound('There is no such node.')
-    return _json(log)
+    return _Response(view_lib.to_json(content), content_type='application/json')
 
   def _video(self, request: _Request) -> _Response:
     path = self._view.video(
@@ -161,19 +127,3 @@ def make_server(
       request_handler=_QuietHandler,
       fd=listening.fileno(),
     )
-
-
-def _json(content: Any) -> _Response:
-  text = json.dumps(_finite(content), allow_nan=False, separators=(',', ':'))
-  return _Response(text, content_type='application/json')
-
-
-def _finite(content: Any) -> Any:
-  """The same with None where a number is not finite: JSON has no such."""
-  if isinstance(content, float):
-    return content if math.isfinite(content) else None
-  if isinstance(content, Mapping):
-    return {str(name): _finite(value) for name, value in content.items()}
-  if isinstance(content, list | tuple):
-    return [_finite(value) for value in content]
-  return content

@@ -1,24 +1,22 @@
-"""The live status of a run in the terminal, read from its metrics."""
+"""The live status of a run in the terminal."""
 
-import collections
 import datetime
 import math
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import rich.console
 import rich.live
-import rich.progress_bar
 import rich.table
 import rich.text
 from absl import logging
 
-from programs.inspection import live, rows
+from programs.inspection import curves, reading, terminal
 
-WINDOWS_SECONDS = (10, 60, 300)
+_WINDOWS_SECONDS = (10, 60, 300)  # Over which speeds are means.
 _LINE_SECONDS = 10.0  # Between lines where there is no terminal.
-_LOOK_SECONDS = 1.0  # Between looks at what the monitor records.
+_LOOK_SECONDS = 0.5  # Between looks at the run.
 
 
 class Status:
@@ -40,31 +38,22 @@ class Status:
 
     Args:
       title: What is run.
-      directory: Of the run, whose metrics are read.
+      directory: Of the run.
       total_frames: Where learning ends.
       queue_capacity: Unrolls that fit the queue.
       console: Where to show it.
       started: When the command was called, in seconds since 1970.
     """
-    self._title = title
-    self._learner = rows.Rows(
-      directory / 'metrics' / 'learner.csv', from_start=False
-    )
-    self._evaluator = rows.Rows(
-      directory / 'metrics' / 'evaluator.csv', from_start=False
-    )
-    self._run = live.Run(directory)
-    self._snapshot: live.Snapshot | None = None
-    self._next_look = 0.0
-    self._warned: Sequence[str] = ()
-    self._total = total_frames
-    self._queue_capacity = queue_capacity
-    self._console = console
+    self._title, self._console = title, console
+    self._total, self._queue_capacity = total_frames, queue_capacity
+    self._run = reading.Run(directory)
+    self._run.look()
+    # Of an earlier start.
+    self._old = self._run.learner.last, next(iter(self._evaluations()), None)
     self._started = started
-    self._history: collections.deque[tuple[float, float]] = collections.deque()
-    self._row: Mapping[str, float] = {}
-    self._evaluation: Mapping[str, float] = {}
-    self._next_line = 0.0
+    self._start_is_told = False
+    self._next_look = self._next_line = 0.0
+    self._warned: Sequence[str] = ()
     self._live = rich.live.Live(
       console=console, refresh_per_second=4, transient=False
     )
@@ -75,75 +64,115 @@ class Status:
     return self
 
   def __exit__(self, *exception: object) -> None:
+    self._look()
     if self._console.is_terminal:
       self._live.update(self._table(), refresh=True)
       self._live.stop()
-    elif self._row:
-      self._console.print(self._line(), soft_wrap=True)
+    elif self._has_begun:
+      self._print(self._line())
 
   def update(self) -> None:
     """Reads what is new and shows it."""
-    for row in self._learner.read():
-      if not self._row:
-        # At the latest `log_period_seconds` after the step.
-        self._console.print(
-          f'first learner step {row["time"] - self._started:.1f} s after the '
-          'command'
-        )
-      self._row = row
-      self._history.append((row['time'], row['frames']))
-    while self._history and self._history[-1][0] - self._history[0][
-      0
-    ] > 2 * max(WINDOWS_SECONDS):
-      self._history.popleft()
-    for row in self._evaluator.read():
-      self._evaluation = row
-    if time.monotonic() >= self._next_look:
-      self._next_look = time.monotonic() + _LOOK_SECONDS
-      try:
-        self._snapshot = self._run.look()
-      except Exception:  # What shows a run must not end it.
-        logging.exception('The monitor cannot be shown')
+    now = time.monotonic()
+    if now < self._next_look:
+      return
+    self._next_look = now + _LOOK_SECONDS
+    self._look()
+    if self._has_begun and not self._start_is_told:
+      # At the latest `log_period_seconds` after the step.
+      seconds = self._number('time') - self._started
+      self._print(f'first learner step {seconds:.1f} s after the command')
+      self._start_is_told = True
     if self._console.is_terminal:
       self._live.update(self._table())
       return
     warnings = self._warnings()
     for warning in warnings:
       if warning not in self._warned:
-        self._console.print(f'WARNING {warning}', markup=False, soft_wrap=True)
+        self._print(f'WARNING {warning}')
     self._warned = warnings
-    if self._row and time.monotonic() >= self._next_line:
-      self._next_line = time.monotonic() + _LINE_SECONDS
-      self._console.print(self._line(), soft_wrap=True)
+    if self._has_begun and now >= self._next_line:
+      self._next_line = now + _LINE_SECONDS
+      self._print(self._line())
+
+  def _look(self) -> None:
+    try:
+      self._run.look()
+    except Exception:  # What shows a run must not end it.
+      logging.exception('The run cannot be shown')
+
+  def _print(self, text: str) -> None:
+    self._console.print(text, markup=False, soft_wrap=True)
+
+  def _evaluations(self) -> list[str]:
+    return list(self._run.evaluations.found)
+
+  @property
+  def _has_begun(self) -> bool:
+    """Whether this start has learned."""
+    return bool(self._run.learner.last) and (
+      self._run.learner.last is not self._old[0]
+    )
 
   def _warnings(self) -> Sequence[str]:
     """What the watchdog says."""
-    if self._snapshot is None or self._snapshot.figures is None:
-      return ()
-    return self._snapshot.figures.warnings
+    return self._run.figures.warnings if self._run.figures else ()
 
-  def frames_per_second(self, window_seconds: float) -> float:
-    """Mean over the last `window_seconds`, or as much as there is; or NaN."""
-    if len(self._history) < 2:
-      return math.nan
-    now, frames = self._history[-1]
-    then, before = next(
-      (time_, frames_)
-      for time_, frames_ in self._history
-      if now - time_ <= window_seconds or len(self._history) == 2
+  def _facts(self) -> Iterator[tuple[str, str]]:
+    """What there is to tell of a run that learns."""
+    frames, waiting = self._number('frames'), self._number('learner_wait_share')
+    speeds = [self._run.frames_per_second(w) for w in _WINDOWS_SECONDS]
+    left = max(self._total - frames, 0) / (speeds[-1] or math.nan)
+    share = min(frames / self._total, 1.0)
+    yield 'frames', f'{frames:,.0f} of {self._total:,} ({share:.0%})'
+    yield (
+      'frames/s',
+      ', '.join(
+        f'{_figure(speed or math.nan)} ({window} s)'
+        for speed, window in zip(speeds, _WINDOWS_SECONDS, strict=True)
+      ),
     )
-    if then == now:
-      then, before = self._history[-2]
-    return (frames - before) / (now - then) if now > then else math.nan
+    if frames >= self._total:
+      yield 'time left', 'learning is over, the last evaluation runs'
+    elif math.isfinite(left):
+      yield 'time left', str(datetime.timedelta(seconds=round(left)))
+    yield (
+      'return',
+      f'{_figure(self._number("episode_return"), 2)} over 100 episodes',
+    )
+    lags = [
+      self._number(f'policy_lag_{name}') for name in ('min', 'mean', 'max')
+    ]
+    yield 'policy lag', '/'.join(_figure(lag) for lag in lags) + ' min/mean/max'
+    queue = _figure(self._number('queue_size'))
+    yield 'queue', f'{queue} of {self._queue_capacity} unrolls'
+    yield 'learner', f'busy {1 - waiting:.0%}'
+    if restarts := self._number('environment_restarts'):
+      yield 'crashes', f'{restarts:,.0f} environments started again'
+    yield 'evaluation', self._evaluation()
 
-  def _seconds_left(self) -> float:
-    """At the speed of the longest window; NaN before it is known."""
-    rate = self.frames_per_second(max(WINDOWS_SECONDS))
-    left = self._total - self._row.get('frames', 0)
-    return max(left, 0) / rate if rate > 0 else math.nan
+  def _number(self, name: str) -> float:
+    return curves.number(self._run.learner.last, name)
+
+  def _evaluation(self) -> str:
+    name = next(iter(self._evaluations()), None)
+    if name is None or name == self._old[1]:
+      return 'none yet'
+    found = self._run.evaluations.found[name]
+    summary = found['summary']
+    error = summary.get('standard_error')
+    return (
+      f'{summary["mean_return"]:.2f} +- '
+      f'{_figure(math.nan if error is None else error, 2)} over '
+      f'{summary["episodes"]} episodes at frame {found["trained_frames"]:,}'
+    )
+
+  def _line(self) -> str:
+    facts = '  '.join(f'{name} {text}' for name, text in self._facts())
+    return f'{datetime.datetime.now():%H:%M:%S} {facts}'
 
   def _table(self) -> rich.table.Table:
-    elapsed = _duration(time.time() - self._started)
+    elapsed = datetime.timedelta(seconds=round(time.time() - self._started))
     table = rich.table.Table(
       title=f'{self._title}  {elapsed}',
       title_justify='left',
@@ -155,89 +184,18 @@ class Status:
     table.add_column()
     for warning in self._warnings():
       table.add_row('warning', rich.text.Text(warning, style='bold red'))
-    row = self._row
-    if not row:
-      table.add_row('starting', 'nodes import TensorFlow and make environments')
+    if not self._has_begun:
+      table.add_row('starting', 'nodes import TensorFlow, make environments')
       return table
-    share = min(row['frames'] / self._total, 1.0)
-    bar = rich.progress_bar.ProgressBar(total=1.0, completed=share, width=30)
-    progress = rich.table.Table.grid(padding=(0, 2, 0, 0))
-    progress.add_row(
-      f'{row["frames"]:,.0f} of {self._total:,} ({share:.0%})', bar
-    )
-    table.add_row('frames', progress)
-    table.add_row('frames/s', self._rates())
-    table.add_row('time left', self._left())
-    table.add_row(
-      'return',
-      f'{_figure(row["episode_return"], 2)} mean of the last 100 episodes, '
-      f'{_figure(row["episode_steps"])} steps each',
-    )
-    table.add_row('policy lag', f'{_lag(row)} learner steps (min/avg/max)')
-    table.add_row(
-      'queue', f'{_figure(row["queue_size"])} of {self._queue_capacity} unrolls'
-    )
-    waiting = row['learner_wait_share']
-    table.add_row(
-      'learner', f'busy {1 - waiting:.0%}, waiting for unrolls {waiting:.0%}'
-    )
-    if restarts := row['environment_restarts']:
-      table.add_row('crashes', f'{restarts:,.0f} environments started again')
-    table.add_row('evaluation', self._evaluation_text())
-    if self._snapshot and self._snapshot.verdict:
-      table.add_row('verdict', self._snapshot.verdict.sentence)
+    share = min(self._number('frames') / self._total, 1.0)
+    table.add_row('', terminal.bar([(share, '█', 'blue')]))
+    for name, text in self._facts():
+      table.add_row(name, rich.text.Text(text))
+    if self._run.verdict:
+      table.add_row('verdict', rich.text.Text(self._run.verdict.sentence))
     return table
-
-  def _rates(self) -> str:
-    return '   '.join(
-      f'{_figure(self.frames_per_second(window))} ({window} s)'
-      for window in WINDOWS_SECONDS
-    )
-
-  def _left(self) -> str:
-    if self._row['frames'] >= self._total:
-      return 'learning is over, the last evaluation runs'
-    return _duration(self._seconds_left())
-
-  def _evaluation_text(self) -> str:
-    row = self._evaluation
-    if not row:
-      return 'none yet'
-    return (
-      f'{row["mean_return"]:.2f} +- {_figure(row["standard_error"], 2)} over '
-      f'{row["episodes"]:.0f} episodes at frame {row["frames"]:,.0f}'
-    )
-
-  def _line(self) -> str:
-    row = self._row
-    restarts = row['environment_restarts']
-    crashes = f'environments started again {restarts:,.0f} ' if restarts else ''
-    return (
-      f'{datetime.datetime.now():%H:%M:%S} '
-      f'frames {row["frames"]:,.0f} ({row["frames"] / self._total:.0%}) '
-      f'{_figure(self.frames_per_second(WINDOWS_SECONDS[0]))}/s '
-      f'return {_figure(row["episode_return"], 2)} lag {_lag(row)} '
-      f'queue {_figure(row["queue_size"])}/{self._queue_capacity} '
-      f'learner busy {1 - row["learner_wait_share"]:.0%} '
-      f'left {_duration(self._seconds_left())} {crashes}'
-      f'evaluation {self._evaluation_text()}'
-    )
-
-
-def _lag(row: Mapping[str, float]) -> str:
-  return (
-    f'{row["policy_lag_min"]:.0f}/{row["policy_lag_mean"]:.1f}/'
-    f'{row["policy_lag_max"]:.0f}'
-  )
 
 
 def _figure(value: float, digits: int = 0) -> str:
   """With thousands separated; '?' where it is not known."""
   return f'{value:,.{digits}f}' if math.isfinite(value) else '?'
-
-
-def _duration(seconds: float) -> str:
-  """'0:01:40'; '?' where it is not known."""
-  if not math.isfinite(seconds):
-    return '?'
-  return str(datetime.timedelta(seconds=round(seconds)))

@@ -1,6 +1,6 @@
 """A program's graph with figures, for the terminal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import rich.console
 import rich.table
@@ -10,17 +10,18 @@ from programs.inspection import drawing
 from programs.inspection import figures as figures_lib
 from programs.inspection import graph as graph_lib
 
-STYLES = {
-  'busy': 'green',
-  'waiting': 'yellow',
-  'blocked': 'red',
-  'idle': 'bright_black',
-}
 # Told apart without colours too.
-_BLOCKS = {'busy': '█', 'waiting': '▒', 'blocked': '▓', 'idle': '░'}
+_LOOKS = {
+  'busy': ('█', 'green'),
+  'waiting': ('▒', 'yellow'),
+  'blocked': ('▓', 'red'),
+  'idle': ('░', 'bright_black'),
+}
 _BAR = 24  # Characters.
 _MOST_NODES = 16  # Of a role, that are listed one by one.
 _WORTH = 0.005  # Shares below are not told.
+
+_Spreads = Mapping[str, figures_lib.Spread]
 
 
 def graph_text(
@@ -35,50 +36,67 @@ def graph_text(
   Returns:
     For a rich console.
   """
+  above = drawing.watching(graph)
   shown: list[rich.console.RenderableType] = []
   for role in drawing.order(graph):
-    shown += _role(role, graph, figures)
+    nodes = graph.roles[role]
+    head = rich.text.Text(f'{drawing.title(role, nodes):<16}', style='bold')
+    shown.append(head)
+    if figures:
+      shown += _figures(head, role, graph, figures)
+    for edge in graph.role_edges:
+      # The calls of those who watch are left out.
+      if edge.source == role and not {edge.source, edge.target} & above:
+        shown.append(_edge(edge, graph, figures))
+    shown.append('')
   return rich.console.Group(*shown)
 
 
-def _role(
+def bar(parts: Sequence[tuple[float, str, str]]) -> rich.text.Text:
+  """Shares, each with its character and style, side by side; then nothing."""
+  text, done, drawn = rich.text.Text(), 0.0, 0
+  for share, character, style in [*parts, (1.0, '░', 'bright_black')]:
+    done += share
+    end = round(min(done, 1.0) * _BAR)
+    text.append(character * (end - drawn), style=style)
+    drawn = end
+  return text
+
+
+def _states_bar(states: Mapping[str, float]) -> rich.text.Text:
+  whole = sum(states.values()) or 1.0
+  return bar([(states.get(s, 0.0) / whole, *_LOOKS[s]) for s in _LOOKS])
+
+
+def _figures(
+  head: rich.text.Text,
   role: str,
   graph: graph_lib.ProgramGraph,
-  figures: figures_lib.Figures | None,
-) -> list[rich.console.RenderableType]:
+  figures: figures_lib.Figures,
+) -> Iterator[rich.console.RenderableType]:
+  """Goes on with the line of a role, and makes those below it."""
   nodes = graph.roles[role]
-  head = rich.text.Text(f'{drawing.title(role, nodes):<16}', style='bold')
-  lines = [head]
-  if figures:
-    spreads = figures.spreads(node.name for node in nodes)
-    if figures.tables and graph.has_tables(role):
-      head.append_text(_fill(figures.tables))
-      lines += [_table(name, each) for name, each in figures.tables.items()]
-    if states := spreads.get('states'):
-      head.append_text(_bar({s: spread.median for s, spread in states.items()}))
-      head.append(f'  {_states(states)}')
-    if activities := _activities(spreads):
-      lines.append(rich.text.Text(f'    {activities}'))
-    if counts := [*_process(spreads.get('process', {})), *_counts(spreads)]:
-      text = ', '.join(counts)
-      lines.append(rich.text.Text(f'    {text}', style='bright_black'))
-  lines += [_edge(edge, graph, figures) for edge in _given(role, graph)]
-  shown: list[rich.console.RenderableType] = [*lines]
-  if figures and 1 < len(nodes) <= _MOST_NODES:
-    shown.insert(1, _members(nodes, figures))
-  return [*shown, '']
-
-
-def _given(
-  role: str, graph: graph_lib.ProgramGraph
-) -> list[graph_lib.RoleEdge]:
-  """What a role gives to others, the calls of those who watch left out."""
-  return [
-    edge
-    for edge in graph.role_edges
-    if edge.source == role
-    and not {edge.source, edge.target} & drawing.watching(graph)
-  ]
+  spreads = figures.spreads(node.name for node in nodes)
+  if graph.has_tables(role):
+    for name, table in figures.tables.items():
+      share = table.size / max(table.capacity, 1)
+      head.append_text(bar([(share, '█', 'blue')]))
+      head.append(f'  {name} {table.size:,} of {table.capacity:,}  ')
+      yield (
+        f'    inserts wait {table.waiting_for_samples:.0%}, samplers wait '
+        f'{table.waiting_for_inserts:.0%} of the time'
+      )
+  if states := spreads.get('states'):
+    medians = {name: spread.median for name, spread in states.items()}
+    head.append_text(_states_bar(medians))
+    head.append(f'  {_shares(states)}')
+  if 1 < len(nodes) <= _MOST_NODES:
+    yield _members(nodes, figures)
+  activities = _shares(spreads.get('activities', {}), spreads)
+  if activities:
+    yield rich.text.Text(f'    {activities}')
+  if counts := ', '.join(_counts(spreads)):
+    yield rich.text.Text(f'    {counts}', style='bright_black')
 
 
 def _edge(
@@ -92,93 +110,34 @@ def _edge(
   return rich.text.Text(f'    ── {flow} ──▶ {target}', style='cyan')
 
 
-def _bar(shares: Mapping[str, float]) -> rich.text.Text:
-  """Shares of time side by side, in the colours of states."""
-  bar = rich.text.Text()
-  whole = sum(shares.values()) or 1.0
-  done, drawn = 0.0, 0
-  for state in figures_lib.STATES:
-    done += shares.get(state, 0.0) / whole
-    end = round(done * _BAR)
-    bar.append(_BLOCKS[state] * (end - drawn), style=STYLES[state])
-    drawn = end
-  return bar
-
-
-def _fill(tables: Mapping[str, figures_lib.TableFigures]) -> rich.text.Text:
-  """How full the first table is, which is the queue's."""
-  table = next(iter(tables.values()))
-  share = min(table.size / max(table.capacity, 1), 1.0)
-  full = round(share * _BAR)
-  bar = rich.text.Text('█' * full, style='blue')
-  bar.append('░' * (_BAR - full), style='bright_black')
-  bar.append(f'  {table.size:,} of {table.capacity:,}')
-  return bar
-
-
-def _table(name: str, table: figures_lib.TableFigures) -> rich.text.Text:
-  room = (
-    ''
-    if table.insert_headroom is None
-    else (f', room for {max(table.insert_headroom, 0):,.0f}')
-  )
-  return rich.text.Text(
-    f'    {name}: {table.size:,} of {table.capacity:,}{room}; inserts wait '
-    f'{table.waiting_for_samples:.0%}, samplers wait '
-    f'{table.waiting_for_inserts:.0%} of the time'
-  )
-
-
-def _states(states: Mapping[str, figures_lib.Spread]) -> str:
-  return ', '.join(
-    f'{state} {_spread(states[state], "{:.0%}".format)}'
-    for state in figures_lib.STATES
-    if state in states and states[state].most >= _WORTH
-  )
-
-
-def _activities(
-  spreads: Mapping[str, Mapping[str, figures_lib.Spread]],
+def _shares(
+  shares: _Spreads, spreads: Mapping[str, _Spreads] | None = None
 ) -> str:
   """'forward pass 37% (0.46 ms)', the longest first."""
-  shares = spreads.get('activities', {})
-  each = spreads.get('milliseconds', {})
+  calls = (spreads or {}).get('milliseconds', {})
   told = []
   for name in sorted(shares, key=lambda n: -shares[n].median):
-    if shares[name].median >= _WORTH:
-      text = f'{name.replace("_", " ")} {shares[name].median:.0%}'
-      if name in each:
-        text += f' ({_figure(each[name].median)} ms)'
+    if shares[name].most >= _WORTH:
+      text = f'{_words(name)} {_spread(shares[name], "{:.0%}".format)}'
+      if name in calls:
+        text += f' ({_figure(calls[name].median)} ms)'
       told.append(text)
   return ', '.join(told)
 
 
-def _counts(
-  spreads: Mapping[str, Mapping[str, figures_lib.Spread]],
-) -> list[str]:
-  """What is neither time nor process: 'agent steps 1,200/s'."""
-  calls = spreads.get('milliseconds', {})
-  rates = [
-    f'{name.replace("_", " ")} {_spread(spread)}/s'
-    for name, spread in spreads.get('rates', {}).items()
-    if name not in calls and spread.most
-  ]
-  gauges = [
-    f'{name.replace("_", " ")} {_spread(spread)}'
-    for name, spread in spreads.get('gauges', {}).items()
-  ]
-  return rates + gauges
-
-
-def _process(process: Mapping[str, figures_lib.Spread]) -> list[str]:
-  """'0.60 cores' and '445 MB'."""
-  texts = []
+def _counts(spreads: Mapping[str, _Spreads]) -> Iterator[str]:
+  """What is not time: '0.60 cores', 'agent steps 1,200/s'."""
+  process = spreads.get('process', {})
   if 'cores' in process:
-    texts.append(f'{_spread(process["cores"], "{:.2f}".format)} cores')
+    yield f'{_spread(process["cores"], "{:.2f}".format)} cores'
   if 'rss_bytes' in process:
-    megabytes = _spread(process['rss_bytes'], lambda v: f'{v / 1e6:,.0f}')
-    texts.append(f'{megabytes} MB')
-  return texts
+    yield f'{_spread(process["rss_bytes"], lambda v: f"{v / 1e6:,.0f}")} MB'
+  calls = spreads.get('milliseconds', {})
+  for name, spread in spreads.get('rates', {}).items():
+    if name not in calls and spread.most:
+      yield f'{_words(name)} {_spread(spread)}/s'
+  for name, spread in spreads.get('gauges', {}).items():
+    yield f'{_words(name)} {_spread(spread)}'
 
 
 def _members(
@@ -191,16 +150,19 @@ def _members(
     steps = each.rates.get('agent_steps')
     table.add_row(
       f'    {node.name}',
-      _bar(each.states) if each.states else '',
-      rich.text.Text(
-        'silent' if each.is_silent else (each.activity or '').replace('_', ' '),
-        style='red' if each.is_silent else '',
-      ),
+      _states_bar(each.states) if each.states else '',
+      rich.text.Text('silent', style='red')
+      if each.is_silent
+      else _words(each.activity or ''),
       '' if steps is None else f'{_figure(steps)} agent steps/s',
       '' if each.cores is None else f'{each.cores:.2f} cores',
       '' if each.rss_bytes is None else f'{each.rss_bytes / 1e6:,.0f} MB',
     )
   return table
+
+
+def _words(name: str) -> str:
+  return name.replace('_', ' ')
 
 
 def _spread(

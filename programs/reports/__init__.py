@@ -1,1 +1,1 @@
-"""What `./impala report` makes of run directories: curves, scores, a page."""
+"""What `./impala report` says of several runs."""

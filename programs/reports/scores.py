@@ -1,16 +1,18 @@
-"""Evaluations of runs as tables, and over seeds."""
+"""Evaluations of several runs side by side, and over seeds."""
 
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from programs import tables
-from programs.reports import curves
-from programs.reports import histories as histories_lib
+import numpy as np
+import scipy.special
 
-COLUMNS = (
+from programs.inspection import reading
+
+_AS_FAR = 0.9
+_COLUMNS = (
   'group',
   'run',
   'level_name',
@@ -24,60 +26,96 @@ COLUMNS = (
   'human_normalised',
 )
 
-METHOD = (
-  'Intervals are 95%. Of one run: bootstrap over the episodes of the '
-  'evaluation, which says how exactly this agent was measured. Over runs: '
-  "Student's t over the runs' means, which says how training goes with other "
-  'seeds; one that was evaluated long before the others is left out of their '
-  'last evaluation. The best evaluation was chosen by its own score, so it '
-  'flatters. '
-  'Human %: 0 is a random agent, 100 a human; of all levels together it is the '
-  'median.'
-)
-
-_AS_FAR = 0.9
-
-Score = Mapping[str, Any]  # By `COLUMNS`; None where it is not known.
-
-HEADINGS = (
-  'level',
-  'evaluation',
-  'frames',
-  'episodes',
-  'mean return',
-  '95% interval',
-  'human %',
-)
+Runs = Mapping[str, reading.Run]  # By a name that tells them apart.
+Score = Mapping[str, Any]  # By `_COLUMNS`; None where it is not known.
 
 
-def make_scores(
-  groups: Mapping[str, Sequence[histories_lib.History]],
-) -> tuple[list[Score], list[Score]]:
+def mean_interval(
+  values: Sequence[float] | Sequence[np.ndarray],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Mean over runs and its 95% interval, by Student's t.
+
+  Args:
+    values: `[R, ...]`, of at least two runs.
+
+  Returns:
+    Mean, lower and upper end `[...]`.
+  """
+  array = np.asarray(values, np.float64)
+  mean, count = array.mean(0), len(array)
+  error = array.std(0, ddof=1) / math.sqrt(count)
+  half = scipy.special.stdtrit(count - 1, 0.975) * error
+  return mean, mean - half, mean + half
+
+
+def make_scores(groups: Mapping[str, Sequence[str]], runs: Runs) -> list[Score]:
   """The last and the best evaluation of training, and what else was evaluated.
 
   Args:
-    groups: Runs that differ in their seed alone.
+    groups: Names of runs that differ in their seed alone.
+    runs: Read.
 
   Returns:
-    Scores of runs, and of groups of at least two evaluated runs.
+    Scores of groups of at least two evaluated runs, then of runs.
   """
   of_runs: list[Score] = []
   of_groups: list[Score] = []
-  for group, runs in groups.items():
+  for group, members in groups.items():
     found: list[Score] = [
-      {'group': group, 'run': run.name, 'runs': 1, **row}
-      for run in runs
-      for name, evaluation in _chosen(run).items()
-      for row in _rows(name, evaluation)
+      {'group': group, 'run': name, 'runs': 1, 'evaluation': which, **row}
+      for name in members
+      for which, evaluation in _chosen(runs[name]).items()
+      for row in _score_rows(evaluation)
     ]
     of_runs += found
     by_key: dict[tuple[str, str], list[Score]] = {}
-    for row in found:
-      key = (row['level_name'], row['evaluation'])
-      by_key.setdefault(key, []).append(row)
+    for score in found:
+      key = (score['level_name'], score['evaluation'])
+      by_key.setdefault(key, []).append(score)
     alike = [_as_far(each) for each in by_key.values()]
     of_groups += [_over_runs(each) for each in alike if len(each) > 1]
-  return of_runs, of_groups
+  return [*of_groups, *of_runs]
+
+
+def _chosen(run: reading.Run) -> dict[str, Mapping[str, Any]]:
+  """'last' and 'best' of training, then others by the name of their folder."""
+  of_training = run.evaluations.of_training()
+  others = {
+    name: each
+    for name, each in run.evaluations.found.items()
+    if not name.isdecimal()
+  }
+  if not of_training:
+    return others
+
+  def score(evaluation: Mapping[str, Any]) -> tuple[float, int]:
+    # As for the best checkpoint.
+    summary, levels = evaluation['summary'], evaluation['levels']
+    is_suite = len(levels) > 1 and 'cap_100' in summary
+    name = 'cap_100' if is_suite else 'mean_return'
+    return summary[name], evaluation['trained_frames']
+
+  return {
+    'last': of_training[-1],
+    'best': max(of_training, key=score),
+    **others,
+  }
+
+
+def _score_rows(evaluation: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+  """A row for each level, and one for all of several."""
+  levels, summary = list(evaluation['levels']), evaluation['summary']
+  if len(levels) > 1:
+    together = {
+      'level_name': f'all {len(levels)} levels',
+      'human_normalised': summary.get('median'),
+    }
+    levels.append({**summary, **together})
+  for row in levels:
+    yield {
+      'frames': evaluation['trained_frames'],
+      **{name: row.get(name) for name in ('level_name', *_COLUMNS[6:])},
+    }
 
 
 def _as_far(rows: Sequence[Score]) -> list[Score]:
@@ -90,50 +128,9 @@ def _as_far(rows: Sequence[Score]) -> list[Score]:
   ]
 
 
-def _chosen(
-  run: histories_lib.History,
-) -> dict[str, histories_lib.Evaluation]:
-  """'last' and 'best' of training, then others by the name of their folder."""
-  of_training = [e for e in run.evaluations if e.is_of_training]
-  chosen = {e.name: e for e in run.evaluations if not e.is_of_training}
-  if of_training:
-    best = max(of_training, key=lambda e: (e.score, e.frames))
-    chosen = {'last': of_training[-1], 'best': best, **chosen}
-  return chosen
-
-
-def _rows(
-  name: str, evaluation: histories_lib.Evaluation
-) -> list[dict[str, Any]]:
-  """A row for each level, and one for all of several."""
-  levels = list(evaluation.levels)
-  if len(levels) > 1:
-    levels.append(
-      {
-        **evaluation.summary,
-        'level_name': f'all {len(levels)} levels',
-        'human_normalised': evaluation.summary.get('median'),
-      }
-    )
-  return [
-    {
-      'evaluation': name,
-      'frames': evaluation.frames,
-      **{column: row[column] for column in ('level_name', 'episodes')},
-      **{
-        column: row.get(column)
-        for column in COLUMNS
-        if column.startswith(('mean_return', 'human'))
-      },
-    }
-    for row in levels
-  ]
-
-
 def _over_runs(rows: Sequence[Score]) -> Score:
   """Of one level and one evaluation of several runs."""
-  mean, low, high = curves.mean_interval([row['mean_return'] for row in rows])
-  assert low is not None and high is not None
+  mean, low, high = mean_interval([row['mean_return'] for row in rows])
   human = [row['human_normalised'] for row in rows]
   return {
     **rows[0],
@@ -148,57 +145,10 @@ def _over_runs(rows: Sequence[Score]) -> Score:
   }
 
 
-def to_csv(rows: Sequence[Score]) -> str:
-  """Columns as `COLUMNS`; what is not known is empty."""
+def to_csv(scores: Sequence[Score]) -> str:
+  """Scores as a table; what is not known is empty."""
   text = io.StringIO()
-  writer = csv.DictWriter(text, COLUMNS, lineterminator='\n')
+  writer = csv.DictWriter(text, _COLUMNS, lineterminator='\n')
   writer.writeheader()
-  writer.writerows(rows)
+  writer.writerows(scores)
   return text.getvalue()
-
-
-def to_markdown(of_runs: Sequence[Score], of_groups: Sequence[Score]) -> str:
-  """A page with the tables."""
-  text = ['# Scores', '']
-  for heading, rows in (('runs', of_groups), ('run', of_runs)):
-    if rows:
-      headings, *lines = [
-        [cell.replace('|', '\\|') for cell in line]
-        for line in to_cells(heading, rows)
-      ]
-      text += [*tables.lines(headings, lines), '']
-  if not of_runs:
-    text += ['Nothing was evaluated yet.', '']
-  return '\n'.join([*text, METHOD]) + '\n'
-
-
-def to_cells(heading: str, rows: Sequence[Score]) -> list[list[str]]:
-  """For people: `HEADINGS` behind one more, then a line for each score.
-
-  The last heading stays away where no level has human scores.
-  """
-  is_scored = any(row['human_normalised'] is not None for row in rows)
-  headings = [heading, *HEADINGS]
-  lines = [_cells(row) for row in rows]
-  if is_scored:
-    return [headings, *lines]
-  return [line[:-1] for line in (headings, *lines)]
-
-
-def _cells(row: Score) -> list[str]:
-  low, high = row['mean_return_low'], row['mean_return_high']
-  human = row['human_normalised']
-  return [
-    row['run'] or f'{row["group"]}, {row["runs"]} runs',
-    row['level_name'],
-    row['evaluation'],
-    f'{row["frames"]:,}',
-    f'{row["episodes"]:,}',
-    f'{row["mean_return"]:,.2f}',
-    '' if _missing(low, high) else f'{low:,.2f} to {high:,.2f}',
-    '' if human is None else f'{human:,.1f}',
-  ]
-
-
-def _missing(*values: float | None) -> bool:
-  return any(value is None or math.isnan(value) for value in values)

@@ -1,9 +1,8 @@
 // Curves with axes, as SVG.
-
-import {draw, figure, make, number, short} from './format.js';
+'use strict';
 
 /** Round figures from low to high, about `count` of them. */
-export function ticks(low, high, count) {
+function ticks(low, high, count) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * ([1, 2, 5].find((n) => n * power >= 0.7 * rough) ?? 10);
@@ -16,10 +15,11 @@ export function ticks(low, high, count) {
 /**
  * Draws a chart into an element, and again when the window changes.
  *
- * content: {label, line: {x, y}, points: [[x, y, low, high]], isSmall, height}
+ * content: {label, lines: [{x, y, low, high, kind, name}],
+ *           points: [[x, y, low, high]], isSmall, height}
  */
-export function chart(host, content) {
-  host.content = content;
+function chart(host, content) {
+  host.content = {points: [], ...content};
   if (!host.observer) {
     host.observer = new ResizeObserver(() => render(host));
     host.observer.observe(host);
@@ -28,28 +28,19 @@ export function chart(host, content) {
 }
 
 function render(host) {
-  const {content} = host;
+  const {lines, points, isSmall, height, label} = host.content;
   const width = host.clientWidth;
   if (!width) return;
-  const {line, points = [], isSmall, height, label} = content;
-  if (!line.x.length && !points.length)
+  if (!points.length && !lines.some((line) => line.x.length))
     return host.replaceChildren(make('p', {class: 'faint'}, 'nothing yet'));
-  const scale = makeScale(content, width);
+  const scale = makeScale(host.content, width);
   const {x, y, frame} = scale;
-  const last = line.y.length ? `, last ${figure(line.y.at(-1))}` : '';
   const picture = draw('svg', {width, height, viewBox: `0 0 ${width} ${height}`,
-    role: 'img', 'aria-label': `${label} by frames${last}`});
-  picture.append(...axes(scale, isSmall));
-  if (line.x.length)
-    picture.append(draw('path', {class: 'line', d: line.x.map((value, i) =>
-      `${i ? 'L' : 'M'}${x(value).toFixed(1)} ${y(line.y[i]).toFixed(1)}`)
-      .join('')}));
-  if (line.x.length === 1)
-    picture.append(draw('circle', {
-      class: 'dot', cx: x(line.x[0]), cy: y(line.y[0]), r: 2.5}));
+    role: 'img', 'aria-label': `${label} by frames`});
+  picture.append(...axes(scale, isSmall), ...lines.flatMap((l) => curve(l, scale)));
   for (const [at, mean, low, high] of points)
     picture.append(draw('g', {class: 'evaluation'},
-      draw('path', {d: low === null || high === null ? '' :
+      draw('path', {d: interval(low, high) &&
         `M${x(at)} ${y(low)}V${y(high)}m-3 0h6M${x(at) - 3} ${y(low)}h6`}),
       draw('circle', {cx: x(at), cy: y(mean), r: 3.5})));
   const mark = draw('g', {class: 'mark'});
@@ -58,7 +49,9 @@ function render(host) {
   host.replaceChildren(picture, told);
   picture.addEventListener('pointermove', (event) => {
     const at = event.clientX - picture.getBoundingClientRect().left;
-    const near = nearest(content, (value) => Math.abs(x(value) - at));
+    const top = event.clientY - picture.getBoundingClientRect().top;
+    const near = nearest(host.content, (each) =>
+      Math.abs(x(each.x) - at) + 0.1 * Math.abs(y(each.y) - top));
     mark.replaceChildren(
       draw('path', {d: `M${x(near.x)} ${frame.top}V${frame.bottom}`}),
       draw('circle', {cx: x(near.x), cy: y(near.y), r: 3.5}));
@@ -70,16 +63,32 @@ function render(host) {
   });
 }
 
-/** From values to places. */
-function makeScale({line, points = [], isSmall, height}, width) {
-  const xs = [...line.x, ...points.map((point) => point[0])];
-  const ys = [...line.y, ...points.flatMap((point) => point.slice(1))]
-    .filter((value) => value !== null);
+/** A line, on the area between its ends where it has them. */
+function curve(line, {x, y}) {
+  const kind = line.kind ?? '';
+  const path = (values) => values.map((value, i) =>
+    `${x(line.x[i]).toFixed(1)} ${y(value).toFixed(1)}`);
+  const drawn = [];
+  if (line.low)
+    drawn.push(draw('path', {class: `area ${kind}`, d:
+      `M${[...path(line.low), ...path(line.high).reverse()].join('L')}Z`}));
+  if (line.x.length)
+    drawn.push(draw('path', {class: `line ${kind}`, d: `M${path(line.y).join('L')}`}));
+  if (line.x.length === 1)
+    drawn.push(draw('circle', {class: 'dot', cx: x(line.x[0]), cy: y(line.y[0]), r: 2.5}));
+  return drawn;
+}
+
+/** From values to places; what lies outside is moved to the edge. */
+function makeScale({lines, points, isSmall, height}, width) {
+  const xs = [...lines.flatMap((line) => line.x), ...points.map((point) => point[0])];
+  const ys = [...lines.flatMap((line) => line.y),
+              ...points.flatMap((point) => point.slice(1))]
+    .filter((value) => typeof value === 'number');
   let low = ys.reduce((a, b) => Math.min(a, b), Infinity);
   let high = ys.reduce((a, b) => Math.max(a, b), -Infinity);
-  if (high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high))) [low, high] = [low - (Math.abs(low) || 1) / 2,
-                                   high + (Math.abs(high) || 1) / 2];
-  const room = (high - low) * 0.06;
+  const room = high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high))
+    ? (high - low) * 0.06 : (Math.abs(low) || 1) / 2;
   [low, high] = [low - room, high + room];
   const right = xs.reduce((a, b) => Math.max(a, b), 1);
   const frame = {left: isSmall ? 44 : 58, right: width - (isSmall ? 16 : 36),
@@ -87,22 +96,23 @@ function makeScale({line, points = [], isSmall, height}, width) {
   return {
     frame, low, high, right,
     x: (value) => frame.left + (frame.right - frame.left) * value / right,
-    y: (value) => frame.bottom
-      - (frame.bottom - frame.top) * (value - low) / (high - low),
+    y: (value) => frame.bottom - (frame.bottom - frame.top)
+      * (Math.min(Math.max(value, low), high) - low) / (high - low),
   };
 }
 
 function axes({frame, low, high, right, x, y}, isSmall) {
   const drawn = [];
+  const digits = Math.min(Math.max(Math.ceil(1 - Math.log10(high - low)), 0), 6);
   for (const value of ticks(low, high, isSmall ? 2 : 4))
     drawn.push(
       draw('path', {class: 'grid', d: `M${frame.left} ${y(value)}H${frame.right}`}),
       draw('text', {x: frame.left - 6, y: y(value) + 4, 'text-anchor': 'end'},
-        isSmall ? short(value) : number(value, digits(high - low))));
-  const room = (frame.right - frame.left) / (isSmall ? 70 : 110);
-  for (const value of ticks(0, right, Math.max(room, 1)))
+        isSmall ? short(value) : number(value, digits)));
+  const count = (frame.right - frame.left) / (isSmall ? 70 : 110);
+  for (const value of ticks(0, right, Math.max(count, 1)))
     drawn.push(
-      draw('path', {class: 'tick', d: `M${x(value)} ${frame.bottom}v4`}),
+      draw('path', {class: 'axis', d: `M${x(value)} ${frame.bottom}v4`}),
       draw('text', {x: x(value), y: frame.bottom + 15, 'text-anchor': 'middle'},
         isSmall ? short(value) : number(value)));
   drawn.push(draw('path', {class: 'axis', d:
@@ -113,19 +123,13 @@ function axes({frame, low, high, right, x, y}, isSmall) {
   return drawn;
 }
 
-/** Behind the point, so that ticks differ. */
-function digits(range) {
-  return Math.min(Math.max(Math.ceil(1 - Math.log10(range)), 0), 6);
-}
-
-/** The value of curve or points that is nearest to the pointer. */
-function nearest({line, points = []}, distance) {
+/** The value of a curve or point that is nearest to the pointer. */
+function nearest({lines, points}, distance) {
   const found = [
-    ...line.x.map((x, i) => ({x, y: line.y[i], text: figure(line.y[i])})),
+    ...lines.flatMap(({x, y, name}) => x.map((at, i) => (
+      {x: at, y: y[i], text: `${name ? `${name}: ` : ''}${figure(y[i])}`}))),
     ...points.map(([x, y, low, high]) => ({x, y, text: `evaluation ${figure(y)}`
-      + (low === null || high === null ? ''
-         : `, 95% interval ${figure(low)} to ${figure(high)}`)})),
+      + (interval(low, high) && `, 95% interval ${interval(low, high)}`)})),
   ];
-  return found.reduce((best, each) =>
-    distance(each.x) <= distance(best.x) ? each : best);
+  return found.reduce((best, each) => distance(each) <= distance(best) ? each : best);
 }

@@ -1,90 +1,71 @@
-// The live graph: what each box is at, and how much flows along each edge.
-
-import {
-  STATES, STATES_MEAN, byId, draw, figure, largest, make, megabytes, number,
-  percent, segments, setText, words} from './format.js';
+// The graph: what each box is at, and how much flows along each edge.
+'use strict';
 
 const INSET = 14;
 const BAR = {y: 59, height: 9};
 
 let drawing = null;  // The picture in the page.
 
-/** Puts a picture in the place of the one before. */
-export function show(text) {
-  byId('graph').replaceChildren();
+/** Puts a picture in the place of the one before, and names the roles. */
+async function readGraph() {
+  const found = await read('graph');
+  if (!found) return false;
+  roles = found.roles;
   drawing = null;
-  if (!text) return;
-  const parsed = new DOMParser().parseFromString(text, 'image/svg+xml');
-  drawing = document.importNode(parsed.documentElement, true);
-  drawing.querySelector(':scope > rect')?.remove();  // The background.
-  byId('graph').append(drawing);
-  for (const box of drawing.querySelectorAll('a[data-role]')) {
-    const rects = box.querySelectorAll('rect');
-    rects[rects.length - 1].classList.add('front');
-    box.append(draw('g', {class: 'live'}));
+  byId('graph').replaceChildren();
+  if (found.svg) {
+    const parsed = new DOMParser().parseFromString(found.svg, 'image/svg+xml');
+    drawing = document.importNode(parsed.documentElement, true);
+    drawing.querySelector(':scope > rect')?.remove();  // The background.
+    byId('graph').append(drawing);
+    for (const box of boxes()) {
+      [...box.querySelectorAll('rect')].at(-1).classList.add('front');
+      box.append(draw('g', {class: 'live'}));
+    }
   }
-  crop();
-  if (byId('legend').childElementCount) return;
-  for (const [state, name] of Object.entries(STATES))
-    byId('legend').append(make('li', {title: STATES_MEAN[state]},
-      make('i', {class: `swatch ${state}`}), name));
+  openDetails();
+  return true;
 }
 
-/** Takes away the empty margins. */
-function crop() {
-  const {x, y, width, height} = drawing.getBBox();
-  const margin = 4;
-  const size = [width + 2 * margin, height + 2 * margin];
-  drawing.setAttribute('viewBox', [x - margin, y - margin, ...size].join(' '));
-  drawing.setAttribute('width', size[0]);
-  drawing.setAttribute('height', size[1]);
+function boxes() {
+  return drawing ? drawing.querySelectorAll('a[data-role]') : [];
 }
 
 /** Shows new figures. */
-export function update(state, opened) {
-  if (!drawing) return;
-  for (const box of drawing.querySelectorAll('a[data-role]')) {
-    const role = box.dataset.role;
-    box.classList.toggle('opened', role === opened);
+function updateGraph(state) {
+  for (const box of boxes()) {
+    const {role} = box.dataset;
+    box.classList.toggle('opened', role === opened().role?.role);
     updateBox(box, state.roles[role]);
   }
-  for (const edge of drawing.querySelectorAll('g[data-edge]')) {
+  for (const edge of drawing?.querySelectorAll('g[data-edge]') ?? []) {
     const kind = edge.dataset.edge.split(' ')[1];
     const rate = state.edges[edge.dataset.edge];
-    edge.classList.toggle('flows', rate > 0);
-    const text = rate === undefined ? kind : `${kind} ${figure(rate)}/s`;
+    const text = typeof rate === 'number' ? `${kind} ${figure(rate)}/s` : kind;
     setText(edge.querySelector('text'), text);
   }
 }
 
 function updateBox(box, role) {
   const texts = box.querySelectorAll('text');
-  const lines = role ? describe(role) : {first: 'no figures yet', second: ''};
-  box.dataset.state = lines.state ?? '';
-  box.classList.toggle('bare', !lines.bars);
-  const {first, spread = ''} = lines;
-  texts[1].replaceChildren(first, draw('tspan', {class: 'spread'}, spread));
-  setText(texts[3], lines.second);
-  box.setAttribute('aria-label',
-    `${texts[0].textContent}: ${first}${spread}, ${lines.second}`);
+  const {state = '', first, second = '', bars = []} = describe(role);
+  box.dataset.state = state;
+  box.classList.toggle('bare', !bars.length);
+  setText(texts[1], first);
+  setText(texts[3], second);
+  box.setAttribute('aria-label', `${texts[0].textContent}: ${first}, ${second}`);
   const front = box.querySelector('rect.front');
-  const x = Number(front.getAttribute('x')) + INSET;
-  const y = Number(front.getAttribute('y')) + BAR.y;
-  const width = Number(front.getAttribute('width')) - 2 * INSET;
-  const live = box.querySelector('g.live');
-  live.replaceChildren(...(lines.bars ?? []).flatMap((bar, index, bars) => {
-    const height = BAR.height / bars.length - (bars.length > 1 ? 1 : 0);
-    const top = y + index * (BAR.height / bars.length);
-    return bar.fill === undefined
-      ? segments(bar, x, top, width, height)
-      : [draw('rect', {class: 'track', x, y: top, width, height, rx: 2}),
-         draw('rect', {class: 'fill', x, y: top, height, rx: 2,
-                       width: width * Math.min(bar.fill, 1)})];
-  }));
+  const [left, top, wide] = ['x', 'y', 'width'].map(
+    (name) => Number(front.getAttribute(name)));
+  const height = BAR.height / bars.length - (bars.length > 1 ? 1 : 0);
+  box.querySelector('g.live').replaceChildren(...bars.flatMap((bar, index) =>
+    segments(bar, left + INSET, top + BAR.y + index * (height + 1),
+             wide - 2 * INSET, height)));
 }
 
 /** What a box says of its role: two lines, bars and the main state. */
 function describe(role) {
+  if (!role) return {first: 'no figures yet'};
   const machine = [
     role.cores === null ? '' : `${number(role.cores, 2)} cores`,
     role.rss_bytes === null ? '' : megabytes(role.rss_bytes),
@@ -94,19 +75,19 @@ function describe(role) {
     const held = tables.map(([name, table]) => (tables.length > 1 ? `${name} ` : '')
       + `${number(table.size)} of ${number(table.capacity)}`);
     return {first: held.join(', '), second: machine,
-            bars: tables.map(([, t]) => ({fill: t.size / t.capacity}))};
+            bars: tables.map(([, t]) => ({busy: t.size / t.capacity}))};
   }
   const main = largest(role.states);
-  if (!main) return {first: machine || 'no figures yet', second: ''};
+  if (!main) return {first: machine || 'no figures yet'};
   const [state] = main;
-  const spread = role.spreads[state];
-  const [least, most] = [spread.least, spread.most].map(
-    (value) => Math.round(100 * value));
-  const ends = least === most ? '' : ` (${least}–${most})`;
-  const [activity, of] = largest(role.activities) ?? ['', 0];
-  const second = role.silent ? `${role.silent} silent`
-    : `${words(activity)} ${percent(of)}`;
-  return {first: `${STATES[state]} ${percent(spread.median)}`, spread: ends, second,
-          state: role.silent ? 'silent' : state,
-          bars: [role.states]};
+  const {least, median, most} = role.spreads[state];
+  const [from, to] = [least, most].map((share) => Math.round(100 * share));
+  const [activity, share] = largest(role.activities) ?? ['', 0];
+  return {
+    state: role.silent ? 'silent' : state,
+    first: `${STATES[state]} ${percent(median)}` + (from === to ? '' : ` (${from}–${to})`),
+    second: role.silent ? `${role.silent} silent`
+      : `${words(activity)} ${percent(share)}`,
+    bars: [role.states],
+  };
 }

@@ -1,0 +1,67 @@
+// What a report says of several runs: curves over seeds, scores, what differs.
+'use strict';
+
+const NUM_COLORS = 6;
+
+let comparedLevel = '';
+
+function startComparison() {
+  if (!exported) return;
+  const {comparison: {runs, groups, curves, differing, scores, method}} = exported;
+  byId('comparison').hidden = false;
+  byId('over-runs').hidden = runs.length < 2;
+  setText(byId('comparison-title'), `Report of ${exported.made}`);
+  setText(byId('method'), method);
+  fillTable('compared', ['run', 'group', 'seed', 'state', 'frames', 'bottleneck'],
+    runs.map((run) => [
+      make('a', {href: '#', 'data-run': run.name}, run.name), run.group,
+      String(run.seed ?? UNKNOWN), run.state,
+      `${number(run.frames)} of ${number(run.total)}`, run.verdict ?? UNKNOWN]));
+  byId('compared').addEventListener('click', (event) => {
+    if (event.target.dataset.run) showRun(event.target.dataset.run);
+  });
+  byId('runs').addEventListener('change', (event) => showRun(event.target.value));
+  byId('over-levels').addEventListener('change', (event) => {
+    comparedLevel = event.target.value;
+    showIntervals(groups, curves);
+  });
+  showIntervals(groups, curves);
+  fillTable('differing', ['', ...runs.map((run) => run.name)],
+    differing.map(({name, values}) => [words(name), ...values.map(String)]));
+  showScores(scores);
+}
+
+/** Chooses the run that the rest of the page is about. */
+function showRun(name) {
+  shownRun = name;
+  chosen.level = chosen.evaluation = '';
+  look();
+}
+
+function color(group, groups) {
+  return `color-${groups.indexOf(group) % NUM_COLORS}`;
+}
+
+function showIntervals(groups, curves) {
+  offer('over-levels', Object.keys(curves), comparedLevel, (name) => name);
+  const found = curves[byId('over-levels').querySelector('select').value] ?? [];
+  byId('groups').replaceChildren(...groups.map((group) => make('li', {},
+    make('i', {class: `key ${color(group, groups)}`}), group)));
+  chart(byId('intervals'), {label: 'return', height: 280, lines: [
+    ...found.flatMap(({group, lines}) => lines.map((line) =>
+      ({...line, kind: `thin ${color(group, groups)}`}))),
+    ...found.map((curve) =>
+      ({...curve, name: curve.group, kind: color(curve.group, groups)})),
+  ]});
+}
+
+function showScores(scores) {
+  const isScored = scores.some((row) => row.human_normalised !== null);
+  fillTable('scores', ['', 'level', 'evaluation', 'frames', 'episodes',
+    'mean return', '95% interval', ...(isScored ? ['human %'] : [])],
+    scores.map((row) => [
+      row.run ?? `${row.group}, ${row.runs} runs`, row.level_name,
+      row.evaluation, number(row.frames), number(row.episodes),
+      figure(row.mean_return), interval(row.mean_return_low, row.mean_return_high),
+      ...(isScored ? [number(row.human_normalised, 1)] : [])]));
+}
