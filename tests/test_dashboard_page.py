@@ -21,7 +21,7 @@ import processes
 import pytest
 from playwright import sync_api
 
-from programs import check, runs
+from programs import check, report, runs
 
 pytestmark = pytest.mark.slow
 
@@ -308,6 +308,29 @@ def test_it_tells_that_the_server_is_gone_and_goes_on(browser, directory):
   with dashboard(directory, port):
     sync_api.expect(gone).to_be_hidden(timeout=10_000)
     page.wait('#state', '^finished ')
+  page.page.close()
+
+
+def test_a_report_shows_it_without_a_server(browser, directory, tmp_path):
+  other = tmp_path / 'other'
+  shutil.copytree(directory, other)
+  config = runs.RunDirectory(other).read_config()
+  config['agent']['seed'] = 2
+  runs.write_json(other / 'config.json', config)
+  assert report.main([f'{directory}', f'{other}', f'--output={tmp_path}']) == 0
+  page = Page(browser, (tmp_path / 'index.html').as_uri())
+  page.wait('#directory', f'^{directory}$')
+  page.wait('#state', '^finished ')
+  page.wait('#verdict', 'of the time')
+  page.wait('#scores tbody tr >> nth=0', '2 runs')
+  assert page.page.locator('#intervals path.area').count() == 1
+  page.page.get_by_role('link', name='other').click()
+  page.wait('#directory', f'^{other}$')
+  page.page.locator('#graph a[data-role=actor]').press('Enter')
+  page.page.get_by_role('link', name='actor/1').click()
+  page.wait('#log-text', '<b id="injected">bold</b>')
+  assert page.page.locator('#injected').count() == 0
+  page.check()
   page.page.close()
 
 

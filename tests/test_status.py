@@ -61,7 +61,7 @@ def test_what_is_told_of_a_run_that_learns(tmp_path, is_terminal):
     '10,000 (10 s), 10,000 (60 s), 10,000 (300 s)',
     '0:00:50',  # 500,000 frames left at 10,000 a second.
     '0.25 over 100 episodes',
-    '1/2/7',
+    '1/2.0/7',
     '12 of 32 unrolls',
     'busy 75%',
     'none yet',

@@ -126,10 +126,12 @@ class Run:
   @property
   def versions(self) -> dict[str, str]:
     """Part -> another text after it has changed."""
+    evaluated = self.evaluations.version
     counts = {
       **{name: self._changes[name] for name in ('graph', 'configuration')},
-      'curves': self.learner.version + self.levels.version,
-      'evaluations': self.evaluations.version,
+      # These show evaluations too.
+      'curves': self.learner.version + self.levels.version + evaluated,
+      'evaluations': evaluated,
     }
     # Counted anew for another run and by another process.
     whose = f'{os.getpid()} {self._identity}'

@@ -133,17 +133,18 @@ class Status:
       ),
     )
     if frames >= self._total:
-      yield 'time left', 'learning is over, the last evaluation runs'
+      yield 'time left', '0:00:00, the last evaluation runs'
     elif math.isfinite(left):
       yield 'time left', str(datetime.timedelta(seconds=round(left)))
     yield (
       'return',
       f'{_figure(self._number("episode_return"), 2)} over 100 episodes',
     )
-    lags = [
-      self._number(f'policy_lag_{name}') for name in ('min', 'mean', 'max')
-    ]
-    yield 'policy lag', '/'.join(_figure(lag) for lag in lags) + ' min/mean/max'
+    least, mean, most = (
+      _figure(self._number(f'policy_lag_{name}'), digits)
+      for name, digits in (('min', 0), ('mean', 1), ('max', 0))
+    )
+    yield 'policy lag', f'{least}/{mean}/{most} learner steps'
     queue = _figure(self._number('queue_size'))
     yield 'queue', f'{queue} of {self._queue_capacity} unrolls'
     yield 'learner', f'busy {1 - waiting:.0%}'
