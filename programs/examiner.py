@@ -156,9 +156,7 @@ class ExaminerNode:
         for turn, episodes in self._played.items()
       }
     frames = int(self._counts.frames.numpy())
-    levels = evaluation.write_results(
-      self._configuration, examination, frames, played
-    )
+    evaluation.write_results(self._configuration, examination, frames, played)
     folder = examination.folder(self._configuration, frames)
     with self._changed:
       self._results.append(str(folder / 'results.json'))
