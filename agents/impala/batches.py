@@ -83,27 +83,21 @@ def _time_major(batch: unrolls.Unroll) -> unrolls.Unroll:
   def swap(tensor: tf.Tensor) -> tf.Tensor:
     return tf.transpose(tensor, [1, 0, *range(2, tensor.shape.rank)])
 
-  swapped = tf.nest.map_structure(
-    swap,
-    batch._replace(
-      inputs=batch.inputs._replace(observation=()),
-      environment_restarts=(),
-      level=(),
-      learner_step=(),
-      core_state=(),
-    ),
+  without_rows = {
+    name: getattr(batch, name)
+    for name in ('environment_restarts', 'level', 'learner_step', 'core_state')
+  }
+  others = batch._replace(
+    inputs=batch.inputs._replace(observation=()),
+    **dict.fromkeys(without_rows, ()),
   )
+  swapped = tf.nest.map_structure(swap, others)
   observation = tf.nest.map_structure(
     lambda column: stacks.read(column, batch.inputs.start_of_episode),
     batch.inputs.observation,
   )
-  return swapped._replace(
-    inputs=swapped.inputs._replace(observation=observation),
-    environment_restarts=batch.environment_restarts,
-    level=batch.level,
-    learner_step=batch.learner_step,
-    core_state=batch.core_state,
-  )
+  inputs = swapped.inputs._replace(observation=observation)
+  return swapped._replace(inputs=inputs, **without_rows)
 
 
 class UnrollReader(Iterator[unrolls.Unroll]):

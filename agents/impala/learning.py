@@ -127,8 +127,7 @@ class Learner(acme.Learner):
   ) -> tuple[dict[str, tf.Tensor], metrics.Games]:
     """One gradient; returns figures, and the games that ended."""
     config, counts = self._config, self._counts
-    executed = tf.logical_not(batch.inputs.start_of_episode[1:])
-    gradients, terms = self._gradients(batch, executed)
+    gradients, terms = self._gradients(batch)
     gradient_norm = tf.linalg.global_norm(gradients)
     if config.max_gradient_norm:
       gradients, _ = tf.clip_by_global_norm(
@@ -141,7 +140,7 @@ class Learner(acme.Learner):
 
     # What came from the replay stands behind, and was counted before.
     num_fresh = config.batch_size - config.num_replayed
-    fresh = executed[:, :num_fresh]
+    fresh = batch.executed[:, :num_fresh]
     policy_lag = counts.learner_steps - batch.learner_step[:num_fresh]
     figures = {
       'loss': terms.total,
@@ -171,7 +170,7 @@ class Learner(acme.Learner):
     return figures, games
 
   def _gradients(
-    self, batch: unrolls_lib.Unroll, executed: tf.Tensor
+    self, batch: unrolls_lib.Unroll
   ) -> tuple[list[tf.Tensor], losses.LossTerms]:
     """One for each trainable variable, and the terms of the loss."""
     with tf.GradientTape() as tape:
@@ -185,7 +184,7 @@ class Learner(acme.Learner):
         actions=batch.action,
         rewards=batch.reward,
         discounts=batch.discount,
-        executed=executed,
+        executed=batch.executed,
       )
     gradients = [
       tf.convert_to_tensor(gradient)  # That of an embedding is sparse.
