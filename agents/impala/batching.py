@@ -10,12 +10,14 @@ from agents.impala import inference
 
 
 class BatchedFunction:
-  """A function whose concurrent calls are computed together; see `batched`."""
+  """A function whose concurrent calls are computed together; see `batched`.
+
+  Its thread starts with the first call.
+  """
 
   def __init__(
     self, function: Callable[..., Any], batcher: inference.Batcher
   ) -> None:
-    """Wraps a function; its thread starts with the first call."""
     functools.update_wrapper(self, function)
     self._function = function
     self._batcher = batcher
@@ -61,15 +63,8 @@ def batched(
   ...]`; it is called in a thread of its own, with the rows of several calls
   behind one another, and must return arrays of as many rows. A `tf.function`
   should leave the first dimension open (`input_signature`), or it is traced
-  for every size. Close what comes of it with `close()`.
-
-  Args:
-    minimum_batch_size: See `inference.Batcher`, as for the others.
-    maximum_batch_size: The same.
-    timeout_ms: The same.
-
-  Raises:
-    ValueError: The sizes or the time make no sense.
+  for every size. Close what comes of it with `close()`. Sizes and time are
+  those of `inference.Batcher`.
   """
   return lambda function: BatchedFunction(
     function,

@@ -59,6 +59,16 @@ class Batcher:
   with `get_inputs` and give results with `set_outputs`, in any order; `serve`
   is such a thread's loop. As many callers as are to share a batch must be in
   `compute` at the same time, each in a thread of its own.
+
+  Args:
+    minimum_batch_size: A batch waits for so many rows, in vain at most until
+      its oldest request is `timeout_ms` old. (The reference counts from when a
+      computation asks for a batch, so that a request may wait less.)
+    maximum_batch_size: A batch has so many rows at most.
+    timeout_ms: None: a batch waits for its minimum for ever.
+
+  Raises:
+    ValueError: The sizes or the time make no sense.
   """
 
   def __init__(
@@ -67,18 +77,6 @@ class Batcher:
     maximum_batch_size: int = 1024,
     timeout_ms: float | None = 100,
   ) -> None:
-    """Has no requests yet.
-
-    Args:
-      minimum_batch_size: A batch waits for so many rows, in vain at most until
-        its oldest request is `timeout_ms` old. (The reference counts from when
-        a computation asks for a batch, so that a request may wait less.)
-      maximum_batch_size: A batch has so many rows at most.
-      timeout_ms: None: a batch waits for its minimum for ever.
-
-    Raises:
-      ValueError: The sizes or the time make no sense.
-    """
     if minimum_batch_size < 1:
       raise ValueError(
         f'minimum_batch_size must be at least 1, got {minimum_batch_size}'
@@ -162,11 +160,7 @@ class Batcher:
     )
 
   def set_outputs(self, computation_id: int, outputs: Any) -> None:
-    """Gives the results of a batch to its callers.
-
-    Args:
-      computation_id: Of the batch.
-      outputs: Nest of arrays or tensors, `[rows, ...]`.
+    """Gives the results of a batch, a nest of `[rows, ...]`, to its callers.
 
     Raises:
       ValueError: There is no such batch, or a result is not one a row.
@@ -192,9 +186,7 @@ class Batcher:
       request.done.set()
 
   def serve(
-    self,
-    function: Callable[[Any], Any],
-    meter: meter_lib.Meter | None = None,
+    self, function: Callable[[Any], Any], meter: meter_lib.Meter | None = None
   ) -> None:
     """Computes batches until the batcher is closed; an error closes it.
 
@@ -220,11 +212,7 @@ class Batcher:
       raise self._error
 
   def close(self, error: BaseException | None = None) -> None:
-    """Releases all callers and computing threads with `Closed`.
-
-    Args:
-      error: Why, where it is for an error. The first close counts.
-    """
+    """Releases all with `Closed`; `error` says why. The first close counts."""
     with self._changed:
       if self._is_closed:
         return
@@ -261,11 +249,7 @@ class Batcher:
 
 
 def _check_outputs(leaves: Sequence[np.ndarray], num_rows: int) -> None:
-  """Looks whether there is one result a row.
-
-  Raises:
-    ValueError: There is not.
-  """
+  """Raises a ValueError unless there is one result a row."""
   for leaf in leaves:
     if not leaf.ndim:
       raise ValueError(

@@ -19,18 +19,16 @@ class Request:
     outputs: Structure and `[num_rows, ...]` leaves; None before `done`, and
       after it where there will be none.
     done: Set when the caller need not wait any more.
+
+  Args:
+    inputs: Nest of arrays or tensors, `[rows, ...]`.
+    maximum: So many rows at most.
+
+  Raises:
+    ValueError: There are none or too many, or the arrays' numbers differ.
   """
 
   def __init__(self, inputs: Any, maximum: int) -> None:
-    """Looks at the rows.
-
-    Args:
-      inputs: Nest of arrays or tensors, `[rows, ...]`.
-      maximum: So many rows at most.
-
-    Raises:
-      ValueError: There are none or too many, or the arrays' numbers differ.
-    """
     self._inputs = inputs
     self.leaves = [np.asarray(leaf) for leaf in tree.flatten(inputs)]
     shapes = [leaf.shape for leaf in self.leaves]
@@ -56,14 +54,7 @@ class Request:
     )
 
   def check_like(self, example: Any) -> None:
-    """Looks whether the rows can stand in one batch with others.
-
-    Args:
-      example: What `no_rows` gave of one of these.
-
-    Raises:
-      ValueError: They cannot.
-    """
+    """Raises a ValueError unless these fit what `no_rows` gave of others."""
     try:
       tree.assert_same_structure(self._inputs, example)
     except (TypeError, ValueError) as error:
