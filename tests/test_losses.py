@@ -72,47 +72,53 @@ def slow_vtrace(
 
 
 def slow_loss(config, inputs):
-  target = log_softmax(inputs['target_logits'])
-  behaviour = log_softmax(inputs['behaviour_logits'])
-  actions, executed = inputs['actions'], inputs['executed']
-  rhos = np.exp(take(target, actions) - take(behaviour, actions))
+  """The terms of the loss, importance weights, and targets of the values."""
+  target = take(log_softmax(inputs['target_logits']), inputs['actions'])
+  behaviour = take(log_softmax(inputs['behaviour_logits']), inputs['actions'])
+  executed, rhos = inputs['executed'], np.exp(target - behaviour)
   vs, advantages = slow_vtrace(
-    np.where(executed, rhos, 0.0),
+    np.where(executed, rhos if config.correction == 'vtrace' else 1.0, 0.0),
     inputs['discounts'] * config.discounting,
     np.clip(inputs['rewards'], -1, 1),
     inputs['values'],
     inputs['bootstrap_value'],
   )
-  policy_gradient = baseline = entropy = 0.0
-  for t in range(T):
-    for b in range(B):
-      policy_gradient -= take(target, actions)[t, b] * advantages[t, b]
-      baseline += 0.5 * (vs[t, b] - inputs['values'][t, b]) ** 2
-      if executed[t, b]:
-        entropy += np.sum(np.exp(target[t, b]) * target[t, b])
-  total = (
-    policy_gradient
-    + config.baseline_cost * baseline
-    + config.entropy_cost * entropy
+  if config.correction == 'one_step':
+    advantages = advantages * np.minimum(rhos, 1.0)
+  if config.correction == 'epsilon':
+    target = np.log(np.exp(target) + 1e-6)
+  terms = {
+    'policy_gradient': -np.sum(target * advantages),
+    'baseline': 0.5 * np.sum((vs - inputs['values']) ** 2),
+    'entropy': -np.sum(entropies(inputs)[executed]),
+  }
+  terms['total'] = (
+    terms['policy_gradient']
+    + config.baseline_cost * terms['baseline']
+    + config.entropy_cost * terms['entropy']
   )
-  return total, policy_gradient, baseline, entropy, rhos
+  return terms, rhos, vs
 
 
-@pytest.mark.parametrize('seed', range(5))
-def test_every_term_equals_the_slow_oracle(seed):
+def entropies(inputs):
+  logs = log_softmax(inputs['target_logits'])
+  return -np.sum(np.exp(logs) * logs, -1)
+
+
+@pytest.mark.parametrize('reduction', ['sum', 'mean'])
+@pytest.mark.parametrize('seed', range(3))
+def test_every_term_equals_the_slow_oracle(seed, reduction):
   inputs = make_inputs(seed)
-  terms = losses.impala_loss(CONFIG, **as_tensors(inputs))
-  total, policy_gradient, baseline, entropy, rhos = slow_loss(CONFIG, inputs)
+  config = dataclasses.replace(CONFIG, loss_reduction=reduction)
+  terms = losses.impala_loss(config, **as_tensors(inputs))
+  expected, rhos, _ = slow_loss(config, inputs)
   assert rhos.min() < 0.1
   assert rhos.max() > 8
-  np.testing.assert_allclose(terms.policy_gradient, policy_gradient, rtol=1e-4)
-  np.testing.assert_allclose(terms.baseline, baseline, rtol=1e-4)
-  np.testing.assert_allclose(terms.entropy, entropy, rtol=1e-4)
-  np.testing.assert_allclose(terms.total, total, rtol=1e-4)
-  executed = inputs['executed']
-  np.testing.assert_allclose(
-    terms.clipped_rho_share, np.mean(rhos[executed] > 1), rtol=1e-5
-  )
+  for name, value in expected.items():
+    count = T * B if reduction == 'mean' else 1
+    np.testing.assert_allclose(
+      getattr(terms, name), value / count, rtol=1e-4, err_msg=name
+    )
 
 
 @pytest.mark.parametrize('seed', range(3))
@@ -156,25 +162,6 @@ def test_targets_equal_the_slow_oracle_with_any_clips(seed, clips, lambda_):
   )
 
 
-def test_our_scan_equals_trfl_where_both_can():
-  inputs = make_inputs(3)
-  log_rhos = np.random.default_rng(3).normal(size=(T, B))
-  log_rhos[1, 2] = -np.inf
-  given = as_tensors(
-    {
-      'log_rhos': log_rhos,
-      **{
-        name: inputs[name]
-        for name in ('discounts', 'rewards', 'values', 'bootstrap_value')
-      },
-    }
-  )
-  by_trfl = losses.vtrace_targets(CONFIG, **given)
-  almost = dataclasses.replace(CONFIG, trace_lambda=1 - 1e-9)
-  for a, b in zip(by_trfl, losses.vtrace_targets(almost, **given), strict=True):
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-
-
 def test_no_gradient_flows_through_targets():
   values = tf.Variable(make_inputs()['values'].astype(np.float32))
   given = as_tensors(
@@ -192,25 +179,6 @@ def test_no_gradient_flows_through_targets():
     assert tape.gradient(total, values) is None
 
 
-def slow_ablation(correction, inputs):
-  """Policy gradient and baseline loss of the paper's section 5.2.2."""
-  target = take(log_softmax(inputs['target_logits']), inputs['actions'])
-  behaviour = take(log_softmax(inputs['behaviour_logits']), inputs['actions'])
-  vs, advantages = slow_vtrace(
-    np.where(inputs['executed'], 1.0, 0.0),
-    inputs['discounts'] * CONFIG.discounting,
-    np.clip(inputs['rewards'], -1, 1),
-    inputs['values'],
-    inputs['bootstrap_value'],
-  )
-  if correction == 'one_step':
-    advantages = advantages * np.minimum(np.exp(target - behaviour), 1.0)
-  if correction == 'epsilon':
-    target = np.log(np.exp(target) + 1e-6)
-  baseline = 0.5 * np.sum((vs - inputs['values']) ** 2)
-  return -np.sum(target * advantages), baseline
-
-
 @pytest.mark.parametrize(
   'clips', [{}, {'rho_threshold': 0.5, 'c_threshold': 0.4}]
 )
@@ -224,9 +192,10 @@ def test_ablations_equal_the_slow_oracle(correction, clips):
   t, b = np.argwhere(inputs['executed'])[0]
   inputs['target_logits'][t, b, inputs['actions'][t, b]] -= 40
   terms = losses.impala_loss(config, **as_tensors(inputs))
-  policy_gradient, baseline = slow_ablation(correction, inputs)
+  expected, _, _ = slow_loss(config, inputs)
+  policy_gradient = expected['policy_gradient']
   np.testing.assert_allclose(terms.policy_gradient, policy_gradient, rtol=1e-4)
-  np.testing.assert_allclose(terms.baseline, baseline, rtol=1e-4)
+  np.testing.assert_allclose(terms.baseline, expected['baseline'], rtol=1e-4)
   # A clip of one_step's own weight.
   clipped = losses.impala_loss(
     dataclasses.replace(config, pg_rho_threshold=0.3), **as_tensors(inputs)
@@ -245,69 +214,57 @@ def test_ablations_equal_the_slow_oracle(correction, clips):
   assert len({round(value, 2) for value in of_all.values()}) == 4
 
 
-def test_epsilon_keeps_the_gradient_of_an_unlikely_action_finite():
+def one_step(config=CONFIG, reward=1.0, **given):
+  """The loss of one on-policy step that ends an episode."""
+  logits = tf.constant([[[0.5, -0.3]]])
+  inputs = {
+    'target_logits': logits,
+    'behaviour_logits': logits,
+    'values': tf.zeros((1, 1)),
+    'bootstrap_value': tf.constant([5.0]),
+    'actions': tf.constant([[1]]),
+    'rewards': tf.constant([[reward]]),
+    'discounts': tf.zeros((1, 1)),
+    'executed': tf.constant([[True]]),
+  }
+  return losses.impala_loss(config, **inputs | given)
+
+
+@pytest.mark.parametrize(
+  ('correction', 'expected'), [('epsilon', [0, 0]), ('none', [1, -1])]
+)
+def test_epsilon_keeps_the_gradient_of_an_unlikely_action_finite(
+  correction, expected
+):
+  config = dataclasses.replace(CONFIG, correction=correction)
   logits = tf.Variable([[[60.0, -60.0]]])
-  gradients = {}
-  for correction in ('epsilon', 'none'):
-    with tf.GradientTape() as tape:
-      terms = losses.impala_loss(
-        dataclasses.replace(CONFIG, correction=correction),
-        target_logits=logits,
-        behaviour_logits=tf.zeros((1, 1, 2)),
-        values=tf.zeros((1, 1)),
-        bootstrap_value=tf.zeros(1),
-        actions=tf.constant([[1]]),
-        rewards=tf.ones((1, 1)),
-        discounts=tf.zeros((1, 1)),
-        executed=tf.constant([[True]]),
-      )
-    gradients[correction] = tape.gradient(terms.policy_gradient, logits)
-  np.testing.assert_allclose(gradients['none'], [[[1.0, -1.0]]], atol=1e-5)
-  np.testing.assert_allclose(gradients['epsilon'], [[[0.0, 0.0]]], atol=1e-5)
-
-
-def test_mean_reduction_divides_by_the_rows():
-  inputs = as_tensors(make_inputs(5))
-  summed = losses.impala_loss(CONFIG, **inputs)
-  meant = losses.impala_loss(
-    dataclasses.replace(CONFIG, loss_reduction='mean'), **inputs
-  )
-  for name in ('total', 'policy_gradient', 'baseline', 'entropy'):
-    np.testing.assert_allclose(
-      getattr(meant, name), getattr(summed, name) / (T * B), rtol=1e-5
+  with tf.GradientTape() as tape:
+    terms = one_step(
+      config, target_logits=logits, behaviour_logits=tf.zeros((1, 1, 2))
     )
+  gradient = tape.gradient(terms.policy_gradient, logits)
+  np.testing.assert_allclose(gradient, [[expected]], atol=1e-5)
 
 
 def test_figures_to_watch():
   inputs = make_inputs(6)
   terms = losses.impala_loss(CONFIG, **as_tensors(inputs))
   executed = inputs['executed']
-  logs = log_softmax(inputs['target_logits'])
-  entropies = -np.sum(np.exp(logs) * logs, -1)
+  _, rhos, vs = slow_loss(CONFIG, inputs)
   np.testing.assert_allclose(
-    terms.mean_entropy, np.mean(entropies[executed]), rtol=1e-5
-  )
-  rhos = np.exp(
-    take(logs, inputs['actions'])
-    - take(log_softmax(inputs['behaviour_logits']), inputs['actions'])
-  )
-  vs, _ = slow_vtrace(
-    np.where(executed, rhos, 0.0),
-    inputs['discounts'] * CONFIG.discounting,
-    np.clip(inputs['rewards'], -1, 1),
-    inputs['values'],
-    inputs['bootstrap_value'],
+    terms.mean_entropy, np.mean(entropies(inputs)[executed]), rtol=1e-5
   )
   left = np.var((vs - inputs['values'])[executed])
   np.testing.assert_allclose(
     terms.explained_variance, 1 - left / np.var(vs[executed]), rtol=1e-4
   )
-  higher = dataclasses.replace(CONFIG, rho_threshold=3.0)
-  np.testing.assert_allclose(
-    losses.impala_loss(higher, **as_tensors(inputs)).clipped_rho_share,
-    np.mean(rhos[executed] > 3),
-    rtol=1e-5,
-  )
+  for threshold in (1.0, 3.0):
+    config = dataclasses.replace(CONFIG, rho_threshold=threshold)
+    np.testing.assert_allclose(
+      losses.impala_loss(config, **as_tensors(inputs)).clipped_rho_share,
+      np.mean(rhos[executed] > threshold),
+      rtol=1e-5,
+    )
 
 
 def test_on_policy_targets_are_n_step_returns():
@@ -369,21 +326,11 @@ def test_a_row_that_was_not_executed_teaches_nothing():
   assert by_values.numpy()[~masked].all()
 
 
-def gradient_of(term, reward, value=0.0):
-  """Gradients of one on-policy step that ends an episode."""
-  logits, values = tf.Variable([[[0.5, -0.3]]]), tf.Variable([[value]])
+def gradient_of(term, reward):
+  """Gradients of one on-policy step by logits and values."""
+  logits, values = tf.Variable([[[0.5, -0.3]]]), tf.Variable([[0.0]])
   with tf.GradientTape() as tape:
-    terms = losses.impala_loss(
-      CONFIG,
-      target_logits=logits,
-      behaviour_logits=tf.constant([[[0.5, -0.3]]]),
-      values=values,
-      bootstrap_value=tf.constant([5.0]),
-      actions=tf.constant([[1]]),
-      rewards=tf.constant([[reward]]),
-      discounts=tf.constant([[0.0]]),
-      executed=tf.constant([[True]]),
-    )
+    terms = one_step(reward=reward, target_logits=logits, values=values)
   gradients = tape.gradient(getattr(terms, term), [logits, values])
   return [None if g is None else g.numpy().ravel() for g in gradients]
 
@@ -416,18 +363,8 @@ def test_rewards_are_clipped_by_the_formulas_of_the_reference():
 
 
 def test_rewards_are_scaled_before_they_are_clipped():
-  def loss(reward, **given):
-    return losses.impala_loss(
-      config_lib.ImpalaConfig(**given),
-      target_logits=tf.zeros((1, 1, 3)),
-      behaviour_logits=tf.zeros((1, 1, 3)),
-      values=tf.constant([[0.5]]),
-      bootstrap_value=tf.constant([5.0]),
-      actions=tf.constant([[1]]),
-      rewards=tf.constant([[reward]]),
-      discounts=tf.constant([[0.0]]),
-      executed=tf.constant([[True]]),
-    ).total.numpy()
-
-  assert loss(40.0, reward_scale=0.01) == pytest.approx(loss(0.4))
-  assert loss(400.0, reward_scale=0.01) == pytest.approx(loss(1.0))
+  scaled = dataclasses.replace(CONFIG, reward_scale=0.01)
+  for raw, reward in ((40.0, 0.4), (400.0, 1.0)):
+    assert float(one_step(scaled, raw).total) == pytest.approx(
+      float(one_step(reward=reward).total)
+    )
