@@ -1,0 +1,146 @@
+"""The embedded levels: Catch and Memory."""
+
+import dm_env
+import numpy as np
+import pytest
+from absl.testing import absltest
+from dm_env import test_utils
+
+from environments import catch, memory
+
+
+class CatchConformanceTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
+  level = catch.Catch
+
+  def make_object_under_test(self):
+    return self.level(seed=1)
+
+  def make_action_sequence(self):
+    rng = np.random.default_rng(0)
+    spec = self.environment.action_spec()
+    for _ in range(100):
+      yield spec.dtype.type(rng.integers(spec.num_values))
+
+
+class MemoryConformanceTest(CatchConformanceTest):
+  level = memory.Memory
+
+
+def play(environment, policy):
+  """The timesteps of one episode; `policy` is given the observations so far."""
+  timesteps = [environment.reset()]
+  while not timesteps[-1].last():
+    action = policy([timestep.observation for timestep in timesteps])
+    timesteps.append(environment.step(action))
+  return timesteps
+
+
+def returns(environment, policy, num_episodes):
+  return [play(environment, policy)[-1].reward for _ in range(num_episodes)]
+
+
+def stay(_):
+  return 1
+
+
+def find_ball(board):
+  """Row and column of the ball while it is above the paddle's row."""
+  (row,), (column,) = np.nonzero(board[:-1])
+  return row, column
+
+
+def follow(boards):
+  """Goes where the ball is."""
+  paddle = int(np.argmax(boards[-1][-1]))
+  return 1 + int(np.sign(find_ball(boards[-1])[1] - paddle))
+
+
+def recall(observations):
+  return int(observations[0][0] > 0)
+
+
+def test_an_episode_of_catch_is_nine_steps_and_the_ball_falls_straight():
+  timesteps = play(catch.Catch(seed=0), stay)
+  assert len(timesteps) == 10
+  balls = [find_ball(timestep.observation) for timestep in timesteps[:-1]]
+  assert [row for row, _ in balls] == list(range(9))
+  assert len({column for _, column in balls}) == 1
+  assert all(np.argmax(t.observation[-1]) == 2 for t in timesteps[:-1])
+  assert timesteps[-1].discount == 0.0
+
+
+def test_the_paddle_moves_and_stops_at_the_walls():
+  environment = catch.Catch(seed=0)
+  environment.reset()
+  columns = [
+    int(np.argmax(environment.step(action).observation[-1]))
+    for action in (0, 0, 0, 2, 2, 2, 2, 2)
+  ]
+  assert columns == [1, 0, 0, 1, 2, 3, 4, 4]
+
+
+def test_who_follows_the_ball_catches_it_and_who_stays_misses_four_of_five():
+  assert returns(catch.Catch(seed=3), follow, 20) == [1.0] * 20
+  rewards = returns(catch.Catch(seed=3), stay, 500)
+  assert set(rewards) == {1.0, -1.0}
+  assert np.mean(rewards) == pytest.approx(-0.6, abs=0.15)
+
+
+def test_the_cue_is_seen_once_and_the_question_ten_steps_later():
+  timesteps = play(memory.Memory(seed=0), lambda _: 0)
+  assert len(timesteps) == memory.NUM_STEPS + 1
+  cues, questions, left = np.array([t.observation for t in timesteps]).T
+  assert abs(cues[0]) == 1
+  assert not cues[1:].any()
+  np.testing.assert_array_equal(questions, [0] * 9 + [1, 0])
+  np.testing.assert_allclose(left, np.linspace(1, 0, 11), atol=1e-6)
+  assert [t.reward for t in timesteps[1:-1]] == [0.0] * 9
+  assert timesteps[-1].discount == 0.0
+
+
+def test_the_answer_decides():
+  environment = memory.Memory(seed=3)
+  assert returns(environment, recall, 20) == [1.0] * 20
+  assert returns(environment, lambda seen: 1 - recall(seen), 20) == [-1.0] * 20
+  blind = returns(environment, stay, 2000)
+  assert np.mean(blind) == pytest.approx(0.0, abs=0.08)
+
+
+@pytest.mark.parametrize(
+  ('level', 'num_different'), [(catch.Catch, 5), (memory.Memory, 2)]
+)
+def test_seeds_choose_the_episodes(level, num_different):
+  def starts(seed):
+    environment = level(seed)
+    return [environment.reset().observation.tobytes() for _ in range(50)]
+
+  assert starts(1) == starts(1)
+  assert starts(1) != starts(2)
+  assert len(set(starts(1))) == num_different
+
+
+@pytest.mark.parametrize('level', [catch.Catch, memory.Memory])
+def test_observations_are_fresh_and_after_the_end_the_next_step_resets(level):
+  environment = level(seed=0)
+  assert environment.step(0).step_type is dm_env.StepType.FIRST
+  first = environment.reset().observation
+  kept = first.copy()
+  environment.step(0)
+  np.testing.assert_array_equal(first, kept)
+  play(environment, stay)
+  assert environment.step(0).step_type is dm_env.StepType.FIRST
+
+
+@pytest.mark.parametrize(
+  ('level', 'action', 'rule'),
+  [
+    (catch.Catch, -1, '0, 1 or 2'),
+    (catch.Catch, 3, '0, 1 or 2'),
+    (memory.Memory, 2, '0 or 1'),
+  ],
+)
+def test_other_actions_are_refused(level, action, rule):
+  environment = level(seed=0)
+  environment.reset()
+  with pytest.raises(ValueError, match=f'{rule}, got {action}'):
+    environment.step(action)
