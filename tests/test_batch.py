@@ -189,7 +189,7 @@ def test_a_reset_amid_a_game_forgets_it_and_one_after_a_lost_life_does_not():
 def test_a_lost_life_is_remembered_for_one_reset_only():
   environment = ScriptedEnvironment(
     [FIRST, last(1.0, 0.0, game_over=False), FIRST, mid(2.0), FIRST]
-    + [last(4.0, 0.0)]
+    + [last(4.0, 0.0), FIRST]
   )
   environment_batch = batch.EnvironmentBatch([environment])
   environment_batch.reset()
@@ -198,31 +198,19 @@ def test_a_lost_life_is_remembered_for_one_reset_only():
   environment_batch.reset()
   timestep = environment_batch.step(np.zeros(1, int))
   assert timestep.episode_return.tolist() == [4.0]
-
-
-def test_a_reset_forgets_the_ends_that_the_step_before_it_saw():
-  environment_batch = batch.EnvironmentBatch(
-    [ScriptedEnvironment([FIRST, last(3.0, 0.0), FIRST])]
-  )
-  environment_batch.reset()
-  assert environment_batch.step(np.zeros(1, int)).episode_steps == [1]
+  # A reset forgets the end that the step before it saw.
   timestep = environment_batch.reset()
   assert np.isnan(timestep.episode_return).all()
   assert timestep.episode_steps == [0]
 
 
-def test_the_first_step_resets():
+def test_the_first_step_resets_and_actions_have_the_type_of_the_spec():
   environment = ScriptedEnvironment([FIRST, mid(1.0)])
-  timestep = batch.EnvironmentBatch([environment]).step(np.array([2]))
-  assert timestep.start_of_episode.all()
-  assert environment.actions == []
-
-
-def test_actions_reach_environments_in_the_type_of_their_spec():
-  environment = ScriptedEnvironment([FIRST, mid(0.0)])
   environment_batch = batch.EnvironmentBatch([environment])
-  environment_batch.reset()
-  environment_batch.step(np.array([2], np.int64))
+  actions = np.array([2], np.int64)
+  assert environment_batch.step(actions).start_of_episode.all()
+  assert environment.actions == []
+  environment_batch.step(actions)
   environment.action_spec().validate(environment.actions[0])
 
 
@@ -252,57 +240,45 @@ def test_nested_observations():
   np.testing.assert_array_equal(observation['parts'][0], [[2, 2], [2, 2]])
 
 
-def test_environments_of_other_specs_are_refused():
-  environment = ScriptedEnvironment([])
-  with pytest.raises(ValueError, match='at least one'):
-    batch.EnvironmentBatch([])
-  with pytest.raises(ValueError, match=r'action_spec must be equal.*ment 1'):
-    batch.EnvironmentBatch([environment, ScriptedEnvironment([], 4)])
-  with pytest.raises(ValueError, match='observation_spec must be equal'):
-    batch.EnvironmentBatch(
-      [environment, ScriptedEnvironment([], observation_shape=(1,))]
-    )
-  with pytest.raises(ValueError, match='observation_spec must be equal'):
-    batch.EnvironmentBatch([environment, NestedEnvironment([])])
+class OtherEnvironment(ScriptedEnvironment):
+  """One with a reward or an action of its own."""
 
-
-class RewardedEnvironment(ScriptedEnvironment):
-  """One whose rewards have a name or a shape of their own."""
-
-  def __init__(self, reward_spec):
+  def __init__(self, reward=None, action=None):
     super().__init__([])
-    self._reward_spec = reward_spec
+    self._reward, self._action = reward, action
 
   def reward_spec(self):
-    return self._reward_spec
+    return self._reward or super().reward_spec()
 
-
-class ContinuousEnvironment(ScriptedEnvironment):
   def action_spec(self):
-    return specs.BoundedArray((), np.float32, -1.0, 1.0)
+    return self._action or super().action_spec()
 
 
 def test_specs_that_no_actor_can_drive_are_refused():
-  other = RewardedEnvironment(specs.Array((), np.float32, name='score'))
-  with pytest.raises(ValueError, match='reward_spec must be equal'):
-    batch.EnvironmentBatch([ScriptedEnvironment([]), other])
-  with pytest.raises(ValueError, match='reward must be a scalar'):
-    batch.EnvironmentBatch([RewardedEnvironment(specs.Array((2,), float))])
-  with pytest.raises(ValueError, match='must be a DiscreteArray'):
-    batch.EnvironmentBatch([ContinuousEnvironment([])])
+  plain = ScriptedEnvironment([])
+  named = OtherEnvironment(specs.Array((), np.float32, name='score'))
+  continuous = OtherEnvironment(action=specs.BoundedArray((), float, -1, 1))
+  for made, message in (
+    ([], 'at least one'),
+    ([plain, ScriptedEnvironment([], 4)], r'action_spec must be equal.*ment 1'),
+    ([plain, NestedEnvironment([])], 'observation_spec must be equal'),
+    ([plain, named], 'reward_spec must be equal'),
+    ([OtherEnvironment(specs.Array((2,), float))], 'reward must be a scalar'),
+    ([continuous], 'must be a DiscreteArray'),
+  ):
+    with pytest.raises(ValueError, match=message):
+      batch.EnvironmentBatch(made)
 
 
-def test_actions_of_another_shape_are_refused():
+@pytest.mark.parametrize(
+  ('actions', 'message'),
+  [([0] * 3, r'shape \(2,\), got \(3,\)'), ([0, 7], 'got 7')],
+)
+def test_wrong_actions_are_refused(actions, message):
   environment_batch = environments.make_batch('catch', seeds=[1, 2])
-  with pytest.raises(ValueError, match=r'shape \(2,\), got \(3,\)'):
-    environment_batch.step(np.zeros(3, int))
-
-
-def test_a_failing_environment_is_not_hidden():
-  environment = environments.make_batch('catch', seeds=[1])
-  environment.reset()
-  with pytest.raises(ValueError, match='got 7'):
-    environment.step(np.array([7]))
+  environment_batch.reset()
+  with pytest.raises(ValueError, match=message):
+    environment_batch.step(np.array(actions))
 
 
 def test_close_closes_every_environment_even_if_one_fails():
