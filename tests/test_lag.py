@@ -25,24 +25,16 @@ def given(steps, behind):
   return [int(answer[0][-1]) for answer in answers]
 
 
-def test_every_step_fetched():
-  assert given(range(8), 3) == [0, 0, 0, 0, 1, 2, 3, 4]
-
-
-def test_the_least_more_that_the_fetches_allow():
-  assert given([0, 5, 10, 12, 15, 30], 4) == [0, 0, 5, 5, 10, 15]
-
-
-def test_the_same_step_fetched_again():
-  assert given([0, 0, 2, 2, 2, 3, 4, 4], 2) == [0, 0, 0, 0, 0, 0, 2, 2]
-
-
-def test_no_lag_is_what_is_fetched():
-  assert given([0, 3, 4], 0) == [0, 3, 4]
-
-
-def test_answers_that_are_too_old_are_dropped():
-  variables = lag.LaggedVariables(Source(range(100)), 5)
-  for _ in range(100):
-    variables.get_variables(['policy'])
-  assert len(variables._answers) == 6
+@pytest.mark.parametrize(
+  ('fetched', 'behind', 'expected'),
+  [
+    (range(8), 3, [0, 0, 0, 0, 1, 2, 3, 4]),
+    # The least more that the fetches allow.
+    ([0, 5, 10, 12, 15, 30], 4, [0, 0, 5, 5, 10, 15]),
+    # The same step fetched again.
+    ([0, 0, 2, 2, 2, 3, 4, 4], 2, [0, 0, 0, 0, 0, 0, 2, 2]),
+    ([0, 3, 4], 0, [0, 3, 4]),
+  ],
+)
+def test_what_is_given_is_old_enough(fetched, behind, expected):
+  assert given(fetched, behind) == expected

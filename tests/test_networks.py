@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -39,24 +40,25 @@ def entering_state(network):
   )
 
 
-@pytest.mark.parametrize('lstm', [True, False])
-def test_unroll_equals_step_by_step_across_resets(lstm):
-  network, inputs = make(lstm=lstm), make_inputs()
+def assert_stepped_as_unrolled(network, inputs):
   first = state = entering_state(network)
-  outputs = []
-  for t in range(T):
-    row = networks.NetworkInput(*(part[t] for part in inputs))
-    output, state = network.step(row, state)
-    outputs.append(output)
   unrolled, left = network.unroll(inputs, first)
-  assert unrolled.logits.shape == (T, B, A)
-  assert unrolled.values.shape == (T, B)
-  for t, output in enumerate(outputs):
+  for t in range(len(inputs.last_reward)):
+    row = tf.nest.map_structure(lambda part, t=t: part[t], inputs)
+    output, state = network.step(row, state)
     np.testing.assert_allclose(unrolled.logits[t], output.logits, atol=1e-5)
     np.testing.assert_allclose(unrolled.values[t], output.values, atol=1e-5)
   tf.nest.map_structure(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), left, state
   )
+  return unrolled
+
+
+@pytest.mark.parametrize('lstm', [True, False])
+def test_unroll_equals_step_by_step_across_resets(lstm):
+  unrolled = assert_stepped_as_unrolled(make(lstm=lstm), make_inputs())
+  assert unrolled.logits.shape == (T, B, A)
+  assert unrolled.values.shape == (T, B)
 
 
 def test_an_episode_knows_nothing_of_the_one_before():
@@ -100,6 +102,8 @@ DMLAB = {
   'RGB_INTERLEAVED': specs.Array((72, 96, 3), np.uint8),
   'INSTR': specs.StringArray((), bytes),
 }
+ATARI = specs.Array((84, 84, 4), np.uint8)
+SHALLOW_ATARI = 4_112 + 8_224 + 663_808
 DEEP_CONVOLUTIONS = 97_600  # 3 sections of 1 and 4 convolutions, for RGB.
 INSTRUCTIONS = 1000 * 20 + (20 + 64) * 4 * 64 + 4 * 64
 
@@ -153,33 +157,23 @@ def heads_size(inputs, num_actions):
       + heads_size(512, 9),
     ),
     # Atari: grey frames, stacked by four; without and with the optional core.
+    ('shallow_atari', False, ATARI, 6, SHALLOW_ATARI + heads_size(256, 6)),
     (
       'shallow_atari',
-      False,
-      specs.Array((84, 84, 4), np.uint8),
+      True,
+      ATARI,
       6,
-      4_112 + 8_224 + 663_808 + heads_size(256, 6),
+      SHALLOW_ATARI + lstm_size(256 + 1 + 6, 256) + heads_size(256, 6),
     ),
     (
       'deep_atari',
       False,
-      specs.Array((84, 84, 4), np.uint8),
+      ATARI,
       18,
       DEEP_CONVOLUTIONS
       + 3 * 3 * 16
       + (11 * 11 * 32 + 1) * 256
       + heads_size(256, 18),
-    ),
-    (
-      'shallow_atari',
-      True,
-      specs.Array((84, 84, 4), np.uint8),
-      6,
-      4_112
-      + 8_224
-      + 663_808
-      + lstm_size(256 + 1 + 6, 256)
-      + heads_size(256, 6),
     ),
   ],
 )
@@ -211,13 +205,7 @@ def test_frames_and_instructions_are_unrolled_as_they_are_stepped(network):
   inputs = make_instructed(
     2, B, [b'get the key', b'', b'one two', b'get the key', b'go', b'x y z w']
   )
-  state = entering_state(made)
-  unrolled, _ = made.unroll(inputs, state)
-  for t in range(2):
-    row = tf.nest.map_structure(lambda part, t=t: part[t], inputs)
-    output, state = made.step(row, state)
-    np.testing.assert_allclose(unrolled.logits[t], output.logits, atol=1e-5)
-    np.testing.assert_allclose(unrolled.values[t], output.values, atol=1e-5)
+  assert_stepped_as_unrolled(made, inputs)
 
 
 def test_instructions_are_told_apart_by_words_and_their_order():
@@ -245,15 +233,10 @@ def test_an_instruction_does_not_depend_on_those_beside_it():
   np.testing.assert_array_equal(encoder(tf.constant([b''])), np.zeros((1, 64)))
 
 
-@pytest.mark.parametrize('network', ['shallow_atari', 'deep', 'benchmark'])
-def test_observations_that_are_no_frames_are_refused(network):
-  with pytest.raises(ValueError, match=rf'{network} must see.*\(10, 5\)'):
-    make(network, True, (10, 5))
-  with pytest.raises(ValueError, match=r'36x36.*\(20, 84, 4\)'):
-    make(network, True, (20, 84, 4))
-
-
-def test_observations_of_other_names_are_refused():
+def test_observations_that_are_no_frames_are_refused():
+  for shape, rule in (((10, 5), r'deep must see.*'), ((20, 84, 4), '36x36.*')):
+    with pytest.raises(ValueError, match=f'{rule}{re.escape(str(shape))}'):
+      make('deep', True, shape)
   spec = {'RGB': specs.Array((72, 96, 3), np.uint8)}
   with pytest.raises(ValueError, match=r"RGB_INTERLEAVED and INSTR.*'RGB'"):
     torsos.make_torso(config_lib.ImpalaConfig(), spec)

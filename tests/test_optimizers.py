@@ -19,46 +19,59 @@ def make_gradients(seed=0):
   ]
 
 
-@pytest.mark.parametrize('epsilon', [0.1, 0.01])
-@pytest.mark.parametrize('momentum', [0.0, 0.9])
-def test_steps_are_bit_for_bit_those_of_tensorflow_1(epsilon, momentum):
-  start = make_gradients(1)[0]
-  ours, theirs = (
-    [tf.Variable(value) for value in start],
-    [tf.Variable(value) for value in start],
-  )
-  optimizer = optimizers.RMSProp(ours, 0.99, momentum, epsilon)
-  reference = tf.compat.v1.train.RMSPropOptimizer(0.01, 0.99, momentum, epsilon)
+def run(optimizer, variables):
   for gradients in make_gradients():
     optimizer.apply(
       [tf.constant(g) for g in gradients], tf.constant(0.01, tf.float32)
     )
+  return [variable.numpy() for variable in variables]
+
+
+def make_variables():
+  return [tf.Variable(value) for value in make_gradients(1)[0]]
+
+
+@pytest.mark.parametrize('epsilon', [0.1, 0.01])
+@pytest.mark.parametrize('momentum', [0.0, 0.9])
+def test_steps_are_bit_for_bit_those_of_tensorflow_1(epsilon, momentum):
+  ours, theirs = make_variables(), make_variables()
+  run(optimizers.RMSProp(ours, 0.99, momentum, epsilon), ours)
+  reference = tf.compat.v1.train.RMSPropOptimizer(0.01, 0.99, momentum, epsilon)
+  for gradients in make_gradients():
     reference.apply_gradients(
       [(tf.constant(g), v) for g, v in zip(gradients, theirs, strict=True)]
     )
-  for mine, other, first in zip(ours, theirs, start, strict=True):
+  for mine, other, first in zip(ours, theirs, make_variables(), strict=True):
     np.testing.assert_array_equal(mine, other)
     assert np.abs(mine - first).min() > 0
 
 
 @pytest.mark.parametrize('epsilon', [0.1, 0.01])
-def test_steps_follow_the_formula(epsilon):
-  start = make_gradients(1)[0]
-  variables = [tf.Variable(value) for value in start]
-  optimizer = optimizers.RMSProp(variables, 0.99, 0.0, epsilon)
-  expected = [value.astype(np.float64) for value in start]
-  mean_square = [np.ones_like(value) for value in expected]
-  for gradients in make_gradients():
-    optimizer.apply(
-      [tf.constant(g) for g in gradients], tf.constant(0.01, tf.float32)
-    )
-    for i, gradient in enumerate(gradients):
-      mean_square[i] = (
-        0.99 * mean_square[i] + 0.01 * gradient.astype(float) ** 2
-      )
-      expected[i] -= 0.01 * gradient / np.sqrt(mean_square[i] + epsilon)
-  for variable, value in zip(variables, expected, strict=True):
-    np.testing.assert_allclose(variable, value, rtol=1e-4, atol=1e-5)
+def test_rmsprop_follows_the_formula(epsilon):
+  variables = make_variables()
+  found = run(optimizers.RMSProp(variables, 0.99, 0.0, epsilon), variables)
+  for i, expected in enumerate(make_gradients(1)[0]):
+    mean_square = 1.0
+    for gradients in make_gradients():
+      gradient = gradients[i].astype(float)
+      mean_square = 0.99 * mean_square + 0.01 * gradient**2
+      expected = expected - 0.01 * gradient / np.sqrt(mean_square + epsilon)
+    np.testing.assert_allclose(found[i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_adam_follows_the_formula():
+  variables = make_variables()
+  found = run(optimizers.Adam(variables, 1e-3), variables)
+  for i, expected in enumerate(make_gradients(1)[0]):
+    mean = square = 0.0
+    for t, gradients in enumerate(make_gradients(), start=1):
+      gradient = gradients[i].astype(float)
+      mean = 0.9 * mean + 0.1 * gradient
+      square = 0.999 * square + 0.001 * gradient**2
+      # The paper's more efficient order of computation, end of section 2.
+      rate = 0.01 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+      expected = expected - rate * mean / (np.sqrt(square) + 1e-3)
+    np.testing.assert_allclose(found[i], expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -79,27 +92,6 @@ def test_learning_rate_tells_neighbouring_steps_of_a_long_run_apart():
     for frames in (9_999_000_000, 9_999_012_800)
   ]
   np.testing.assert_allclose(rates, [1e-4, 0.9872e-4], rtol=1e-6)
-
-
-def test_adam_follows_the_formula():
-  start = make_gradients(1)[0]
-  variables = [tf.Variable(value) for value in start]
-  optimizer = optimizers.Adam(variables, 1e-3)
-  expected = [value.astype(np.float64) for value in start]
-  mean = [np.zeros_like(value) for value in expected]
-  square = [np.zeros_like(value) for value in expected]
-  for t, gradients in enumerate(make_gradients(), start=1):
-    optimizer.apply(
-      [tf.constant(g) for g in gradients], tf.constant(0.01, tf.float32)
-    )
-    for i, gradient in enumerate(gradients):
-      mean[i] = 0.9 * mean[i] + 0.1 * gradient
-      square[i] = 0.999 * square[i] + 0.001 * gradient.astype(float) ** 2
-      # The paper's more efficient order of computation, end of section 2.
-      rate = 0.01 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-      expected[i] -= rate * mean[i] / (np.sqrt(square[i]) + 1e-3)
-  for variable, value in zip(variables, expected, strict=True):
-    np.testing.assert_allclose(variable, value, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['rmsprop', 'adam'])
