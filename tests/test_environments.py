@@ -42,6 +42,9 @@ def test_an_unknown_level_lists_the_nearest(level_name, nearest):
     ('max_noops', -1, 'at least 0'),
     ('repeat_action_probability', 1.0, 'below 1'),
     ('repeat_action_probability', -0.1, 'at least 0'),
+    ('width', 90, 'a multiple of 4'),
+    ('height', 0, 'a multiple of 4'),
+    ('renderer', 'soft', 'one of software, hardware'),
   ],
 )
 def test_settings_out_of_range_are_refused(field, value, rule):

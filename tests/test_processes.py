@@ -3,7 +3,6 @@
 import functools
 import os
 import pathlib
-import pickle
 import signal
 import subprocess
 import sys
@@ -18,13 +17,6 @@ from dm_env import specs
 
 import environments
 from environments import batch, catch, processes
-
-
-class BrokenError(Exception):
-  """Cannot be pickled whole: its constructor wants two arguments."""
-
-  def __init__(self, what, where):
-    super().__init__(f'{what} at {where}')
 
 
 class Broken(dm_env.Environment):
@@ -215,18 +207,6 @@ def test_a_death_before_there_are_rows_is_counted(make, tmp_path):
   assert there.reset().environment_restarts.tolist() == [1]
 
 
-def test_a_death_between_episodes_starts_the_next_one(make):
-  there = make([functools.partial(Broken, 'nowhere')] * 2, 2)
-  there.reset()
-  for _ in range(4):
-    there.step(np.zeros(2, int))
-  os.kill(there._children[0].pid, signal.SIGKILL)
-  shown = there.step(np.zeros(2, int))
-  assert shown.start_of_episode.tolist() == [True, True]
-  # The new process's first episode, the other's second.
-  assert shown.observation.tolist() == [[1, 0], [2, 0]]
-
-
 @pytest.mark.parametrize('where', ['constructor', 'reset'])
 def test_what_keeps_dying_ends_it_with_the_reason(make, where):
   with pytest.raises(
@@ -238,37 +218,36 @@ def test_what_keeps_dying_ends_it_with_the_reason(make, where):
 
 @pytest.mark.parametrize('where', ['constructor', 'reset', 'step'])
 @pytest.mark.parametrize(
-  ('error', 'raised'),
-  [
-    (ValueError('of mine'), ValueError),
-    (environments.MissingError('no ROM'), environments.MissingError),
-  ],
+  'error', [ValueError('of mine'), environments.MissingError('no ROM')]
 )
-def test_an_exception_comes_back_whole(make, where, error, raised):
+def test_an_exception_comes_back_whole(make, where, error):
   def play():
     there = make([functools.partial(Broken, where, error)] * 2, 2)
     there.reset()
     for _ in range(20):
       there.step(np.zeros(2, int))
 
-  with pytest.raises(raised, match=str(error)) as caught:
+  with pytest.raises(type(error), match=str(error)) as caught:
     play()
   text = str(caught.value.__cause__)
   assert 'in _break' in text
   assert 'test_processes.py' in text
 
 
+class BrokenError(Exception):
+  """Cannot be pickled whole: its constructor wants two arguments."""
+
+  def __init__(self, what, where):
+    super().__init__(f'{what} at {where}')
+
+
+def raise_broken_error():
+  raise BrokenError('a wheel', 'home')
+
+
 def test_an_exception_that_cannot_travel_is_told(make):
-  error = BrokenError('a wheel', 'home')
-  with pytest.raises(TypeError):
-    pickle.loads(pickle.dumps(error))
   with pytest.raises(RuntimeError, match='BrokenError: a wheel at home'):
-    make([RaiseBrokenError()], 1)
-
-
-class RaiseBrokenError:
-  def __call__(self):
-    raise BrokenError('a wheel', 'home')
+    make([raise_broken_error], 1)
 
 
 def test_close_closes_the_environments(make, tmp_path):

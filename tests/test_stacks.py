@@ -44,7 +44,7 @@ class Source:
 
 @pytest.mark.parametrize(
   ('level_name', 'num_unrolls'),
-  [('atari_breakout', 60), ('atari_pong', 10), ('catch', 10)],
+  [('atari_breakout', 60), ('catch', 10)],
 )
 def test_a_batch_shows_what_the_actor_saw(level_name, num_unrolls):
   # Breakout loses lives; at 150 agent steps a game is truncated.
@@ -85,7 +85,7 @@ def test_a_batch_shows_what_the_actor_saw(level_name, num_unrolls):
       seen = np.stack(policy.seen[first : first + T + 1])
       np.testing.assert_array_equal(inputs.observation, seen)
       starts += int(inputs.start_of_episode[1:].numpy().sum())
-    assert starts >= 3 or level_name == 'atari_pong'
+    assert starts >= 3
   finally:
     batch.close()
     server.stop()

@@ -10,15 +10,6 @@ import tempfile
 
 import numpy as np
 
-_ACTIONS = (
-  ('LOOK_LEFT_RIGHT_PIXELS_PER_FRAME', -512, 512),
-  ('LOOK_DOWN_UP_PIXELS_PER_FRAME', -512, 512),
-  ('STRAFE_LEFT_RIGHT', -1, 1),
-  ('MOVE_BACK_FORWARD', -1, 1),
-  ('FIRE', 0, 1),
-  ('JUMP', 0, 1),
-  ('CROUCH', 0, 1),
-)
 _KNOWN_SETTINGS = {
   'width',
   'height',
@@ -31,10 +22,6 @@ _KNOWN_SETTINGS = {
   'episodeLengthSeconds',
 }
 _WRONG_STATUS = 'Environment in wrong status'
-
-
-def version():
-  return 'double'
 
 
 made: list['Lab'] = []  # Every Lab of this process, for tests.
@@ -132,26 +119,6 @@ class Lab:
 
   def is_running(self):
     return self._running
-
-  def num_steps(self):
-    return self._frames
-
-  def observation_spec(self):
-    height, width = self._size
-    known = {
-      'RGB_INTERLEAVED': (np.uint8, (height, width, 3)),
-      'INSTR': (str, ()),
-    }
-    return [
-      {'name': name, 'dtype': known[name][0], 'shape': known[name][1]}
-      for name in self._names
-    ]
-
-  def action_spec(self):
-    return [
-      {'name': name, 'min': least, 'max': most}
-      for name, least, most in _ACTIONS
-    ]
 
   def close(self):
     self._running, self._closed = False, True
