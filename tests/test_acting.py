@@ -14,7 +14,6 @@ import reverb
 import tensorflow as tf
 from dm_env import specs
 
-import environments
 from agents.impala import acting, meter, networks, policies
 from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
@@ -389,11 +388,9 @@ def test_an_error_while_reading_reaches_the_learner():
 
 
 def test_an_evaluation_actor_passes_on_what_an_actor_passes_on():
-  config = config_lib.ImpalaConfig(network='mlp', lstm=True)
-  spec = environments.spec('catch')
-  network = networks.make_network(config, spec.observations, 3)
+  network = networks.make_network(CONFIG, OBSERVATION, A)
   player = acting.EvaluationActor(network, policies.Policy(network), None)
-  environment = environments.make('catch', 3, evaluation=True)
+  environment = Tape(0, [9])
   timestep = environment.reset()
   player.observe_first(timestep)
   state = network.initial_state(1)
