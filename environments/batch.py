@@ -38,6 +38,11 @@ class BatchTimeStep(NamedTuple):
   episode_steps: np.ndarray
   environment_restarts: np.ndarray
 
+  def forget_ends(self) -> None:
+    """Takes back which games ended, before the next step."""
+    self.episode_return.fill(np.nan)
+    self.episode_steps.fill(0)
+
 
 class EnvironmentBatch:
   """N environments that restart by themselves as their episodes end.
@@ -55,6 +60,12 @@ class EnvironmentBatch:
   the LAST timestep of an episode that a crash cut short: a game that is counted
   nowhere.
 
+  Attributes:
+    levels: `[N]` int32, index of the level that each environment plays.
+    observation_spec: of one environment, without the batch dimension.
+    action_spec: of one environment.
+    needs_reset: of each environment, whether its next step starts an episode.
+
   Args:
     environments: at least one, all of the same specs, with one discrete action
       and a scalar reward.
@@ -71,17 +82,18 @@ class EnvironmentBatch:
   ) -> None:
     _check_specs(environments)
     self._environments = list(environments)
-    self._observation_spec = environments[0].observation_spec()
-    self._action_spec = environments[0].action_spec()
+    self.observation_spec = environments[0].observation_spec()
+    self.action_spec = environments[0].action_spec()
     num = len(environments)
-    self._levels = np.array(levels or [0] * num, np.int32)
+    self.levels = np.array(levels or [0] * num, np.int32)
+    self.needs_reset = [True] * num
     self._leaves = [
       np.zeros((num, *spec.shape), spec.dtype)
-      for spec in tree.flatten(self._observation_spec)
+      for spec in tree.flatten(self.observation_spec)
     ]
-    self._is_nested = tree.is_nested(self._observation_spec)
+    self._is_nested = tree.is_nested(self.observation_spec)
     self._timestep = BatchTimeStep(
-      observation=tree.unflatten_as(self._observation_spec, self._leaves),
+      observation=tree.unflatten_as(self.observation_spec, self._leaves),
       reward=np.zeros(num, np.float32),
       discount=np.zeros(num, np.float32),
       start_of_episode=np.zeros(num, np.bool_),
@@ -89,36 +101,10 @@ class EnvironmentBatch:
       episode_steps=np.zeros(num, np.int32),
       environment_restarts=np.zeros(num, np.int32),
     )
-    self._needs_reset = [True] * num
     self._game_goes_on = [False] * num
     self._returns = [0.0] * num
     self._steps = [0] * num
     self._restarts = [0] * num
-
-  @property
-  def num_environments(self) -> int:
-    """N, the number of environments."""
-    return len(self._environments)
-
-  @property
-  def levels(self) -> np.ndarray:
-    """`[N]` int32, index of the level that each environment plays."""
-    return self._levels
-
-  @property
-  def observation_spec(self) -> Any:
-    """Spec of one environment's observation, without the batch dimension."""
-    return self._observation_spec
-
-  @property
-  def action_spec(self) -> specs.DiscreteArray:
-    """Spec of one environment's action."""
-    return self._action_spec
-
-  @property
-  def needs_reset(self) -> list[bool]:
-    """Of each environment, whether its next step starts an episode."""
-    return list(self._needs_reset)
 
   def write_to(self, timestep: BatchTimeStep) -> None:
     """Has what the environments show from now on written into other arrays."""
@@ -127,8 +113,8 @@ class EnvironmentBatch:
 
   def reset(self, indices: Sequence[int] | None = None) -> BatchTimeStep:
     """Resets environments, wherever their episode stands; by default, all."""
-    self._forget_ends()
-    for index in range(self.num_environments) if indices is None else indices:
+    self._timestep.forget_ends()
+    for index in range(len(self.levels)) if indices is None else indices:
       self._reset_one(index)
     return self._timestep
 
@@ -145,15 +131,10 @@ class EnvironmentBatch:
     Raises:
       ValueError: if `actions` has another shape.
     """
-    actions = np.asarray(actions, self._action_spec.dtype)
-    if actions.shape != (self.num_environments,):
-      raise ValueError(
-        f'actions must have shape ({self.num_environments},), '
-        f'got {actions.shape}'
-      )
-    self._forget_ends()
+    actions = check_actions(actions, self.action_spec, len(self.levels))
+    self._timestep.forget_ends()
     for index, action in enumerate(actions):
-      if self._needs_reset[index]:
+      if self.needs_reset[index]:
         self._reset_one(index)
       else:
         self._step_one(index, action)
@@ -165,10 +146,6 @@ class EnvironmentBatch:
       for environment in self._environments:
         stack.callback(environment.close)
 
-  def _forget_ends(self) -> None:
-    self._timestep.episode_return.fill(np.nan)
-    self._timestep.episode_steps.fill(0)
-
   def _reset_one(self, index: int) -> None:
     self._write_observation(
       index, self._environments[index].reset().observation
@@ -176,7 +153,7 @@ class EnvironmentBatch:
     self._timestep.reward[index] = 0.0
     self._timestep.discount[index] = 0.0
     self._timestep.start_of_episode[index] = True
-    self._needs_reset[index] = False
+    self.needs_reset[index] = False
     self._count_restarts(index)
     if not self._game_goes_on[index]:
       self._returns[index] = 0.0
@@ -202,7 +179,7 @@ class EnvironmentBatch:
     self._steps[index] += 1
     if not timestep.last():
       return
-    self._needs_reset[index] = True
+    self.needs_reset[index] = True
     self._game_goes_on[index] = not getattr(environment, 'game_over', True)
     has_crashed = getattr(environment, 'has_crashed', False)
     if not self._game_goes_on[index] and not has_crashed:
@@ -213,9 +190,19 @@ class EnvironmentBatch:
     if not self._is_nested:
       self._leaves[0][index] = observation
       return
-    parts = tree.flatten_up_to(self._observation_spec, observation)
+    parts = tree.flatten_up_to(self.observation_spec, observation)
     for leaf, part in zip(self._leaves, parts, strict=True):
       leaf[index] = part
+
+
+def check_actions(
+  actions: np.ndarray, spec: specs.DiscreteArray, num: int
+) -> np.ndarray:
+  """Actions in the type of their spec; a ValueError unless there are `num`."""
+  actions = np.asarray(actions, spec.dtype)
+  if actions.shape != (num,):
+    raise ValueError(f'actions must have shape ({num},), got {actions.shape}')
+  return actions
 
 
 def _check_specs(environments: Sequence[dm_env.Environment]) -> None:

@@ -6,26 +6,22 @@ parent; only strings go through the pipe.
 """
 
 import contextlib
-import ctypes
 import itertools
 import logging
-import mmap
 import os
-import pickle
 import signal
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
-from typing import Any, NamedTuple
+from typing import Any
 
 import dm_env
 import numpy as np
 import tree
-from dm_env import specs
 
 from environments import batch
+from environments import child as child_lib
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -36,9 +32,7 @@ _CLOSE_SECONDS = 5.0
 _MAX_DEATHS = 5
 _FEW_STEPS = 5
 
-_RUN_CHILD = 'from environments import processes; processes.main()'
-
-_PR_SET_PDEATHSIG = 1
+_RUN_CHILD = 'from environments import child; child.main()'
 
 
 class RemoteTraceback(Exception):
@@ -52,18 +46,6 @@ class _Died(Exception):
   """A process ended; `str()` says of what."""
 
 
-class _Reply(NamedTuple):
-  """What a process says after a step or reset of its environments.
-
-  Attributes:
-    needs_reset: Of each, whether its timestep was LAST.
-    strings: Of each observation's leaf of strings, those of all environments.
-  """
-
-  needs_reset: Sequence[bool]
-  strings: Sequence[Sequence[str]]
-
-
 class ProcessBatch:
   """As `batch.EnvironmentBatch`, with its environments in child processes.
 
@@ -71,6 +53,11 @@ class ProcessBatch:
   observation stays, the reward is 0, and the game is counted nowhere. Another
   process is started, and the next step resets it. Each environment of a process
   that was started again counts as one that was.
+
+  Attributes:
+    levels: `[N]` int32, index of the level that each environment plays.
+    observation_spec: of one environment, without the batch dimension.
+    action_spec: of one environment.
 
   Args:
     factories: make one environment each; picklable.
@@ -97,7 +84,7 @@ class ProcessBatch:
         f'num_processes must be from 1 to {num}, one for each environment, '
         f'got {num_processes}'
       )
-    self._levels = np.array(levels, np.int32)
+    self.levels = np.array(levels, np.int32)
     self._restarts = np.zeros(num, np.int32)
     self._needs_reset = np.ones(num, np.bool_)
     self._memory = os.memfd_create('impala_environments')
@@ -112,29 +99,9 @@ class ProcessBatch:
       self.close()
       raise
 
-  @property
-  def num_environments(self) -> int:
-    """N, the number of environments."""
-    return len(self._levels)
-
-  @property
-  def levels(self) -> np.ndarray:
-    """`[N]` int32, index of the level that each environment plays."""
-    return self._levels
-
-  @property
-  def observation_spec(self) -> Any:
-    """Spec of one environment's observation, without the batch dimension."""
-    return self._specs[0]
-
-  @property
-  def action_spec(self) -> specs.DiscreteArray:
-    """Spec of one environment's action."""
-    return self._specs[1]
-
   def reset(self) -> batch.BatchTimeStep:
     """Resets every environment, wherever its episode stands."""
-    self._forget_ends()
+    self._timestep.forget_ends()
     for child in self._children:
       child.send('reset', None)
     for child in self._children:
@@ -149,13 +116,8 @@ class ProcessBatch:
 
   def step(self, actions: np.ndarray) -> batch.BatchTimeStep:
     """Takes one agent step in every environment; see `EnvironmentBatch`."""
-    actions = np.asarray(actions, self.action_spec.dtype)
-    if actions.shape != (self.num_environments,):
-      raise ValueError(
-        f'actions must have shape ({self.num_environments},), '
-        f'got {actions.shape}'
-      )
-    self._forget_ends()
+    actions = batch.check_actions(actions, self.action_spec, len(self.levels))
+    self._timestep.forget_ends()
     for child in self._children:
       child.send('step', actions[child.share])
     for child in self._children:
@@ -178,21 +140,19 @@ class ProcessBatch:
 
   def _map(self) -> None:
     """Hears what the environments are, and lays out the shared memory."""
-    found = [self._make(child) for child in self._children]
-    self._specs = found[0]
-    for other in found:
-      if other != self._specs:
+    first, *others = [self._make(child) for child in self._children]
+    for other in others:
+      if other != first:
         raise ValueError(
-          'specs must be equal in every environment, got '
-          f'{other} and {self._specs}'
+          f'specs must be equal in every environment, got {other} and {first}'
         )
-    arrays = _layout(self._specs[0], self.num_environments)
-    size = sum(_size(array) for array in arrays)
-    os.ftruncate(self._memory, size)
-    self._timestep = _timestep(self._specs[0], arrays, self._memory)
+    self.observation_spec, self.action_spec = first
+    arrays = child_lib.Arrays(self.observation_spec, len(self.levels))
+    os.ftruncate(self._memory, arrays.num_bytes)
+    self._timestep = arrays.map(self._memory)
     self._timestep.environment_restarts[:] = self._restarts
     self._restarts = self._timestep.environment_restarts
-    self._forget_ends()
+    self._timestep.forget_ends()
 
   def _make(self, child: '_Child') -> Any:
     """Has a process make its environments; returns their specs."""
@@ -251,7 +211,7 @@ class ProcessBatch:
         self._restart(child, another)
     self._needs_reset[share] = True
 
-  def _take(self, child: '_Child', reply: _Reply) -> None:
+  def _take(self, child: '_Child', reply: child_lib.Reply) -> None:
     self._needs_reset[child.share] = reply.needs_reset
     leaves = [
       leaf
@@ -261,16 +221,12 @@ class ProcessBatch:
     for leaf, strings in zip(leaves, reply.strings, strict=True):
       leaf[child.share] = strings
 
-  def _forget_ends(self) -> None:
-    self._timestep.episode_return.fill(np.nan)
-    self._timestep.episode_steps.fill(0)
-
 
 class _Child:
   """The parent's end of one process.
 
   Attributes:
-    share: Which environments are its.
+    share: Which of all environments are its.
     num_steps: Agent steps since it was started.
     num_deaths: In a row, each within few agent steps.
   """
@@ -282,20 +238,11 @@ class _Child:
     num: int,
     memory: int,
   ) -> None:
-    """Starts a process.
-
-    Args:
-      factories: Of its environments.
-      share: Which of all environments they are.
-      num: N, the number of all.
-      memory: File descriptor of the shared memory.
-    """
     self.share = share
-    self._num = num
     self.num_steps = 0
     self.num_deaths = 0
-    self._factories = list(factories)
     self._memory = memory
+    self._to_make = list(factories), share, num
     self.start()
 
   @property
@@ -316,7 +263,7 @@ class _Child:
     )
     theirs.close()
     self._pipe = ours
-    self.send('make', (self._factories, self.share, self._num))
+    self.send('make', self._to_make)
 
   def send(self, verb: str, argument: Any) -> None:
     """Asks for something; whether it was heard, `receive` tells."""
@@ -338,7 +285,7 @@ class _Child:
       if status < 0:
         raise _Died(f'was ended by {signal.Signals(-status).name}') from None
       raise _Died(f'ended with status {status}') from None
-    if isinstance(answer, _Failure):
+    if isinstance(answer, child_lib.Failure):
       raise answer.error from RemoteTraceback(answer.traceback)
     return answer
 
@@ -350,105 +297,3 @@ class _Child:
     except subprocess.TimeoutExpired:
       self._process.kill()
       self._process.wait()
-
-
-class _Failure(NamedTuple):
-  """An exception on its way to the parent."""
-
-  error: Exception
-  traceback: str
-
-
-def _layout(
-  observation_spec: Any, num: int
-) -> list[tuple[tuple[int, ...], np.dtype]]:
-  """Shape and type of every array of a `BatchTimeStep`, in its order."""
-  leaves = [
-    ((num, *spec.shape), np.dtype(spec.dtype))
-    for spec in tree.flatten(observation_spec)
-  ]
-  float32, int32 = np.dtype(np.float32), np.dtype(np.int32)
-  others = (float32, float32, np.dtype(np.bool_), float32, int32, int32)
-  return leaves + [((num,), dtype) for dtype in others]
-
-
-def _size(array: tuple[tuple[int, ...], np.dtype]) -> int:
-  """Bytes in the shared memory, in whole cache lines; none of strings."""
-  shape, dtype = array
-  if dtype.hasobject:
-    return 0
-  return -(-int(np.prod(shape)) * dtype.itemsize // 64) * 64
-
-
-def _timestep(
-  observation_spec: Any,
-  arrays: Sequence[tuple[tuple[int, ...], np.dtype]],
-  memory: int,
-  share: slice = slice(None),
-) -> batch.BatchTimeStep:
-  """The arrays in the shared memory, or a share of each."""
-  mapped = mmap.mmap(memory, sum(_size(array) for array in arrays))
-  views, offset = [], 0
-  for shape, dtype in arrays:
-    if dtype.hasobject:
-      views.append(np.full(shape, '', object)[share])
-    else:
-      whole: np.ndarray = np.ndarray(shape, dtype, mapped, offset)
-      views.append(whole[share])
-    offset += _size((shape, dtype))
-  observation = tree.unflatten_as(observation_spec, views[:-6])
-  return batch.BatchTimeStep(observation, *views[-6:])
-
-
-def _serve(pipe: connection.Connection, memory: int) -> None:
-  """Makes environments and steps them, until the pipe ends."""
-  verb, (factories, share, num) = pipe.recv()
-  assert verb == 'make'
-  made: batch.EnvironmentBatch | None = None
-  is_mapped = False
-  try:
-    made = batch.EnvironmentBatch([factory() for factory in factories])
-    pipe.send((made.observation_spec, made.action_spec))
-    while (request := pipe.recv())[0] != 'close':
-      verb, argument = request
-      if not is_mapped:
-        # The parent has made room by now.
-        spec = made.observation_spec
-        made.write_to(_timestep(spec, _layout(spec, num), memory, share))
-        is_mapped = True
-      timestep = made.step(argument) if verb == 'step' else made.reset(argument)
-      strings = [
-        leaf.tolist()
-        for leaf in tree.flatten(timestep.observation)
-        if leaf.dtype.hasobject
-      ]
-      pipe.send(_Reply(made.needs_reset, strings))
-  except (EOFError, BrokenPipeError, ConnectionResetError):
-    pass
-  except Exception as error:
-    pipe.send(_failure(error))
-  finally:
-    if made:
-      made.close()
-
-
-def _failure(error: Exception) -> _Failure:
-  """An exception as it can travel: of its own type, if that can."""
-  text = traceback.format_exc()
-  try:
-    pickle.loads(pickle.dumps(error))
-  except Exception:
-    error = RuntimeError(f'{type(error).__name__}: {error}')
-  return _Failure(error, text)
-
-
-def main() -> None:
-  """Runs in the child: `_RUN_CHILD` with parent, pipe and memory."""
-  parent, pipe, memory = (int(argument) for argument in sys.argv[1:])
-  # The kernel ends this process with its parent, whatever that dies of.
-  ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-  if os.getppid() != parent:
-    return
-  # Ctrl-C reaches the whole group; the parent says when to end.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
-  _serve(connection.Connection(pipe), memory)

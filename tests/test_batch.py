@@ -73,7 +73,7 @@ def run_tape(environment_batch, num_steps):
   timesteps = [environment_batch.reset()]
   rows = [[np.copy(column) for column in timesteps[0]]]
   for step in range(num_steps):
-    actions = np.full(environment_batch.num_environments, step % 3)
+    actions = np.full(len(environment_batch.levels), step % 3)
     rows.append([np.copy(column) for column in environment_batch.step(actions)])
   columns = [np.stack(column) for column in zip(*rows, strict=True)]
   return batch.BatchTimeStep(*columns)

@@ -616,7 +616,7 @@ def environment_processes(actor):
   found = []
   for child in psutil.Process(actor).children():
     with contextlib.suppress(psutil.Error):
-      if 'processes.main()' in ' '.join(child.cmdline()):
+      if 'child.main()' in ' '.join(child.cmdline()):
         found.append((child.create_time(), child.pid))
   return [pid for _, pid in sorted(found)]
 
