@@ -1,33 +1,28 @@
 """`./impala benchmark NAME`: runs one benchmark, or several in rounds."""
 
-import ast
 import importlib
-import pathlib
 import signal
 import sys
-import types
 from collections.abc import Sequence
 
-from benchmarks import commands
+from benchmarks import trial
 
-# Name -> module, where they are not the same: a module `acme` or `queue` would
-# hide the real one from whoever starts Python in this folder.
-_MODULES = {
-  'pipeline': 'pipeline',
-  'acme': 'acme_impala',
-  'components': 'components',
-  'scaling': 'scaling',
-  'queue': 'queues',
-  'memory': 'memory',
-  'monitoring': 'monitoring',
-  'launching': 'launching',
-  'machines': 'machines',
-  'inference': 'inference',
-  'peers': 'peers',
-  'learning': 'learning',
+# Measured against each other, in rounds.
+_COMPARED = {
+  'pipeline': 'How fast does the program learn, and where does the time go?',
+  'acme': 'How fast are the IMPALA parts that Acme publishes?',
+  'components': 'What does each part cost alone, and what is the limit?',
 }
-# Those that are measured against each other.
-_COMPARED = ('pipeline', 'acme', 'components')
+# Name -> module and question.
+_OTHERS = {
+  'scaling': ('scaling', 'Do cost and memory stay flat as the program grows?'),
+  'queue': ('queues', 'How much goes through the queue alone?'),
+  'memory': ('memory', 'Does the memory of each process stay as it is?'),
+  'peers': ('peers', 'How fast are RLlib and Sample Factory?'),
+  'machines': ('machines', 'What happens on three machines that break?'),
+  'learning': ('learning', 'Does it learn, and what does it need for that?'),
+}
+_NAMES = (*_COMPARED, *_OTHERS)
 
 _USAGE = """\
 usage: ./impala benchmark NAME [--FLAG=VALUE ...] [flags of train ...]
@@ -35,7 +30,7 @@ usage: ./impala benchmark NAME [--FLAG=VALUE ...] [flags of train ...]
 
 Measures the real program. Each prints a table and, as the last line, one JSON
 object; --help after the name tells more. Progress goes to the standard error.
-Leave the machine alone meanwhile.
+The first three can be given together. Leave the machine alone meanwhile.
 """
 
 
@@ -47,28 +42,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
   """
   arguments = sys.argv[1:] if arguments is None else arguments
   if not arguments or arguments[0] in ('help', '-h', '--help'):
-    _list()
+    print(_USAGE)
+    for name in _NAMES:
+      print(f'  {name:<11} {_COMPARED.get(name) or _OTHERS[name][1]}')
     return 0
   names, rest = _split(arguments)
-  unknown = [name for name in names if name not in _MODULES]
+  unknown = [name for name in names if name not in _NAMES]
   if unknown or not names:
     wrong = unknown[0] if unknown else rest[0]
-    return _refuse(f'NAME must be one of {", ".join(_MODULES)}, got {wrong!r}')
+    return _refuse(f'NAME must be one of {", ".join(_NAMES)}, got {wrong!r}')
+  is_compared = set(names) <= set(_COMPARED)
+  if len(names) > 1 and (not is_compared or len(set(names)) < len(names)):
+    return _refuse(
+      f'several names must be distinct ones of {", ".join(_COMPARED)}, got '
+      f'{" ".join(names)}'
+    )
   # What was started is to be ended.
   before = signal.signal(
     signal.SIGTERM, lambda signum, _: sys.exit(128 + signum)
   )
   try:
-    if len(names) == 1:
-      return _load(names[0]).main(rest)
-    if len(set(names)) < len(names) or not set(names) <= set(_COMPARED):
-      return _refuse(
-        f'several names must be distinct ones of {", ".join(_COMPARED)}, got '
-        f'{" ".join(names)}'
-      )
-    return importlib.import_module('benchmarks.comparison').main(names, rest)
-  except commands.Failed as failure:
-    return failure.status
+    if is_compared:
+      comparison = importlib.import_module('benchmarks.comparison')
+      return comparison.main(names, rest)
+    module = importlib.import_module(f'benchmarks.{_OTHERS[names[0]][0]}')
+    return module.main(rest)
+  except trial.TrialError as error:
+    print(f'./impala benchmark {" ".join(names)}: {error}', file=sys.stderr)
+    return 1
   except KeyboardInterrupt:
     return 130
   finally:
@@ -76,10 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-  """Names, and what comes from the first flag on.
-
-  'learning' takes a word of its own.
-  """
+  """Names, and the rest; 'learning' takes a word of its own."""
   names: list[str] = []
   for index, argument in enumerate(arguments):
     if argument.startswith('-') or names == ['learning']:
@@ -91,20 +89,6 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _refuse(rule: str) -> int:
   print(f'./impala benchmark: {rule}', file=sys.stderr)
   return 2
-
-
-def _list() -> None:
-  """Shows each name with the first line of its module."""
-  print(_USAGE)
-  for name, module in _MODULES.items():
-    path = pathlib.Path(__file__).with_name(f'{module}.py')
-    # Not imported: TensorFlow would take seconds.
-    text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))
-    print(f'  {name:<11} {(text or "").splitlines()[0]}')
-
-
-def _load(name: str) -> types.ModuleType:
-  return importlib.import_module(f'benchmarks.{_MODULES[name]}')
 
 
 if __name__ == '__main__':

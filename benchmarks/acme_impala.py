@@ -1,202 +1,302 @@
-"""How fast are the IMPALA parts that Acme publishes, in a program like ours?"""
+"""A Launchpad program of dm-acme 0.4.0's own IMPALA parts.
 
-import argparse
-import contextlib
-import dataclasses
-import io
-import json
+As published: its wrappers, its adder, its actor and loop, its dataset and its
+learner. Ours are the network's modules, and the rows that tell how far it is.
+Takes the flags of `train`.
+"""
+
+import csv
+import functools
 import pathlib
 import sys
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import psutil
-import rich.table
+import acme
+import courier
+import dm_env
+import launchpad as lp
+import numpy as np
+import reverb
+import sonnet as snt
+import tensorflow as tf
 from absl import flags as absl_flags
+from acme import datasets, specs, wrappers
+from acme.adders import reverb as adders
+from acme.agents.tf import impala
+from acme.tf import utils as tf_utils
+from acme.tf import variable_utils
+from acme.utils import loggers
+from launchpad.nodes.python import local_multi_processing
 
-from benchmarks import commands, roles, trial
-from programs import runs
+import environments
+from agents.impala import networks
+from benchmarks import trial
+from environments import suites
+from programs import flags, nodes, runs
+from programs import impala as our_impala
 from programs.launching import local, supervisor
 
-NAME = 'acme'
-
-_DESCRIPTION = """\
-Runs a Launchpad program of dm-acme 0.4.0's own classes as they are published:
-its Atari wrapper, environment loop, SequenceAdder, IMPALAActor, dataset and
-IMPALALearner. Network, unroll length, batch size, queue, oneDNN and threads are
-those that our program has with the same flags. Acme's actor plays one
-environment; --num_actors says how many there are. Measures a steady window of
-learning and stops. Prints tables and, as the last line, one JSON object.
-
-  ./impala benchmark acme
-  ./impala benchmark acme --num_actors=4 --window_seconds=30
-
-Agent steps are those the learner took from the queue, its padding included."""
-
-_START_SECONDS = 300
+_ROW_SECONDS = 0.2
 _NOTICE_SECONDS = 3.0  # Its learner does not look up while the queue is empty.
 
 
-def main(arguments: Sequence[str]) -> int:
-  """Measures and prints; returns the exit status."""
-  parser = _make_parser()
-  given, train_flags = parser.parse_known_args(arguments)
-  commands.check_window(parser, given)
-  with commands.failing(NAME):
-    result = run(train_flags, given.warmup_seconds, given.window_seconds)
-  commands.finish(result, tables(result), given.output)
-  return 0
+class _OldApi:
+  """gym 0.26 as Acme's adapter takes it: `reset` and `step` of gym 0.21."""
+
+  def __init__(self, environment: Any) -> None:
+    self._environment = environment
+
+  def reset(self) -> np.ndarray:
+    observation, _ = self._environment.reset()
+    return observation
+
+  def step(self, action: int) -> tuple[np.ndarray, float, bool, Any]:
+    observation, reward, *ends, info = self._environment.step(action)
+    return observation, reward, any(ends), info
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._environment, name)
 
 
-def _make_parser() -> argparse.ArgumentParser:
-  parser = commands.make_parser(NAME, _DESCRIPTION)
-  commands.add_times(parser, warmup_seconds=20.0, window_seconds=60.0)
-  return parser
+class _Stoppable(wrappers.EnvironmentWrapper):
+  """Ends an environment loop within an episode."""
+
+  def __init__(self, environment: dm_env.Environment) -> None:
+    super().__init__(environment)
+    self._stop = lp.stop_event()
+
+  def step(self, action: Any) -> dm_env.TimeStep:
+    """As the environment does, or raises `nodes.Stopped`."""
+    if self._stop.is_set():
+      raise nodes.Stopped
+    return super().step(action)
 
 
-def run(
-  train_flags: Sequence[str], warmup_seconds: float, window_seconds: float
-) -> dict[str, Any]:
-  """Starts the program, measures it and ends it.
-
-  Args:
-    train_flags: Of our run of the same shape.
-    warmup_seconds: Of learning, not measured.
-    window_seconds: Of learning, measured.
-
-  Returns:
-    The figures, as they stand in the JSON object.
-
-  Raises:
-    trial.TrialError: The network has a core, or the program ended by itself.
-    KeyboardInterrupt: Ctrl-C.
-  """
-  configuration = trial.resolve(train_flags)
-  if configuration.agent.lstm:
-    raise trial.TrialError('lstm must be false, got True')
-  # Imported here: TensorFlow takes seconds, and gym prints a notice.
-  with contextlib.redirect_stderr(io.StringIO()):
-    from benchmarks import acme_nodes
-  if not absl_flags.FLAGS.is_parsed():
-    absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
-  with tempfile.TemporaryDirectory(prefix='impala_benchmark_') as folder:
-    here = dataclasses.replace(
-      configuration,
-      run=dataclasses.replace(configuration.run, logdir=folder),
-    )
-    trial.tell('starting the program of Acme')
-    path = here.directory.path / acme_nodes.LEARNER_FILE
-    watch = _Watch(here, path, warmup_seconds, window_seconds)
-    with contextlib.suppress(_Measured):
-      outcome = local.launch(
-        acme_nodes.make_program(here),
-        acme_nodes.make_resources(here),
-        pathlib.Path(folder),
-        watch.look,
-        notice_seconds=_NOTICE_SECONDS,
-      )
-      if outcome.kind == 'interrupted':
-        raise KeyboardInterrupt
-      raise trial.TrialError(outcome.describe())
-    return {
-      'benchmark': NAME,
-      **commands.facts(configuration),
-      'num_envs_per_actor': 1,
-      **watch.result(),
-    }
-
-
-def rates(result: Mapping[str, Any]) -> dict[str, float]:
-  """What is compared: name -> agent steps/s."""
-  return {NAME: result['agent_steps_per_second']}
-
-
-class _Measured(Exception):
-  """All is known; raised to stop the program."""
-
-
-class _Watch:
-  """Looks at the program as it runs."""
+class _FeedForward(snt.RNNCore):
+  """Our network without a core, in the form that Acme's parts take."""
 
   def __init__(
-    self,
-    configuration: runs.Configuration,
-    path: pathlib.Path,
-    warmup_seconds: float,
-    window_seconds: float,
+    self, configuration: runs.Configuration, spec: specs.EnvironmentSpec
+  ) -> None:
+    super().__init__(name='feed_forward')
+    self._network = networks.make_network(
+      configuration.agent, spec.observations, spec.actions.num_values
+    )
+
+  def initial_state(self, batch_size: int, **kwargs: Any) -> tuple[()]:
+    return ()
+
+  def __call__(
+    self, observation: tf.Tensor, state: tuple[()]
+  ) -> tuple[tuple[tf.Tensor, tf.Tensor], tuple[()]]:
+    inputs = networks.NetworkInput(
+      observation, last_action=(), last_reward=(), start_of_episode=()
+    )
+    output, _ = self._network.step(inputs, ())
+    return (output.logits, output.values), state
+
+
+def _make_environment(
+  configuration: runs.Configuration, seed: int
+) -> dm_env.Environment:
+  """An Atari game as Acme's examples make it; other levels are ours.
+
+  Its frames stay bytes, a quarter of what floats would be to carry. A lost life
+  ends the discount, as in the paper.
+  """
+  level = configuration.run.level_name
+  settings = configuration.environment
+  if not level.startswith(suites.ATARI_PREFIX):
+    return wrappers.SinglePrecisionWrapper(environments.make(level, seed))
+  import gym  # Prints a banner where it is imported.
+
+  game = ''.join(
+    word.capitalize()
+    for word in level.removeprefix(suites.ATARI_PREFIX).split('_')
+  )
+  environment = gym.make(f'{game}NoFrameskip-v4', disable_env_checker=True)
+  environment.reset(seed=seed)
+  return wrappers.wrap_all(
+    _OldApi(environment),
+    [
+      wrappers.GymAtariAdapter,
+      functools.partial(
+        wrappers.AtariWrapper,
+        action_repeats=settings.num_action_repeats,
+        max_episode_len=settings.max_episode_frames,
+        zero_discount_on_life_loss=True,
+      ),
+      wrappers.SinglePrecisionWrapper,
+    ],
+  )
+
+
+def _make_model(
+  configuration: runs.Configuration,
+) -> tuple[specs.EnvironmentSpec, _FeedForward]:
+  environment = _make_environment(configuration, seed=0)
+  spec = specs.make_environment_spec(environment)
+  environment.close()
+  network = _FeedForward(configuration, spec)
+  tf_utils.create_variables(network, [spec.observations])
+  return spec, network
+
+
+def _make_tables(configuration: runs.Configuration) -> list[reverb.Table]:
+  """The queue, as `acme.agents.tf.impala.IMPALA` makes it."""
+  spec, _ = _make_model(configuration)
+  logits = tf.TensorSpec((spec.actions.num_values,), tf.float32)
+  return [
+    reverb.Table.queue(
+      adders.DEFAULT_PRIORITY_TABLE,
+      configuration.agent.queue_capacity,
+      signature=adders.SequenceAdder.signature(
+        spec,
+        extras_spec={'core_state': (), 'logits': logits},
+        sequence_length=configuration.agent.unroll_length + 1,
+      ),
+    )
+  ]
+
+
+class LearnerNode:
+  """Acme's learner. Public methods are served by Courier."""
+
+  def __init__(
+    self, configuration: runs.Configuration, queue: reverb.Client
   ) -> None:
     config = configuration.agent
-    self._agent_steps = config.batch_size * config.unroll_length
-    self._repeats = configuration.num_action_repeats
-    self._path = path
-    self._warmup, self._window = warmup_seconds, window_seconds
-    self._started = time.monotonic()
-    self._warm = float('inf')
-    self._rows: list[Mapping[str, float]] = []
-    self._cpu: list[Mapping[str, float]] = []
-    self._rss: Mapping[str, float] = {}
-
-  def look(self, running: supervisor.Supervisor) -> None:
-    """Called about four times a second.
-
-    Raises:
-      _Measured: The window is over.
-      trial.TrialError: It does not learn.
-    """
-    try:
-      row = json.loads(self._path.read_text(encoding='utf-8'))
-    except FileNotFoundError:
-      if time.monotonic() - self._started > _START_SECONDS:
-        raise trial.TrialError(
-          f'no learner step of Acme within {_START_SECONDS} s'
-        ) from None
-      return
-    if self._warm == float('inf'):
-      trial.tell(f'warming up for {self._warmup:g} s')
-      self._warm = time.monotonic() + self._warmup
-    last = self._rows[-1] if self._rows else {'time': 0.0}
-    if time.monotonic() < self._warm or row['time'] == last['time']:
-      return
-    if not self._rows:
-      trial.tell(f'measuring for {self._window:g} s')
-    processes = {
-      name: psutil.Process(pid) for name, pid in running.processes().items()
-    }
-    self._rows.append(row)
-    self._cpu.append(roles.cpu_seconds(processes))
-    self._rss = roles.rss_mb(processes)
-    if row['time'] - self._rows[0]['time'] >= self._window:
-      trial.tell('stopping the program')
-      raise _Measured
-
-  def result(self) -> dict[str, Any]:
-    """The figures of the window."""
-    first, last = self._rows[0], self._rows[-1]
-    seconds = last['time'] - first['time']
-    learner_steps = last['learner_steps'] - first['learner_steps']
-    agent_steps = learner_steps * self._agent_steps
-    return {
-      'window_seconds': seconds,
-      'agent_steps_per_second': agent_steps / seconds,
-      'frames_per_second': agent_steps * self._repeats / seconds,
-      'learner_steps_per_second': learner_steps / seconds,
-      'roles': roles.summarise(
-        self._cpu[0], self._cpu[-1], self._rss, seconds, agent_steps
+    spec, network = _make_model(configuration)
+    self._stop = lp.stop_event()
+    self._rows = configuration.directory.metrics / 'learner.csv'
+    self._frames_of_step = (
+      config.batch_size
+      * config.unroll_length
+      * configuration.num_action_repeats
+    )
+    self._learner = impala.IMPALALearner(
+      spec,
+      network,
+      datasets.make_reverb_dataset(
+        queue.server_address,
+        batch_size=config.batch_size,
+        prefetch_size=1,
+        num_parallel_calls=1,
       ),
-    }
+      learning_rate=config.learning_rate,
+      discount=config.discounting,
+      entropy_cost=config.entropy_cost,
+      baseline_cost=config.baseline_cost,
+      max_abs_reward=1.0,
+      max_gradient_norm=config.max_gradient_norm or None,
+      logger=loggers.NoOpLogger(),
+    )
+
+  def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
+    """See `learning.Learner.get_variables`."""
+    return self._learner.get_variables(list(names))
+
+  def run(self) -> None:
+    """Learns until the program stops; writes rows of metrics."""
+    self._rows.parent.mkdir(exist_ok=True)
+    steps, told = 0, 0.0
+    with open(self._rows, 'w', newline='', encoding='utf-8') as file:
+      rows = csv.writer(file)
+      rows.writerow(('time', 'frames', 'learner_steps'))
+      while not self._stop.is_set():
+        self._learner.step()
+        steps += 1
+        if time.monotonic() - told >= _ROW_SECONDS:
+          told = time.monotonic()
+          rows.writerow((time.time(), steps * self._frames_of_step, steps))
+          file.flush()
 
 
-def tables(result: Mapping[str, Any]) -> list[rich.table.Table | str]:
-  """The result for people."""
-  title = (
-    f'Acme, {result["level_name"]}, {result["num_actors"]} actors x 1 '
-    f'environment, {result["cores"]} cores, {result["window_seconds"]:.0f} s'
+def run_actor(
+  configuration: runs.Configuration,
+  index: int,
+  learner: courier.Client,
+  queue: reverb.Client,
+) -> None:
+  """Acme's actor in Acme's loop, until the program stops."""
+  length = configuration.agent.unroll_length
+  _, network = _make_model(configuration)
+  client = variable_utils.VariableClient(
+    nodes.NodeClient(learner, lp.stop_event()),
+    {'policy': network.variables},
+    update_period=length,  # In the background; as often as ours.
   )
-  figures = (
-    f'{result["agent_steps_per_second"]:,.0f} agent steps/s, '
-    f'{result["frames_per_second"]:,.0f} frames/s, '
-    f'{result["learner_steps_per_second"]:.2f} learner steps/s'
+  actor = impala.IMPALAActor(
+    network,
+    adders.SequenceAdder(queue, sequence_length=length + 1, period=length),
+    client,
   )
-  return [f'{title}\n{figures}', roles.table(result['roles'])]
+  seed = configuration.agent.seed * 1000 + index
+  environment = _Stoppable(_make_environment(configuration, seed))
+  try:
+    client.update_and_wait()
+    acme.EnvironmentLoop(environment, actor, logger=loggers.NoOpLogger()).run()
+  except nodes.Stopped:
+    pass
+
+
+def _make_program(configuration: runs.Configuration) -> lp.Program:
+  """Wires the nodes in the groups of `programs.impala`."""
+  program = lp.Program('acme_impala')
+  with program.group(nodes.QUEUE):
+    queue = program.add_node(
+      lp.ReverbNode(functools.partial(_make_tables, configuration))
+    )
+  with program.group(nodes.LEARNER):
+    learner = program.add_node(
+      lp.CourierNode(LearnerNode, configuration, queue)
+    )
+  learner.set_client_kwargs(call_timeout=10)
+  with program.group(nodes.ACTOR):
+    for index in range(configuration.run.num_actors):
+      program.add_node(
+        lp.PyNode(run_actor, configuration, index, learner, queue)
+      )
+  return program
+
+
+def _make_resources(
+  configuration: runs.Configuration,
+) -> dict[str, local_multi_processing.PythonProcess]:
+  """What ours get; and a home, where Acme's learner keeps snapshots."""
+  own = {'HOME': configuration.run.logdir}
+  return {
+    group: local_multi_processing.PythonProcess(env={**resources.env, **own})
+    for group, resources in our_impala.make_resources(configuration).items()
+    if group in (nodes.QUEUE, nodes.LEARNER, nodes.ACTOR)
+  }
+
+
+def main() -> None:
+  """Runs the program until it is interrupted."""
+  absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
+  configuration = flags.resolve(trial.parse(sys.argv[1:]))
+  directory = configuration.directory
+
+  def name_processes(running: supervisor.Supervisor) -> None:
+    processes = dict(running.processes())
+    if processes != directory.read_meta().get('processes'):
+      directory.update_meta(processes=processes)
+
+  outcome = local.launch(
+    _make_program(configuration),
+    _make_resources(configuration),
+    pathlib.Path(configuration.run.logdir),
+    name_processes,
+    notice_seconds=_NOTICE_SECONDS,
+  )
+  sys.exit(outcome.describe())
+
+
+if __name__ == '__main__':
+  # Nodes are pickled by the name of their module, which is to be importable.
+  from benchmarks import acme_impala
+
+  acme_impala.main()

@@ -1,187 +1,199 @@
-"""Several benchmarks in rounds, and what they are to each other."""
+"""What is measured in turns, and what the rates are to each other."""
 
 import argparse
+import functools
 import statistics
-import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib.figure
 import rich.table
+import scipy.stats
 
-from benchmarks import acme_impala, commands, components, pipeline, trial
-
-NAME = 'comparison'
+from benchmarks import commands, components, pipeline, trial
 
 _DESCRIPTION = """\
-Runs several benchmarks in turns, again and again, so that a machine that gets
-busy is busy for all: pipeline, acme, components, pipeline, acme ... Prints the
-tables of each from its median round, then what they are to each other, and, as
-the last line, one JSON object. With --output also a plot. A round of
-pipeline, acme and components takes about four minutes.
+Measures in turns, again and again, in alternating order, so that a machine that
+gets busy is busy for all. Prints the tables of each from its median round, then
+the ratios of the first to the others, made within a round, with their median's
+95% interval from six rounds on, and, as the last line, one JSON object.
 
-  ./impala benchmark pipeline acme components
-  ./impala benchmark pipeline acme --rounds=5 --window_seconds=20
+pipeline runs the real training program in a temporary directory, measures a
+steady window of learning, and stops it as Ctrl-C does. Frames are those the
+learner took from the queue; agent steps are frames divided by the action
+repeats. With --vary it is run with each value of a flag of train.
 
-A ratio is made within a round; its median counts, least and most stand beside
-it. From the second round on, components are measured as far as the limit is
-made of them. Flags of train are for all."""
+acme runs a Launchpad program of dm-acme 0.4.0's own classes as they are
+published, with our network, unroll length, batch size, queue, oneDNN and
+threads. Its actor plays one environment; its agent steps count the padding of
+its sequences.
 
-# Each has `run`, `rates` and `tables`.
-BENCHMARKS: Mapping[str, types.ModuleType] = {
-  pipeline.NAME: pipeline,
-  acme_impala.NAME: acme_impala,
-  components.NAME: components,
-}
+components measures each part alone, in a process of its own with the threads
+that it has in the program; environments, forward pass and learner step also
+with a copy on every core (at most 4). The limit is cores / (environment +
+forward pass + learner), their CPU time of an agent step, each alone.
+
+  ./impala benchmark pipeline --num_actors=4 --num_envs_per_actor=16
+  ./impala benchmark pipeline acme components --rounds=5
+  ./impala benchmark pipeline --vary=monitor=true,false --rounds=7
+  ./impala benchmark pipeline --vary=inference=server,local
+  ./impala benchmark pipeline --vary=launch=ray,local --level_name=catch"""
+
+# Takes the seconds of warm-up and window; the result has 'limit' or
+# 'agent_steps_per_second'.
+Contestant = Callable[[float, float], dict[str, Any]]
 
 
 def main(names: Sequence[str], arguments: Sequence[str]) -> int:
   """Measures and prints; returns the exit status.
 
   Args:
-    names: Of `BENCHMARKS`, at least two.
+    names: Distinct ones of 'pipeline', 'acme' and 'components'.
     arguments: The flags.
   """
-  parser = _make_parser(names)
-  given, train_flags = parser.parse_known_args(arguments)
-  commands.check_window(parser, given)
-  if given.rounds < 1:
-    parser.error(f'--rounds must be at least 1, got {given.rounds}')
-  rounds: list[dict[str, dict[str, Any]]] = []
-  with commands.failing(' '.join(names)):
-    for number in range(given.rounds):
-      rounds.append({})
-      for name in names:
-        trial.tell(f'round {number + 1} of {given.rounds}: {name}')
-        only = {'only_limit': number > 0} if name == components.NAME else {}
-        rounds[-1][name] = BENCHMARKS[name].run(
-          train_flags, given.warmup_seconds, given.window_seconds, **only
-        )
-        trial.tell(_rates_text(_rates(rounds[-1])))
-  result = summarise(names, rounds)
-  if given.output:
-    given.output.mkdir(parents=True, exist_ok=True)
-    draw(result).savefig(
-      given.output / f'{NAME}.png', dpi=100, metadata={'Software': None}
-    )
-  shown = [
-    table
-    for name in names
-    for table in BENCHMARKS[name].tables(_median_round(name, rounds))
-  ]
-  commands.finish(result, [*shown, *tables(result)], given.output, NAME)
+  name = ' '.join(names)
+  parser = commands.make_parser(
+    name,
+    _DESCRIPTION,
+    warmup_seconds=(15.0, commands.WARMUP),
+    window_seconds=(40.0, commands.WINDOW),
+    rounds=(3 if len(names) > 1 else 1, 'how often each has its turn'),
+  )
+  parser.add_argument(
+    '--vary',
+    metavar='FLAG=VALUE,...',
+    help='runs pipeline with each value of a flag of train',
+  )
+  given, train_flags = commands.parse(
+    parser, arguments, 'window_seconds', 'rounds'
+  )
+  contestants: dict[str, Contestant] = {}
+  for each in names:
+    if each == 'pipeline':
+      contestants |= _make_variants(parser, given.vary, train_flags)
+    elif each == 'acme':
+      contestants[each] = functools.partial(pipeline.run_acme, train_flags)
+    else:
+      contestants['limit'] = functools.partial(components.run, train_flags)
+  rounds = run_rounds(contestants, given)
+  result = {'benchmark': name, **commands.machine(), **summarise(rounds)}
+  shown: list[rich.table.Table | str] = []
+  for label in contestants:
+    whole = median_round(label, rounds)
+    module = components if 'limit' in whole else pipeline
+    shown += module.tables(label, whole)
+  shown += make_tables(result)
+  commands.finish(result, shown, given.output, 'comparison')
   return 0
 
 
-def _make_parser(names: Sequence[str]) -> argparse.ArgumentParser:
-  parser = commands.make_parser(' '.join(names), _DESCRIPTION)
-  parser.add_argument(
-    '--rounds', type=int, default=3, metavar='INT', help='[default 3]'
-  )
-  commands.add_times(parser, warmup_seconds=15.0, window_seconds=40.0)
-  return parser
-
-
-def _rates(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-  """Of one round: what is compared -> agent steps/s."""
+def _make_variants(
+  parser: argparse.ArgumentParser, vary: str | None, train_flags: Sequence[str]
+) -> dict[str, Contestant]:
+  """Label -> the program, once or with each value of a flag."""
+  if vary is None:
+    return {'pipeline': functools.partial(pipeline.run, train_flags)}
+  flag, _, values = vary.partition('=')
+  variants = [f'{flag}={value}' for value in values.split(',')]
+  if not flag or len(set(variants)) < max(2, len(variants)):
+    parser.error(
+      '--vary must be a flag of train with distinct values, such as '
+      f'monitor=true,false, got {vary!r}'
+    )
   return {
-    label: rate
-    for name, result in found.items()
-    for label, rate in BENCHMARKS[name].rates(result).items()
+    each: functools.partial(pipeline.run, [*train_flags, f'--{each}'])
+    for each in variants
   }
 
 
-def _rates_text(rates: Mapping[str, float]) -> str:
-  return ', '.join(f'{name} {rate:,.0f}/s' for name, rate in rates.items())
+def run_rounds(
+  contestants: Mapping[str, Contestant], given: argparse.Namespace
+) -> list[dict[str, dict[str, Any]]]:
+  """Measures in turns.
+
+  Args:
+    contestants: Label -> who is measured.
+    given: `rounds`, `warmup_seconds` and `window_seconds`.
+
+  Returns:
+    Label -> result, of each round.
+
+  Raises:
+    trial.TrialError: One cannot be measured.
+  """
+  labels = list(contestants)
+  rounds: list[dict[str, dict[str, Any]]] = []
+  for number in range(given.rounds):
+    found = {}
+    for label in labels[:: -1 if number % 2 else 1]:
+      trial.tell(f'round {number + 1} of {given.rounds}: {label}')
+      found[label] = contestants[label](
+        given.warmup_seconds, given.window_seconds
+      )
+      trial.tell(f'{label}: {_rate(found[label]):,.0f} agent steps/s')
+    rounds.append({label: found[label] for label in labels})
+  return rounds
 
 
-def _median_round(
-  name: str, rounds: Sequence[Mapping[str, Mapping[str, Any]]]
+def _rate(result: Mapping[str, Any]) -> float:
+  return result.get('limit') or result['agent_steps_per_second']
+
+
+def median_round(
+  label: str, rounds: Sequence[Mapping[str, Mapping[str, Any]]]
 ) -> Mapping[str, Any]:
-  """The result whose rate is the median, of those that are whole."""
-  results = [each[name] for each in rounds]
-  if name == components.NAME:
-    return results[0]
-  ordered = sorted(results, key=lambda each: each['agent_steps_per_second'])
+  """The result of the round in which the rate is the median."""
+  ordered = sorted((each[label] for each in rounds), key=_rate)
   return ordered[(len(ordered) - 1) // 2]
 
 
 def summarise(
-  names: Sequence[str], rounds: Sequence[Mapping[str, Mapping[str, Any]]]
+  rounds: Sequence[Mapping[str, Mapping[str, Any]]],
 ) -> dict[str, Any]:
-  """What the rounds come to.
-
-  Args:
-    names: Of the benchmarks.
-    rounds: Name -> result, of each round.
-
-  Returns:
-    The figures, as they stand in the JSON object.
-  """
-  by_round = [_rates(found) for found in rounds]
-  labels = list(by_round[0])
+  """What the rounds come to, as it stands in the JSON object."""
+  first, *others = rounds[0]
+  rates = {
+    label: [_rate(each[label]) for each in rounds] for label in rounds[0]
+  }
   return {
-    'benchmark': ' '.join(names),
-    **commands.machine(),
     'agent_steps_per_second': {
-      label: _spread([rates[label] for rates in by_round]) for label in labels
+      label: spread(values) for label, values in rates.items()
     },
     'ratios': {
-      f'{pipeline.NAME} / {label}': _spread(
-        [rates[pipeline.NAME] / rates[label] for rates in by_round]
+      f'{first} / {label}': spread(
+        [
+          each / other
+          for each, other in zip(rates[first], rates[label], strict=True)
+        ]
       )
-      for label in labels
-      if pipeline.NAME in labels and label != pipeline.NAME
+      for label in others
     },
     'rounds': list(rounds),
   }
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
+def spread(values: Sequence[float]) -> dict[str, Any]:
+  """Median, least, most, and the median's 95% interval, from six values on.
+
+  Of n values as many lie below the median as n tosses of a coin show heads
+  (Conover, "Practical Nonparametric Statistics", 3.2).
+  """
+  ordered = sorted(values)
+  least = int(scipy.stats.binom.ppf(0.025, len(values), 0.5))
   return {
     'median': statistics.median(values),
-    'least': min(values),
-    'most': max(values),
+    'least': ordered[0],
+    'most': ordered[-1],
+    'interval_95': [ordered[least - 1], ordered[-least]] if least else None,
     'values': list(values),
   }
 
 
-def tables(result: Mapping[str, Any]) -> list[rich.table.Table | str]:
-  """The result for people."""
-  table = rich.table.Table(
-    title=f'rounds, {result["cores"]} cores', title_justify='left'
-  )
-  table.add_column('', no_wrap=True)
-  for heading in ('median', 'least', 'most', 'each round'):
-    table.add_column(heading, justify='right')
-  for group, form in (('agent_steps_per_second', ',.0f'), ('ratios', '.2f')):
-    for name, spread in result[group].items():
-      unit = '' if group == 'ratios' else ', agent steps/s'
-      table.add_row(
-        f'{name}{unit}',
-        *(format(spread[key], form) for key in ('median', 'least', 'most')),
-        ' '.join(format(value, form) for value in spread['values']),
-      )
-    table.add_section()
-  return [table]
-
-
-def draw(result: Mapping[str, Any]) -> matplotlib.figure.Figure:
-  """A bar for each: the median, and a mark for each round."""
-  rates = result['agent_steps_per_second']
-  figure = matplotlib.figure.Figure(
-    figsize=(6, 0.6 + 0.5 * len(rates)), layout='constrained'
-  )
-  axes = figure.add_subplot()
-  for row, (name, spread) in enumerate(rates.items()):
-    color = 'C0' if name == pipeline.NAME else 'C7'
-    axes.barh(row, spread['median'], color=color, height=0.6)
-    axes.plot(spread['values'], [row] * len(spread['values']), 'k|')
-    axes.annotate(
-      f' {spread["median"]:,.0f}', (max(spread['values']), row), va='center'
-    )
-  axes.set_yticks(range(len(rates)), list(rates))
-  axes.invert_yaxis()
-  axes.margins(x=0.15)
-  axes.set_xlabel(f'agent steps/s, {result["cores"]} cores')
-  return figure
+def make_tables(result: Mapping[str, Any]) -> list[rich.table.Table]:
+  """What `summarise` gave, for people."""
+  return [
+    commands.make_table(
+      f'agent steps/s, {result["cores"]} cores',
+      result['agent_steps_per_second'],
+    ),
+    commands.make_table('ratios', result['ratios']),
+  ]

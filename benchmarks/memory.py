@@ -6,17 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import rich.table
 
-from benchmarks import commands, trial
-
-NAME = 'memory'
+from benchmarks import commands, measurement, trial
 
 _DESCRIPTION = """\
 Runs the real training program in a temporary directory for some minutes of
 learning, looks at the memory of each process every few seconds, and stops it as
-Ctrl-C does. Prints a table and, as the last line, one JSON object. Progress
-goes to the standard error.
+Ctrl-C does. Prints a table and, as the last line, one JSON object.
 
   ./impala benchmark memory
   ./impala benchmark memory --minutes=60 --num_envs_per_actor=16
@@ -42,167 +38,88 @@ class Reading(NamedTuple):
 
 def main(arguments: Sequence[str]) -> int:
   """Measures and prints; returns the exit status."""
-  parser = make_parser()
-  given, train_flags = parser.parse_known_args(arguments)
-  fitted_seconds = 60 * (given.minutes - given.settle_minutes)
-  if not 0 < 2 * given.period_seconds <= fitted_seconds:
+  parser = commands.make_parser(
+    'memory',
+    _DESCRIPTION,
+    minutes=(10.0, 'learning that is watched [minutes]'),
+    settle_minutes=(3.0, 'the slope is fitted from here on [minutes]'),
+    period_seconds=(5.0, 'time between readings [seconds]'),
+    max_slope_mb_per_minute=(1.0, 'limit of each process [MB/minute of RSS]'),
+    max_actor_mb=(900.0, 'limit of each actor, at any time [MB of RSS]'),
+  )
+  given, train_flags = commands.parse(parser, arguments, 'period_seconds')
+  if 30 * (given.minutes - given.settle_minutes) < given.period_seconds:
     parser.error(
-      '--period_seconds must be greater than 0 and fit twice between '
-      f'--settle_minutes and --minutes, got {given.period_seconds:g}'
+      '--period_seconds must fit twice between --settle_minutes and --minutes, '
+      f'got {given.period_seconds:g}'
     )
-  with commands.failing(NAME), trial.start(train_flags) as run:
-    readings = watch(run, given.minutes, given.period_seconds)
-    facts = commands.facts(run.configuration)
-  result = {
-    'benchmark': NAME,
-    **facts,
-    **judge(readings, given),
-  }
-  commands.finish(result, tables(result), given.output)
-  return 1 if result['complaints'] else 0
+  configuration = trial.resolve(train_flags)
+  with trial.start(train_flags) as run:
+    readings = _watch(run, given.minutes, given.period_seconds)
+  judged = judge(readings, given)
+  result = {'benchmark': 'memory', **commands.facts(configuration), **judged}
+  table = commands.make_table(
+    f'{result["level_name"]}, {result["num_actors"]} actors x '
+    f'{result["num_envs_per_actor"]} environments',
+    judged['processes'],
+  )
+  complaints = [f'OVER THE LIMIT: {each}' for each in judged['complaints']]
+  commands.finish(result, [table, *complaints], given.output)
+  return 1 if complaints else 0
 
 
-def make_parser() -> argparse.ArgumentParser:
-  """The flags of this benchmark."""
-  parser = commands.make_parser(NAME, _DESCRIPTION)
-  for name, default, meaning in (
-    ('minutes', 10.0, 'learning that is watched [minutes'),
-    ('settle_minutes', 3.0, 'the slope is fitted from here on [minutes'),
-    ('period_seconds', 5.0, 'time between readings [seconds'),
-    ('max_slope_mb_per_minute', 1.0, 'limit of each process [MB/minute of RSS'),
-    ('max_actor_mb', 900.0, 'limit of each actor, at any time [MB of RSS'),
-  ):
-    parser.add_argument(
-      f'--{name}',
-      type=float,
-      default=default,
-      metavar='FLOAT',
-      help=f'{meaning}; default {default:g}]',
-    )
-  return parser
-
-
-def watch(
+def _watch(
   run: trial.Trial, minutes: float, period_seconds: float
 ) -> dict[str, list[Reading]]:
-  """Reads the memory of a run's processes while it learns.
-
-  Args:
-    run: Just started.
-    minutes: From the first row of metrics on.
-    period_seconds: Between readings.
-
-  Returns:
-    Process name -> readings, in order.
-
-  Raises:
-    trial.TrialError: The run ended before.
-  """
-  run.wait_for_learning()
+  trial.tell('starting the program')
+  run.rows_until(0)
   trial.tell(f'watching for {minutes:g} minutes')
-  started = due = time.monotonic()
+  started = due = time.time()
   readings: dict[str, list[Reading]] = {name: [] for name in run.processes()}
-  while (now := time.monotonic()) - started <= 60 * minutes:
-    run.new_rows()
-    if now < due:
-      continue
-    due += period_seconds
+  while due - started <= 60 * minutes:
     for name, process in run.processes().items():
       memory = process.memory_full_info()
-      readings[name].append(
-        Reading(
-          (now - started) / 60,
-          memory.rss / trial.MEGABYTE,
-          memory.pss / trial.MEGABYTE,
-        )
+      sizes = (
+        memory.rss / measurement.MEGABYTE,
+        memory.pss / measurement.MEGABYTE,
       )
+      readings[name].append(Reading((time.time() - started) / 60, *sizes))
+    due += period_seconds
+    run.rows_until(due)
   return readings
 
 
 def judge(
   readings: Mapping[str, Sequence[Reading]], given: argparse.Namespace
 ) -> dict[str, Any]:
-  """Each process's figures, and what is over the limits that were given."""
-  processes = {
-    name: summarize(each, given.settle_minutes)
-    for name, each in readings.items()
-  }
-  return {
-    'minutes': given.minutes,
-    'settle_minutes': given.settle_minutes,
-    'processes': processes,
-    'complaints': find_complaints(
-      processes, given.max_slope_mb_per_minute, given.max_actor_mb
-    ),
-  }
-
-
-def summarize(
-  readings: Sequence[Reading], settle_minutes: float
-) -> dict[str, float]:
-  """The figures of one process.
+  """Each process's figures, and what is over the limits that were given.
 
   Args:
-    readings: In order, at least two of them after `settle_minutes`.
-    settle_minutes: What comes before is left out of the slope.
+    readings: Of each process, at least two of them after `settle_minutes`.
+    given: The flags.
 
   Returns:
-    MB, and MB/minute by least squares.
+    'processes', name -> MB, and MB/minute by least squares; 'complaints'.
   """
-  settled = [each for each in readings if each.minutes >= settle_minutes]
-  minutes, rss, _ = np.transpose(settled)
-  return {
-    'rss_mb_settled': settled[0].rss_mb,
-    'rss_mb_end': settled[-1].rss_mb,
-    'rss_mb_peak': max(each.rss_mb for each in readings),
-    'pss_mb_end': settled[-1].pss_mb,
-    'slope_mb_per_minute': float(np.polyfit(minutes, rss, 1)[0]),
-  }
-
-
-def find_complaints(
-  processes: Mapping[str, Mapping[str, float]],
-  max_slope_mb_per_minute: float,
-  max_actor_mb: float,
-) -> list[str]:
-  """What is over a limit, one sentence each."""
-  complaints = []
-  for name, figures in processes.items():
-    slope, peak = figures['slope_mb_per_minute'], figures['rss_mb_peak']
-    if slope > max_slope_mb_per_minute:
+  processes, complaints = {}, []
+  for name, each in readings.items():
+    settled = [r for r in each if r.minutes >= given.settle_minutes]
+    minutes, rss, _ = np.transpose(settled)
+    slope, peak = np.polyfit(minutes, rss, 1)[0], max(r.rss_mb for r in each)
+    processes[name] = {
+      'rss_mb_settled': settled[0].rss_mb,
+      'rss_mb_end': settled[-1].rss_mb,
+      'rss_mb_peak': peak,
+      'pss_mb_end': settled[-1].pss_mb,
+      'slope_mb_per_minute': float(slope),
+    }
+    if slope > given.max_slope_mb_per_minute:
       complaints.append(
         f'{name} grows by {slope:.2f} MB a minute, more than '
-        f'{max_slope_mb_per_minute:g}'
+        f'{given.max_slope_mb_per_minute:g}'
       )
-    if trial.role(name) == 'actor' and peak > max_actor_mb:
+    if measurement.role_of(name) == 'actor' and peak > given.max_actor_mb:
       complaints.append(
-        f'{name} reached {peak:.0f} MB, more than {max_actor_mb:g}'
+        f'{name} reached {peak:.0f} MB, more than {given.max_actor_mb:g}'
       )
-  return complaints
-
-
-def tables(result: Mapping[str, Any]) -> list[rich.table.Table | str]:
-  """The result for people."""
-  table = rich.table.Table(
-    'process',
-    title=f'{result["level_name"]}, {result["num_actors"]} actors x '
-    f'{result["num_envs_per_actor"]} environments, MB',
-    title_justify='left',
-  )
-  for heading in (
-    f'RSS at {result["settle_minutes"]:g} min',
-    f'RSS at {result["minutes"]:g} min',
-    'RSS, most',
-    f'PSS at {result["minutes"]:g} min',
-    'MB/min',
-  ):
-    table.add_column(heading, justify='right')
-  for name, figures in result['processes'].items():
-    *sizes, slope = figures.values()
-    table.add_row(
-      name,
-      *(f'{size:,.0f}' for size in sizes),
-      f'{slope:+.2f}',
-    )
-  complaints = [f'OVER THE LIMIT: {each}' for each in result['complaints']]
-  return [table, *complaints]
+  return {'processes': processes, 'complaints': complaints}

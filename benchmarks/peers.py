@@ -1,283 +1,214 @@
 """How fast are RLlib's IMPALA and Sample Factory with the same network?"""
 
-import argparse
-import math
+import contextlib
+import functools
+import hashlib
+import json
+import os
 import pathlib
-import statistics
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import rich.table
+import psutil
 
-from benchmarks import (
-  commands,
-  peer_installation,
-  peer_runs,
-  pipeline,
-  trial,
-)
+from benchmarks import commands, comparison, measurement, pipeline, trial
 
-NAME = 'peers'
-_UNROLL_LENGTH = 20
-_BATCH_SIZE = 32
-_ACTION_REPEATS = 4
+# As the peers' programs get them.
+_SETTINGS = {
+  'unroll_length': 20,
+  'batch_agent_steps': 20 * 32,
+  'num_action_repeats': 4,
+  'num_workers': 2,
+  'num_envs_per_worker': 64,
+}
+_PEERS = ('rllib', 'sample_factory')
 
-_DESCRIPTION = f"""\
-Trains Pong with this project's program and with each peer, one after the
-other, and compares the agent steps that their learners take. In every round
-each has its turn, in the next one in the opposite order. 84x84 pixels, 4
-stacked, action repeat {_ACTION_REPEATS}; convolutions 16 8x8/4 and 32 4x4/2, a
-layer of 256; unrolls of {_UNROLL_LENGTH} agent steps, {_BATCH_SIZE} in a batch;
-V-trace.
+_DESCRIPTION = """\
+Trains Pong with this project's program and with each peer in turns, and
+compares the agent steps that their learners take. 84x84 pixels, 4 stacked,
+action repeat 4; convolutions 16 8x8/4 and 32 4x4/2, a layer of 256; unrolls of
+20 agent steps, 32 in a batch; V-trace. The peers have 2 workers of 64 games,
+which is faster for them than fewer; Sample Factory has its games in EnvPool.
 
-The peers are installed first, each into an environment of its own: Python 3.11,
-2 GB each. Where other settings are faster for a peer, they are run as well.
+They are installed first, each into an environment of its own: Python 3.11, 2 GB
+each.
 
   ./impala benchmark peers
   ./impala benchmark peers --rounds=1 --contestants=pipeline,rllib
-  ./impala benchmark peers --num_actors=2 --num_envs_per_actor=16
 
-Flags of train are those of this project's program. Prints a table and, as the
+Flags of train are those of this project's program. Prints tables and, as the
 last line, one JSON object. Leave the machine alone meanwhile."""
 
-
-class Peer(NamedTuple):
-  """A peer with its settings.
-
-  Attributes:
-    program: In the folder `peer`, and what is installed for it.
-    settings: What differs between them.
-  """
-
-  program: str
-  settings: Mapping[str, Any]
-
-  def told(self) -> dict[str, Any]:
-    """All settings, as the program gets them."""
-    return {
-      'unroll_length': _UNROLL_LENGTH,
-      'batch_agent_steps': _UNROLL_LENGTH * _BATCH_SIZE,
-      'num_workers': 2,
-      **self.settings,
-    }
-
-
-PEERS = {
-  'rllib': Peer('rllib', {'num_envs_per_worker': 16}),
-  'rllib_fast': Peer('rllib', {'num_envs_per_worker': 64}),
-  'sample_factory': Peer(
-    'sample_factory', {'environments': 'gymnasium', 'num_envs_per_worker': 16}
-  ),
-  'sample_factory_fast': Peer(
-    'sample_factory', {'environments': 'envpool', 'num_envs_per_worker': 64}
-  ),
-}
-# In the order of the first round.
-CONTESTANTS = (pipeline.NAME, *PEERS)
+_PROGRAMS = pathlib.Path(__file__).with_name('peer')
+_PYTHON = 'python3.11'
+_MARK = 'IMPALA_BENCHMARK_PEER'  # In the environment of all its processes.
 
 
 def main(arguments: Sequence[str]) -> int:
   """Installs, measures and prints; returns the exit status."""
-  parser = _make_parser()
-  given, train_flags = parser.parse_known_args(arguments)
-  commands.check_window(parser, given)
-  names = given.contestants.split(',')
-  unknown = [name for name in names if name not in CONTESTANTS]
-  if unknown or len(set(names)) < len(names):
-    parser.error(
-      f'--contestants must be distinct ones of {",".join(CONTESTANTS)}, got '
-      f'{given.contestants}'
-    )
-  if given.rounds < 1:
-    parser.error(f'--rounds must be at least 1, got {given.rounds}')
-  with commands.failing(NAME):
-    installed = {
-      program: peer_installation.ensure(program, given.folder)
-      for program in dict.fromkeys(
-        PEERS[name].program for name in names if name in PEERS
-      )
-    }
-    turns = [
-      _take_turn(number, name, given, train_flags, installed)
-      for number in range(given.rounds)
-      for name in (names if number % 2 == 0 else names[::-1])
-    ]
-  result = make_result(turns, installed)
-  commands.finish(result, [_table(result)], given.output)
-  return 0
-
-
-def _make_parser() -> argparse.ArgumentParser:
-  parser = commands.make_parser(NAME, _DESCRIPTION)
-  commands.add_times(parser, warmup_seconds=30.0, window_seconds=60.0)
-  parser.add_argument(
-    '--rounds',
-    type=int,
-    default=2,
-    metavar='INT',
-    help='turns of each [at least 1; default 2]',
+  everybody = ','.join(('pipeline', *_PEERS))
+  cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  parser = commands.make_parser(
+    'peers',
+    _DESCRIPTION,
+    warmup_seconds=(30.0, commands.WARMUP),
+    window_seconds=(60.0, commands.WINDOW),
+    rounds=(2, 'turns of each'),
   )
   parser.add_argument(
     '--contestants',
-    default=','.join(CONTESTANTS),
+    default=everybody,
     metavar='LIST',
-    help=f'who is measured [with commas; default {",".join(CONTESTANTS)}]',
+    help=f'who is measured, the first against the others [default {everybody}]',
   )
   parser.add_argument(
     '--folder',
     type=pathlib.Path,
+    default=pathlib.Path(cache, 'impala', 'peers'),
     metavar='DIR',
-    help='where the peers are installed '
-    f'[default {peer_installation.default_root()}]',
+    help='where the peers are installed [default %(default)s]',
   )
-  return parser
+  given, train_flags = commands.parse(
+    parser, arguments, 'window_seconds', 'rounds'
+  )
+  names = given.contestants.split(',')
+  if not set(names) <= {'pipeline', *_PEERS} or len(set(names)) < len(names):
+    parser.error(
+      f'--contestants must be distinct ones of {everybody}, got '
+      f'{given.contestants}'
+    )
+  contestants: dict[str, comparison.Contestant] = {
+    name: functools.partial(pipeline.run, train_flags)
+    if name == 'pipeline'
+    else functools.partial(run, install(name, given.folder), name)
+    for name in names
+  }
+  rounds = comparison.run_rounds(contestants, given)
+  result = {
+    'benchmark': 'peers',
+    **commands.machine(),
+    'settings': _SETTINGS,
+    'versions': {name: _pins(name) for name in names if name in _PEERS},
+    **comparison.summarise(rounds),
+  }
+  shown = [
+    table
+    for name in names
+    for table in measurement.make_tables(
+      name, comparison.median_round(name, rounds)
+    )
+  ]
+  commands.finish(
+    result, [*shown, *comparison.make_tables(result)], given.output
+  )
+  return 0
 
 
-def _take_turn(
-  number: int,
-  name: str,
-  given: argparse.Namespace,
-  train_flags: Sequence[str],
-  installed: Mapping[str, peer_installation.Installation],
+def run(
+  python: str, name: str, warmup_seconds: float, window_seconds: float
 ) -> dict[str, Any]:
-  """Measures a contestant once.
+  """Starts a peer, measures it and ends it, with all that it has started.
+
+  Args:
+    python: Of the peer's own environment.
+    name: Of its program in `peer`, without '_pong.py'.
+    warmup_seconds: See `measurement.measure`.
+    window_seconds: See there.
 
   Raises:
     trial.TrialError: It ended, or learned nothing for minutes.
   """
-  trial.tell(f'round {number + 1} of {given.rounds}: {name}')
-  times = (given.warmup_seconds, given.window_seconds)
-  if name == pipeline.NAME:
-    whole = pipeline.run(train_flags, *times)
-    settings = {
-      'num_workers': whole['num_actors'],
-      'num_envs_per_worker': whole['num_envs_per_actor'],
-    }
-    figures = {
-      name: whole[name] for name in ('agent_steps_per_second', 'window_seconds')
-    }
-    figures['cpu_ms_per_agent_step'] = math.fsum(
-      role['cpu_ms_per_agent_step'] for role in whole['roles'].values()
-    )
-  else:
-    peer = PEERS[name]
-    settings = peer.told()
-    python = installed[peer.program].python
-    with peer_runs.start(python, peer.program, settings) as run:
-      figures = measure(run, *times)
-  trial.tell(
-    f'{name}: {figures["agent_steps_per_second"]:,.0f} agent steps/s, '
-    f'{figures["cpu_ms_per_agent_step"]:.2f} CPU ms each'
-  )
-  return {'round': number + 1, 'name': name, 'settings': settings, **figures}
+  with tempfile.TemporaryDirectory(prefix='impala_peer_') as folder:
+    path = pathlib.Path(folder, 'run')
+    (path / 'metrics').mkdir(parents=True)
+    program = str(_PROGRAMS / f'{name}_pong.py')
+    progress = str(path / 'metrics' / 'learner.csv')
+    with (
+      _marked_environment(folder) as environment,
+      trial.start_in(
+        path, (python, program, json.dumps(_SETTINGS), progress), environment
+      ) as started,
+    ):
+      return measurement.measure(
+        started,
+        _SETTINGS['num_action_repeats'],
+        warmup_seconds,
+        window_seconds,
+      )
 
 
-def measure(
-  run: peer_runs.Run, warmup_seconds: float, window_seconds: float
-) -> dict[str, float]:
-  """Watches a peer that was just started.
+@contextlib.contextmanager
+def _marked_environment(folder: str) -> Iterator[dict[str, str]]:
+  """Of a peer's processes, nothing of this project's; kills them at the end.
+
+  Ray's leave their parent's group and session.
 
   Args:
-    run: Not yet learning.
-    warmup_seconds: Of learning, not measured.
-    window_seconds: Of learning, measured.
+    folder: For what they write.
+  """
+  ours = ('PYTHONPATH', 'LD_LIBRARY_PATH', 'VIRTUAL_ENV', 'MALLOC_ARENA_MAX')
+  kept = {name: text for name, text in os.environ.items() if name not in ours}
+  mine = {'PYTHONUNBUFFERED': '1', 'HOME': folder, 'TMPDIR': folder}
+  mark = uuid.uuid4().hex
+  try:
+    yield {**kept, **mine, _MARK: mark}
+  finally:
+    for process in psutil.process_iter():
+      with contextlib.suppress(psutil.Error):
+        if process.environ().get(_MARK) == mark:
+          process.kill()
+          process.wait(10)
+
+
+def install(name: str, root: pathlib.Path) -> str:
+  """Installs a peer unless it is there as its list of packages says.
+
+  Args:
+    name: Of the list, `peer/<name>.txt`.
+    root: Folder of the peers' environments.
 
   Returns:
-    'agent_steps_per_second', 'window_seconds' from one reading to another, and
-    'cpu_ms_per_agent_step' of all its processes.
+    The Python of its environment.
 
   Raises:
-    trial.TrialError: It ended before the window did.
+    trial.TrialError: It cannot be installed; says why and what helps.
   """
-  learning = run.wait_until(time.time())
-  trial.tell(f'warming up for {warmup_seconds:g} s')
-  begin = run.wait_until(learning.time + warmup_seconds)
-  cpu_seconds = run.cpu_seconds()
-  trial.tell(f'measuring for {window_seconds:g} s')
-  end = run.wait_until(begin.time + window_seconds)
-  cpu_seconds = run.cpu_seconds() - cpu_seconds
-  agent_steps = end.agent_steps - begin.agent_steps
-  seconds = end.time - begin.time
-  return {
-    'agent_steps_per_second': agent_steps / seconds,
-    'window_seconds': seconds,
-    'cpu_ms_per_agent_step': 1000 * cpu_seconds / agent_steps,
-  }
+  folder, requirements = root / name, _PROGRAMS / f'{name}.txt'
+  python, stamp = str(folder / 'bin' / 'python'), folder / 'stamp'
+  wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
+  if stamp.exists() and stamp.read_text() == wanted:
+    return python
+  trial.tell(f'installing {name} into {folder}: 2 GB, a few minutes')
+  shutil.rmtree(folder, ignore_errors=True)
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  for command in (
+    [_PYTHON, '-m', 'venv', str(folder)],
+    [python, '-m', 'pip', 'install', '-q', '-r', str(requirements)],
+  ):
+    try:
+      # Outside of a checkout whose .python-version would have pyenv insist on
+      # another Python.
+      subprocess.run(
+        command, cwd='/', capture_output=True, text=True, check=True
+      )
+    except (OSError, subprocess.CalledProcessError) as error:
+      said = getattr(error, 'stderr', None) or str(error)
+      raise trial.TrialError(
+        f'{name} could not be installed:\n{said[-2000:]}\nSee that '
+        f'{_PYTHON} is on PATH, and to the network and the room on the disk, '
+        'or name your package index in PIP_INDEX_URL; then start this again.'
+      ) from error
+  stamp.write_text(wanted)
+  return python
 
 
-def make_result(
-  turns: Sequence[Mapping[str, Any]],
-  installed: Mapping[str, peer_installation.Installation],
-) -> dict[str, Any]:
-  """The JSON object.
-
-  Args:
-    turns: Of all rounds.
-    installed: Program -> where it is.
-
-  Returns:
-    Each contestant's median over the rounds and, where the pipeline took part,
-    how many times as fast that is; the turns as they were.
-  """
-  names = dict.fromkeys(turn['name'] for turn in turns)
-  medians = {
-    name: _median(turns, name, 'agent_steps_per_second') for name in names
-  }
-  ours = medians.get(pipeline.NAME)
-  return {
-    'benchmark': NAME,
-    **commands.machine(),
-    'unroll_length': _UNROLL_LENGTH,
-    'batch_size': _BATCH_SIZE,
-    'versions': {name: found.versions for name, found in installed.items()},
-    'contestants': {
-      name: {
-        'settings': next(t['settings'] for t in turns if t['name'] == name),
-        'agent_steps_per_second': rate,
-        'frames_per_second': rate * _ACTION_REPEATS,
-        'cpu_ms_per_agent_step': _median(turns, name, 'cpu_ms_per_agent_step'),
-        'pipeline_is_times_as_fast': ours / rate if ours and rate else None,
-      }
-      for name, rate in medians.items()
-    },
-    'turns': list(turns),
-  }
-
-
-def _median(
-  turns: Sequence[Mapping[str, Any]], name: str, figure: str
-) -> float:
-  """Of a contestant's figure over its turns."""
-  return statistics.median(t[figure] for t in turns if t['name'] == name)
-
-
-def _table(result: Mapping[str, Any]) -> rich.table.Table:
-  table = rich.table.Table(
-    title=f'Pong, {result["cores"]} cores, medians of the rounds; ratio: how '
-    'many times as fast the pipeline is',
-    title_justify='left',
-    box=None,
-  )
-  table.add_column('', no_wrap=True)
-  for heading in ('games', 'agent steps/s', 'frames/s', 'CPU ms', 'ratio'):
-    table.add_column(heading, justify='right', no_wrap=True)
-  table.add_column('rounds')
-  for name, figures in result['contestants'].items():
-    settings = figures['settings']
-    rounds = [
-      f'{turn["agent_steps_per_second"]:,.0f}'
-      for turn in result['turns']
-      if turn['name'] == name
-    ]
-    ratio = figures['pipeline_is_times_as_fast']
-    table.add_row(
-      name,
-      f'{settings["num_workers"]} x {settings["num_envs_per_worker"]}',
-      f'{figures["agent_steps_per_second"]:,.0f}',
-      f'{figures["frames_per_second"]:,.0f}',
-      f'{figures["cpu_ms_per_agent_step"]:.2f}',
-      '' if ratio is None else f'{ratio:.2f}',
-      ' '.join(rounds),
-    )
-  return table
+def _pins(name: str) -> Mapping[str, str]:
+  """Package -> version, of those that are wanted and not what they need."""
+  text = (_PROGRAMS / f'{name}.txt').read_text()
+  chosen = text.partition('# What they need')[0].splitlines()
+  pins = [line.split('==') for line in chosen if '==' in line]
+  return {package: version for package, version in pins}

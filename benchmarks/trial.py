@@ -1,4 +1,4 @@
-"""One training run that a benchmark starts, watches and ends."""
+"""One program that a benchmark starts, watches and ends."""
 
 import argparse
 import contextlib
@@ -18,7 +18,6 @@ from programs import flags, machines, runs
 from programs.inspection import rows
 from programs.launching import children, outcomes
 
-MEGABYTE = 1e6
 LAUNCHER = 'launcher'
 
 # Of `train`; what the user gives comes after them and wins. No level is to end,
@@ -31,81 +30,87 @@ TRAIN_FLAGS = (
 )
 # And of an Atari game's: so many environments that a forward pass has little
 # left to gain from more.
-ATARI_FLAGS = ('--num_envs_per_actor=48',)
+ATARI_FLAG = '--num_envs_per_actor=48'
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_START_SECONDS = 300  # TensorFlow in every process, on a slow and busy disk.
+_PATIENCE_SECONDS = 300  # TensorFlow in every process, on a slow, busy disk.
 _STOP_SECONDS = 30  # The program's own notice is 10 s.
 _POLL_SECONDS = 0.1
-_GUARDIAN = 'sh'  # As the kernel names the process of `children.Guardian`.
 
 
 class TrialError(Exception):
-  """The run did not start, or ended while it was watched."""
+  """The program did not start, or ended while it was watched."""
 
 
 class Trial:
-  """A running `programs.train`, by its run directory and its processes."""
+  """A program by its run directory and its processes.
 
-  def __init__(
-    self, directory: runs.RunDirectory, launcher: children.Child
-  ) -> None:
-    """Looks at a run that was just started.
+  Its learner writes the rows of `metrics/learner.csv`, with 'time', 'frames'
+  and 'learner_steps' at least.
+  """
 
-    Args:
-      directory: Of the run.
-      launcher: The process of `programs.train`.
-    """
-    self._directory = directory
+  def __init__(self, path: pathlib.Path, launcher: children.Child) -> None:
+    self.directory = runs.RunDirectory(path)
     self._launcher = launcher
-    self._metrics = rows.Rows(
-      directory.metrics / 'learner.csv', from_start=False
+    self._rows = rows.Rows(
+      self.directory.metrics / 'learner.csv', from_start=False
     )
-    self._processes: dict[str, psutil.Process] = {}
-
-  @property
-  def directory(self) -> runs.RunDirectory:
-    """Of the run."""
-    return self._directory
+    self._frames = 0.0
 
   @property
   def configuration(self) -> runs.Configuration:
     """What the run is made of."""
-    return runs.Configuration.from_dict(self._directory.read_config())
+    return runs.Configuration.from_dict(self.directory.read_config())
 
-  def wait_for_learning(self) -> None:
-    """Waits for the first row of metrics.
+  def processes(self) -> Mapping[str, psutil.Process]:
+    """'<group>/<index>' -> process, and the launcher.
+
+    Of a program that does not name its processes all that it has started,
+    'launcher/<process id>'.
+    """
+    launcher = psutil.Process(self._launcher.pid)
+    nodes = self.directory.read_meta().get('processes') or {
+      f'{LAUNCHER}/{child.pid}': child.pid
+      for child in launcher.children(recursive=True)
+    }
+    found = {LAUNCHER: launcher}
+    for name, pid in nodes.items():
+      with contextlib.suppress(psutil.NoSuchProcess):
+        found[name] = psutil.Process(pid)
+    return found
+
+  def rows_until(self, end: float) -> list[rows.Row]:
+    """Waits for rows of metrics, up to the first one from a moment on.
+
+    A row that tells the frames of the one before is left out: it does not say
+    when they were learned.
+
+    Args:
+      end: In seconds since 1970; 0 takes the next row.
 
     Raises:
-      TrialError: It did not come in time, or the run ended.
+      TrialError: The program ended, or learned nothing for minutes.
     """
-    tell('starting the program')
-    deadline = time.monotonic() + _START_SECONDS
-    while not self.new_rows():
+    found: list[rows.Row] = []
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not found or found[-1]['time'] < end:
       if time.monotonic() >= deadline:
         raise TrialError(
-          f'no row of metrics within {_START_SECONDS} s; the run said:\n'
+          f'nothing learned within {_PATIENCE_SECONDS} s; the program said:\n'
           f'{self._launcher.log.tail(20)}'
         )
-    nodes = self._directory.read_meta().get('processes', {})
-    self._processes = {
-      name: psutil.Process(pid)
-      for name, pid in {LAUNCHER: self._launcher.pid, **nodes}.items()
-    }
-
-  def new_rows(self) -> list[rows.Row]:
-    """The learner's rows of metrics since the last call; waits a moment.
-
-    Raises:
-      TrialError: The run has ended.
-    """
-    time.sleep(_POLL_SECONDS)
-    if self._launcher.poll():
-      raise self._ended()
-    return self._metrics.read()
+      time.sleep(_POLL_SECONDS)
+      if self._launcher.poll():
+        raise self._ended()
+      new = [row for row in self._rows.read() if row['frames'] > self._frames]
+      if new:
+        found.append(new[-1])
+        self._frames = new[-1]['frames']
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+    return found
 
   def wait(self) -> None:
-    """Waits for the run's own end.
+    """Waits for the program's own end.
 
     Raises:
       TrialError: It was no good end.
@@ -116,43 +121,17 @@ class Trial:
       raise self._ended()
 
   def _ended(self) -> TrialError:
-    """Says how the run ended, and its last words."""
     assert self._launcher.returncode is not None
     end = outcomes.describe_status(self._launcher.returncode)
     return TrialError(
-      f'the run ended ({end}); it said:\n{self._launcher.log.tail(40)}'
+      f'the program ended ({end}); it said:\n{self._launcher.log.tail(40)}'
     )
 
-  def processes(self) -> Mapping[str, psutil.Process]:
-    """'<group>/<index>' -> process, and the launcher; known when it learns."""
-    return self._processes
-
-  def pause(self) -> None:
-    """Has all processes of the run stand still until `resume`.
-
-    Its guardians go on: they have to see the end of this process.
-    """
-    self._signal(signal.SIGSTOP)
-
-  def resume(self) -> None:
-    """Has all processes of the run go on."""
-    self._signal(signal.SIGCONT)
-
-  def _signal(self, signum: int) -> None:
-    if self._launcher.poll():
-      return
-    launcher = psutil.Process(self._launcher.pid)
-    for process in (launcher, *launcher.children(recursive=True)):
-      with contextlib.suppress(psutil.NoSuchProcess):
-        if process.name() != _GUARDIAN:
-          process.send_signal(signum)
-
   def stop(self) -> None:
-    """Ends the run with SIGINT, as Ctrl-C does, and waits for its end."""
+    """Ends the program with SIGINT, as Ctrl-C does, and waits for its end."""
     if self._launcher.poll():
       return
     tell('stopping the program')
-    self.resume()
     os.kill(self._launcher.pid, signal.SIGINT)
     deadline = time.monotonic() + _STOP_SECONDS
     while not self._launcher.poll():
@@ -164,88 +143,76 @@ class Trial:
 
 
 @contextlib.contextmanager
-def start(train_flags: Sequence[str]) -> Iterator[Trial]:
-  """Starts a run in a temporary directory; nothing of it is left afterwards.
-
-  Args:
-    train_flags: See `all_flags`.
-  """
-  with (
-    tempfile.TemporaryDirectory(prefix='impala_benchmark_') as folder,
-    start_in(pathlib.Path(folder) / 'run', all_flags(train_flags)) as trial,
-  ):
-    yield trial
+def start(
+  train_flags: Sequence[str], module: str = 'programs.train'
+) -> Iterator[Trial]:
+  """Starts a program with flags of `train`; nothing of it is left."""
+  with tempfile.TemporaryDirectory(prefix='impala_benchmark_') as folder:
+    path = pathlib.Path(folder, 'run')
+    command = (sys.executable, '-m', module, *_all_flags(train_flags))
+    with start_in(path, (*command, f'--logdir={path}')) as trial:
+      yield trial
 
 
 @contextlib.contextmanager
-def start_in(path: pathlib.Path, train_flags: Sequence[str]) -> Iterator[Trial]:
-  """Starts a run, and ends it as Ctrl-C does if it has not ended before.
+def start_in(
+  path: pathlib.Path,
+  command: Sequence[str],
+  environment: Mapping[str, str] | None = None,
+) -> Iterator[Trial]:
+  """Starts a program, and ends it as Ctrl-C does if it has not ended before.
 
   Args:
     path: Its run directory; what it says goes to a log beside it.
-    train_flags: All flags of `programs.train` but `--logdir`.
+    command: What starts it.
+    environment: By default, that of this project's programs.
   """
-  before = signal.signal(
-    signal.SIGTERM, lambda signum, _: sys.exit(128 + signum)
-  )
-  command = (sys.executable, '-m', 'programs.train', *train_flags)
+  if environment is None:
+    environment = {**os.environ, 'PYTHONPATH': import_path()}
   launcher = children.Child(
     children.NodeCommand(
       name=LAUNCHER,
       group=f'{path.name}.{LAUNCHER}',
       index=0,
-      argv=(*command, f'--logdir={path}'),
-      env={**os.environ, 'PYTHONPATH': import_path()},
+      argv=tuple(command),
+      env=environment,
     ),
     path.parent,
   )
-  trial = Trial(runs.RunDirectory(path), launcher)
+  trial = Trial(path, launcher)
   try:
     yield trial
   finally:
     trial.stop()
     launcher.close()
-    signal.signal(signal.SIGTERM, before)
 
 
 def resolve(train_flags: Sequence[str]) -> runs.Configuration:
-  """The configuration that a run with these flags has.
-
-  Args:
-    train_flags: See `all_flags`.
+  """The configuration that `start` with these flags has.
 
   Raises:
     TrialError: There is no such configuration; says why.
   """
   try:
-    return flags.resolve(_parse(all_flags(train_flags)))
+    return flags.resolve(parse(_all_flags(train_flags)))
   except ValueError as error:
     raise TrialError(str(error)) from error
 
 
-def all_flags(train_flags: Sequence[str]) -> list[str]:
-  """The flags of `programs.train` that a run has, but for `--logdir`.
-
-  Args:
-    train_flags: What the user gives; it wins.
-  """
-  level = _parse([*TRAIN_FLAGS, *train_flags])['level_name']
+def _all_flags(train_flags: Sequence[str]) -> list[str]:
+  level = parse([*TRAIN_FLAGS, *train_flags])['level_name']
   is_atari = level.startswith(suites.ATARI_PREFIX)
-  return [*TRAIN_FLAGS, *(ATARI_FLAGS if is_atari else ()), *train_flags]
+  return [*TRAIN_FLAGS, *([ATARI_FLAG] if is_atari else ()), *train_flags]
 
 
-def _parse(train_flags: Sequence[str]) -> dict[str, Any]:
+def parse(train_flags: Sequence[str]) -> dict[str, Any]:
+  """Flag -> value, of those that are given."""
   parser = argparse.ArgumentParser(
     prog='flags of train', usage=argparse.SUPPRESS, allow_abbrev=False
   )
   flags.add_configuration(parser)
   machines.add_flags(parser)
   return vars(parser.parse_args(train_flags))
-
-
-def role(name: str) -> str:
-  """The group of a process's name: 'actor' of 'actor/1'."""
-  return name.partition('/')[0]
 
 
 def tell(text: str) -> None:

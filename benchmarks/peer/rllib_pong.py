@@ -1,12 +1,12 @@
 """RLlib's IMPALA on Pong, in the environment that `peers` installed for it.
 
-Nothing of this project is imported. See `peer_runs` for what it is told and
-what it tells.
+Nothing of this project is imported. Takes its settings as JSON, and the name of
+the CSV file that it writes. Ctrl-C ends it.
 """
 
+import csv
 import json
 import os
-import signal
 import sys
 import time
 from typing import Any
@@ -118,21 +118,21 @@ def learned(result: dict[str, Any], unroll_length: int) -> float:
 
 
 def main(settings: dict[str, Any], progress: str) -> None:
-  """Trains until SIGTERM and appends to the file `progress`."""
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+  """Trains until it is interrupted; appends rows to the file `progress`."""
   # Its CPUs are tickets: each process wants one.
   os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
   ray.init(num_cpus=16, include_dashboard=False)
   algorithm = make_config(settings).build_algo()
   try:
-    with open(progress, 'a', encoding='utf-8') as file:
+    with open(progress, 'w', newline='', encoding='utf-8') as file:
+      rows = csv.writer(file)
+      rows.writerow(('time', 'frames', 'learner_steps'))
       while True:
-        result = algorithm.train()
-        line = {
-          'time': time.time(),
-          'agent_steps': learned(result, settings['unroll_length']),
-        }
-        print(json.dumps(line), file=file, flush=True)
+        steps = learned(algorithm.train(), settings['unroll_length'])
+        frames = steps * settings['num_action_repeats']
+        learner_steps = steps / settings['batch_agent_steps']
+        rows.writerow((time.time(), frames, learner_steps))
+        file.flush()
   finally:
     algorithm.stop()
     ray.shutdown()

@@ -1,19 +1,18 @@
 """Sample Factory on Pong, in the environment that `peers` installed for it.
 
-Nothing of this project is imported. See `peer_runs` for what it is told and
-what it tells.
+Nothing of this project is imported. Takes its settings as JSON, and the name of
+the CSV file that it writes. Ctrl-C ends it.
 """
 
+import csv
 import json
 import signal
 import sys
 import time
 from typing import Any
 
-import ale_py  # noqa: F401  Registers its games with Gymnasium.
 import envpool
 import gymnasium as gym
-import numpy as np
 import torch
 from sample_factory import train
 from sample_factory.algo.learning import learner
@@ -23,41 +22,19 @@ from sample_factory.envs import env_utils
 from sf_examples.envpool import envpool_wrappers
 
 _ENVIRONMENT = 'pong'
-_ACTION_REPEATS = 4
 _NEVER = 10**12
 
 
-class Pictures(gym.ObservationWrapper):
-  """Stacked frames as one array, `[4, 84, 84]` uint8."""
-
-  def observation(self, observation: Any) -> np.ndarray:
-    """Copies the frames together."""
-    return np.asarray(observation)
-
-
 def make_games(_: str, configuration: Any, *__: Any, **___: Any) -> gym.Env:
-  """The games that Sample Factory asks for in one of its workers."""
-  if configuration.environments == 'envpool':
-    return make_envpool(configuration.env_agents)
-  game = gym.make('PongNoFrameskip-v4')
-  game = gym.wrappers.AtariPreprocessing(
-    game, noop_max=30, frame_skip=_ACTION_REPEATS
-  )
-  game = Pictures(gym.wrappers.FrameStack(game, 4))
-  return gym.wrappers.TransformReward(
-    game, lambda reward: float(np.sign(float(reward)))
-  )
-
-
-def make_envpool(num_envs: int) -> gym.Env:
   """All games of a worker in EnvPool, as in Sample Factory's own example."""
+  num_envs = configuration.env_agents
   games = envpool.make(
     'Pong-v5',
     env_type='gymnasium',
     num_envs=num_envs,
     num_threads=1,
     reward_clip=True,
-    frame_skip=_ACTION_REPEATS,
+    frame_skip=configuration.env_frameskip,
     noop_max=30,
   )
   games = envpool_wrappers.EnvPoolResetFixWrapper(games)
@@ -68,7 +45,7 @@ def make_envpool(num_envs: int) -> gym.Env:
   return games
 
 
-def mend_summaries() -> None:
+def fix_summaries() -> None:
   """Lets V-trace run: version 2.1.1 then fails where it writes summaries.
 
   They read advantages, which are only there without V-trace. In Sample
@@ -85,18 +62,15 @@ def mend_summaries() -> None:
 
 def make_configuration(settings: dict[str, Any], folder: str) -> Any:
   """The algorithm's configuration: what V-trace and the network want."""
-  is_envpool = settings['environments'] == 'envpool'
-  num_envs = settings['num_envs_per_worker']
   flags = {
     'env': _ENVIRONMENT,
     'experiment': 'pong',
     'train_dir': folder,
     'device': 'cpu',
     'num_workers': settings['num_workers'],
-    'num_envs_per_worker': 1 if is_envpool else num_envs,
-    # Half of the games plays while the other half's actions are made.
-    'worker_num_splits': 1 if is_envpool else 2,
-    'batched_sampling': is_envpool,
+    'num_envs_per_worker': 1,  # A pool of games.
+    'worker_num_splits': 1,
+    'batched_sampling': True,
     'rollout': settings['unroll_length'],
     'recurrence': settings['unroll_length'],
     'batch_size': settings['batch_agent_steps'],
@@ -113,7 +87,7 @@ def make_configuration(settings: dict[str, Any], folder: str) -> Any:
     'exploration_loss_coeff': 0.01,
     'max_grad_norm': 40.0,
     'learning_rate': 0.0006,
-    'env_frameskip': _ACTION_REPEATS,
+    'env_frameskip': settings['num_action_repeats'],
     'train_for_env_steps': _NEVER,
     'decorrelate_experience_max_seconds': 0,
   }
@@ -121,13 +95,14 @@ def make_configuration(settings: dict[str, Any], folder: str) -> Any:
     word for name, value in flags.items() for word in (f'--{name}', str(value))
   ]
   parser, _ = arguments.parse_sf_args(argv=arguments_)
-  parser.add_argument('--env_agents', type=int, default=num_envs)
-  parser.add_argument('--environments', default=settings['environments'])
+  parser.add_argument(
+    '--env_agents', type=int, default=settings['num_envs_per_worker']
+  )
   return arguments.parse_full_cfg(parser, arguments_)
 
 
 def main(settings: dict[str, Any], progress: str) -> None:
-  """Trains until SIGTERM and appends to the file `progress`."""
+  """Trains until it is interrupted; appends rows to the file `progress`."""
   configuration = make_configuration(settings, f'{progress}.runs')
   _, runner = train.make_runner(configuration)
 
@@ -135,22 +110,25 @@ def main(settings: dict[str, Any], progress: str) -> None:
     # Its own end, at the next batch that is learned.
     runner.cfg.train_for_env_steps = 0
 
-  signal.signal(signal.SIGTERM, stop)
+  signal.signal(signal.SIGINT, stop)
   runner.init()
-  with open(progress, 'a', encoding='utf-8') as file:
+  with open(progress, 'w', newline='', encoding='utf-8') as file:
+    rows = csv.writer(file)
+    rows.writerow(('time', 'frames', 'learner_steps'))
+    frames_of_step = (
+      settings['batch_agent_steps'] * settings['num_action_repeats']
+    )
 
-    def tell(_: Any, message: dict[str, Any], __: int) -> None:
-      line = {
-        'time': time.time(),
-        'agent_steps': message[misc.LEARNER_ENV_STEPS] / _ACTION_REPEATS,
-      }
-      print(json.dumps(line), file=file, flush=True)
+    def write_row(_: Any, message: dict[str, Any], __: int) -> None:
+      frames = message[misc.LEARNER_ENV_STEPS]
+      rows.writerow((time.time(), frames, frames / frames_of_step))
+      file.flush()
 
-    runner.policy_msg_handlers[misc.LEARNER_ENV_STEPS].append(tell)
+    runner.policy_msg_handlers[misc.LEARNER_ENV_STEPS].append(write_row)
     runner.run()
 
 
-mend_summaries()
+fix_summaries()
 env_utils.register_env(_ENVIRONMENT, make_games)
 if __name__ == '__main__':
   main(json.loads(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,156 @@
+"""A component of the program in a process of its own, idle unless asked."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
+from concurrent.futures import process as pools
+from typing import Any, NamedTuple
+
+import psutil
+
+from benchmarks import trial
+from programs import impala, nodes, runs
+
+# Component -> whose threads and environment it gets; see `workloads`.
+_GROUPS = {
+  'environment': nodes.ACTOR,
+  'forward_pass': nodes.ACTOR,
+  'learner': nodes.LEARNER,
+  'unrolls': nodes.ACTOR,
+  'variables': nodes.ACTOR,
+}
+
+_units: Iterator[Mapping[str, Any]]  # Of the component whose process this is.
+
+
+class Cost(NamedTuple):
+  """What a stretch of work took.
+
+  Attributes:
+    agent_steps: That it was for.
+    cpu_seconds: Of all threads and child processes.
+    wall_seconds: On the clock.
+  """
+
+  agent_steps: float
+  cpu_seconds: float
+  wall_seconds: float
+
+
+class Component(contextlib.AbstractContextManager):
+  """One component.
+
+  Args:
+    kind: Of `_GROUPS`.
+    configuration: Of the run that it is a part of.
+  """
+
+  def __init__(self, kind: str, configuration: runs.Configuration) -> None:
+    self._kind = kind
+    # Reverb warns of much that is as it should be.
+    self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
+    self._process = futures.ProcessPoolExecutor(
+      1, multiprocessing.get_context('spawn'), _begin, (self._log.name,)
+    )
+    resources = impala.make_resources(configuration)[_GROUPS[kind]]
+    before = dict(os.environ)
+    os.environ.update({name: str(text) for name, text in resources.env.items()})
+    os.environ['PYTHONPATH'] = trial.import_path()
+    try:
+      self._facts = self._process.submit(_make, kind, configuration)
+    finally:
+      os.environ.clear()
+      os.environ.update(before)
+
+  def facts(self) -> Mapping[str, Any]:
+    """What it says of itself; waits until it is ready.
+
+    Raises:
+      trial.TrialError: It cannot be measured.
+    """
+    return self._result(self._facts)
+
+  def __exit__(self, *exception: object) -> None:
+    with contextlib.suppress(pools.BrokenProcessPool):
+      self._process.submit(_end)
+    self._process.shutdown()
+    self._log.close()
+
+  def _result(self, answer: futures.Future) -> Any:
+    try:
+      return answer.result()
+    except Exception as error:
+      said = self._log.read().decode(errors='replace')[-2000:]
+      raise trial.TrialError(
+        f'{self._kind} could not be measured: {error!r}\n{said}'
+      ) from error
+
+  @staticmethod
+  def work(copies: Sequence['Component'], seconds: float) -> Cost:
+    """Has some of the same kind work at the same time, for a unit at least.
+
+    Raises:
+      trial.TrialError: One cannot be measured.
+    """
+    answers = [each._process.submit(_work, seconds) for each in copies]
+    costs = [
+      each._result(answer) for each, answer in zip(copies, answers, strict=True)
+    ]
+    steps, cpu_seconds, wall_seconds = zip(*costs, strict=True)
+    return Cost(sum(steps), sum(cpu_seconds), max(wall_seconds))
+
+
+def _begin(log: str) -> None:
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # A terminal's Ctrl-C.
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  file = os.open(log, os.O_WRONLY | os.O_APPEND)
+  os.dup2(file, 1)
+  os.dup2(file, 2)
+  end_with_parent()
+
+
+def end_with_parent() -> None:
+  """Has this process end when the one is gone that started it."""
+  parent = multiprocessing.parent_process()
+  assert parent is not None
+
+  def wait() -> None:
+    parent.join()
+    os._exit(1)
+
+  threading.Thread(target=wait, daemon=True).start()
+
+
+def _make(kind: str, configuration: runs.Configuration) -> Mapping[str, Any]:
+  global _units
+  from benchmarks import workloads  # TensorFlow, here alone.
+
+  _units = workloads.KINDS[kind](configuration)
+  return next(_units)
+
+
+def _work(seconds: float) -> Cost:
+  steps, began, cpu = 0, time.monotonic(), _cpu_seconds()
+  while not steps or time.monotonic() < began + seconds:
+    steps += next(_units)['agent_steps']
+  return Cost(steps, _cpu_seconds() - cpu, time.monotonic() - began)
+
+
+def _cpu_seconds() -> float:
+  """Of this process, since its start, and of its children."""
+  children = psutil.Process().children(recursive=True)
+  times = [child.cpu_times() for child in children]
+  return time.process_time() + sum(each.user + each.system for each in times)
+
+
+def _end() -> None:
+  with contextlib.suppress(NameError):
+    _units.close()  # type: ignore[attr-defined]
+  # Threads of Reverb's and TensorFlow's may still wait for something.
+  os._exit(0)

@@ -1,0 +1,149 @@
+"""How fast a program learns, and what its processes take meanwhile."""
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import rich.table
+
+from benchmarks import commands, trial
+from programs.inspection import rows
+
+MEGABYTE = 1e6
+
+
+class Usage(NamedTuple):
+  """What a process took."""
+
+  cpu_seconds: float  # User and system time since its start.
+  rss_mb: float  # Resident memory.
+
+
+def measure(
+  run: trial.Trial, repeats: int, warmup_seconds: float, window_seconds: float
+) -> dict[str, Any]:
+  """Watches a program that was just started, from one row to another.
+
+  Args:
+    run: Not yet learning.
+    repeats: Frames in an agent step.
+    warmup_seconds: Of learning, not measured.
+    window_seconds: Of learning, measured.
+
+  Returns:
+    The figures, as they stand in the JSON object.
+
+  Raises:
+    trial.TrialError: The program ended before the window did.
+  """
+  trial.tell('starting the program')
+  (first,) = run.rows_until(0)
+  trial.tell(f'warming up for {warmup_seconds:g} s')
+  begin = run.rows_until(first['time'] + warmup_seconds)[-1]
+  before = _read_usage(run.processes())
+  trial.tell(f'measuring for {window_seconds:g} s')
+  found = [begin, *run.rows_until(begin['time'] + window_seconds)]
+  after = _read_usage(run.processes())
+  grown = {
+    name: found[-1][name] - begin[name]
+    for name in ('time', 'frames', 'learner_steps')
+  }
+  seconds, agent_steps = grown['time'], grown['frames'] / repeats
+  roles = by_role(before, after, seconds, agent_steps)
+  return {
+    'window_seconds': seconds,
+    'agent_steps_per_second': agent_steps / seconds,
+    'frames_per_second': grown['frames'] / seconds,
+    'learner_steps_per_second': grown['learner_steps'] / seconds,
+    'cpu_ms_per_agent_step': math.fsum(
+      figures['cpu_ms_per_agent_step'] for figures in roles.values()
+    ),
+    **_means(found),
+    'roles': roles,
+  }
+
+
+def _read_usage(processes: Mapping[str, psutil.Process]) -> dict[str, Usage]:
+  found = {}
+  for name, process in processes.items():
+    with contextlib.suppress(psutil.NoSuchProcess):
+      times, rss = process.cpu_times(), process.memory_info().rss
+      found[name] = Usage(times.user + times.system, rss / MEGABYTE)
+  return found
+
+
+def by_role(
+  before: Mapping[str, Usage],
+  after: Mapping[str, Usage],
+  seconds: float,
+  agent_steps: float,
+) -> dict[str, dict[str, float]]:
+  """Role -> figure -> value.
+
+  Args:
+    before: Name -> what a process had taken.
+    after: The same, `seconds` later.
+    seconds: Between them.
+    agent_steps: Learned from meanwhile.
+  """
+  result: dict[str, dict[str, float]] = {}
+  for role in dict.fromkeys(map(role_of, after)):
+    names = [name for name in after if role_of(name) == role]
+    cpu = math.fsum(
+      after[name].cpu_seconds - before.get(name, Usage(0, 0)).cpu_seconds
+      for name in names
+    )
+    result[role] = {
+      'processes': len(names),
+      'cpu_ms_per_agent_step': 1000 * cpu / agent_steps,
+      'cores_used': cpu / seconds,
+      'rss_mb_largest': max(after[name].rss_mb for name in names),
+    }
+  return result
+
+
+def role_of(name: str) -> str:
+  """The group of a process's name: 'actor' of 'actor/1'."""
+  return name.partition('/')[0]
+
+
+def _means(found: Sequence[rows.Row]) -> dict[str, float | None]:
+  """Of the learner's rows, where they tell more; each of the time it ends."""
+  if 'learner_wait_share' not in found[0]:
+    return {}
+  seconds = np.diff([row['time'] for row in found])
+  steps = np.diff([row['learner_steps'] for row in found])
+  values = {name: [row[name] for row in found[1:]] for name in found[0]}
+  return {
+    'learner_wait_share': mean(values['learner_wait_share'], seconds),
+    'queue_size': mean(values['queue_size'], seconds),
+    'policy_lag_min': min(values['policy_lag_min']),
+    'policy_lag_mean': mean(values['policy_lag_mean'], steps),
+    'policy_lag_max': max(values['policy_lag_max']),
+  }
+
+
+def mean(values: Sequence[float], weights: np.ndarray) -> float | None:
+  """Weighted, of what is known; None where nothing is (JSON has no NaN)."""
+  known = ~np.isnan(values)
+  if not np.any(weights[known]):
+    return None
+  return float(np.average(np.array(values)[known], weights=weights[known]))
+
+
+def make_tables(
+  title: str, result: Mapping[str, Any]
+) -> list[rich.table.Table | str]:
+  """What `measure` found, for people."""
+  figures = {
+    name: {title: value}
+    for name, value in result.items()
+    if isinstance(value, float)
+  }
+  return [
+    commands.make_table('', figures),
+    commands.make_table('', result['roles']),
+  ]
