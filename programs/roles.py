@@ -72,7 +72,7 @@ class Role:
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags; they are absent from the result if not given."""
   group = parser.add_argument_group(
-    'one role a command (docs/cluster.md has it for ssh, Slurm, Kubernetes)'
+    'one role a command (docs/cluster.md has it for ssh and Slurm)'
   )
   group.add_argument(
     '--job_name',

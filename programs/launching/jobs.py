@@ -268,15 +268,6 @@ def follow(
     return outcome
 
 
-def count_ports(program: lp.Program) -> int:
-  """How many ports a leader serves at, after the one where members join.
-
-  Args:
-    program: Can be launched no more.
-  """
-  return len(_served(program_lib.make_tasks(program)))
-
-
 def _served(parts: Sequence[tasks.Task]) -> list[str]:
   """Keys of the addresses that other nodes are told."""
   return [key for task in parts if task.is_server for key in task.address_keys]
