@@ -37,6 +37,7 @@ def run_actor(
     monitoring: The monitor, if there is one.
     inference: Chooses them, with `--inference=server`.
   """
+  configuration = configuration.on_this_machine()
   name = f'{nodes.ACTOR}/{index}'
   actor_meter = meter.Meter()
   with monitor.reporting(monitoring, name, actor_meter.read):

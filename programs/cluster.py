@@ -79,7 +79,7 @@ def make_arguments(given: argparse.Namespace) -> list[str]:
   if given.head:
     arguments = ray_node.head(given.ip, given.port, given.folder)
   else:
-    arguments = ray_node.member(given.ip, given.join)
+    arguments = ray_node.worker(given.ip, given.join)
   for name in ('cpus', 'gpus'):
     value = getattr(given, f'num_{name}')
     if value is not None:

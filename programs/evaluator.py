@@ -26,6 +26,7 @@ def run_evaluator(
     learner: Serves variables.
     monitoring: The monitor, if there is one.
   """
+  configuration = configuration.on_this_machine()
   stop = lp.stop_event()
   client = nodes.NodeClient(learner, stop)
   period = configuration.run.evaluation_period_frames

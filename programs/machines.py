@@ -1,17 +1,21 @@
 """Which machines a run's nodes run on: the flags of `train --launch`."""
 
 import argparse
+import contextlib
 import dataclasses
 import pathlib
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import launchpad as lp
 
 from programs import flags, isolation, nodes, roles, runs
 from programs.launching import local, outcomes, supervisor
+
+if TYPE_CHECKING:
+  from programs.launching import cluster
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _MAX_PORT = 65535
@@ -21,7 +25,6 @@ _WAIT_NOTE_SECONDS = 5.0
 _RAY_FLAGS: Mapping[str, Any] = {
   'ray_address': '',
   'resources': '',
-  'actors_per_host': 0,
   'port_range': '',
 }
 _MAX_RESTARTS = 20
@@ -122,13 +125,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     'is, as actors do anyway',
   )
   add(
-    'actors_per_host',
-    type=int,
-    metavar='INT',
-    help='actors that one supervising process of 76 MB starts at most; 0: one '
-    'on a cluster, where each may go elsewhere, and all on a Ray of its own',
-  )
-  add(
     'port_range',
     metavar='FIRST-LAST',
     help="ports of the run's servers, for a firewall; empty: any",
@@ -150,6 +146,9 @@ def check(given: Mapping[str, Any]) -> roles.Role | None:
   if is_local and role is None:
     _refuse(given, ['max_restarts_per_hour'], 'without --launch=ray or --task')
     return None
+  if role is not None and role.job != roles.LEARNER:
+    where = f'with job_name={role.job}, where the learner decides'
+    _refuse(given, ['max_restarts_per_hour'], where)
   if not is_local and role is not None:
     _refuse(given, roles.FLAGS, 'with --launch=ray')
   _refuse(
@@ -158,9 +157,11 @@ def check(given: Mapping[str, Any]) -> roles.Role | None:
     f'with {"--task" if is_local else "--launch=ray"}, which has a way of its '
     'own',
   )
-  for name in ('actors_per_host', 'max_restarts_per_hour'):
-    if given.get(name, 0) < 0:
-      raise runs.RunError(f'{name} must be at least 0, got {given[name]}')
+  restarts = given.get('max_restarts_per_hour', 0)
+  if restarts < 0:
+    raise runs.RunError(
+      f'max_restarts_per_hour must be at least 0, got {restarts}'
+    )
   needs(given.get('resources', ''), None)
   port_range(given.get('port_range', ''))
   return role
@@ -238,17 +239,7 @@ def launch(
   def on_ports(ports: Sequence[int]) -> None:
     warn(plan, ports, say)
 
-  if plan.role is not None:
-    return roles.lead(
-      plan.role,
-      program,
-      resources,
-      configuration,
-      plan.max_restarts_per_hour,
-      on_poll,
-      on_ports,
-    )
-  if given['launch'] == 'local':
+  if given['launch'] == 'local' and plan.role is None:
     return local.launch(
       program,
       resources,
@@ -260,12 +251,6 @@ def launch(
   # Installed on demand, and 100 MB in memory.
   from programs.launching import cluster, fleet
 
-  asked = {**_RAY_FLAGS, **given}
-  needed = needs(asked['resources'], program.groups)
-  is_own = not asked['ray_address']
-  together = asked['actors_per_host'] or (
-    configuration.run.num_actors if is_own else 1
-  )
   said_at = time.monotonic()
 
   def wait(who: str) -> None:
@@ -279,31 +264,79 @@ def launch(
       program,
       resources,
       directory,
-      cluster.Options(
-        address=asked['ray_address'],
-        requests={
-          group: cluster.Request(
-            need.cpu,
-            need.gpu,
-            need.machine == 'here',
-            together if group == nodes.ACTOR else 1,
-          )
-          for group, need in needed.items()
-        },
-        shared={*program.groups} - {nodes.ACTOR} if is_own else (),
-        max_restarts_per_hour=plan.max_restarts_per_hour,
-        port_range=port_range(asked['port_range']),
-        code=_ROOT,
-      ),
+      _options(configuration, plan, program.groups),
       lambda runner, crew: on_poll(runner, crew.machines()),
       expendable=(nodes.MONITOR,),
       on_ports=on_ports,
       on_wait=wait,
     )
+  except cluster.AddressError as error:
+    raise _wrong_address(error) from error
   except (fleet.PlacingError, ConnectionError) as error:
-    raise runs.RunError(f'ray_address={asked["ray_address"]!r}: {error}') from (
-      error
-    )
+    address = given.get('ray_address', '')
+    raise runs.RunError(f'ray_address={address!r}: {error}') from error
+
+
+def decline(configuration: runs.Configuration, plan: Plan) -> None:
+  """Tells other jobs that the learner's has nothing for them to do.
+
+  Raises:
+    runs.RunError: A port is taken, or the address is another machine's.
+  """
+  from programs.launching import cluster
+
+  try:
+    with contextlib.suppress(KeyboardInterrupt):
+      cluster.decline(
+        _options(configuration, plan, ()),
+        configuration.directory.path,
+        'it had finished before',
+      )
+  except cluster.AddressError as error:
+    raise _wrong_address(error) from error
+
+
+def _wrong_address(error: Exception) -> runs.RunError:
+  return runs.RunError(
+    "cluster must give the learner an address of this machine's, and a port "
+    f'that is free here or of a Ray without a run, got {error}'
+  )
+
+
+def _options(
+  configuration: runs.Configuration, plan: Plan, groups: Collection[str]
+) -> 'cluster.Options':
+  """How a run's program is run on Ray.
+
+  Args:
+    configuration: Of the run.
+    plan: How it is launched.
+    groups: Of the program.
+  """
+  from programs.launching import cluster
+
+  asked = {**_RAY_FLAGS, **plan.given}
+  address, elsewhere, jobs = asked['ray_address'], [], None
+  if plan.role is not None:
+    address, elsewhere = plan.role.address, plan.role.elsewhere
+    said = {'configuration': configuration.to_dict()}
+    jobs = cluster.Jobs(elsewhere, said)
+  together: list[set[str]] = []
+  if jobs is not None or not address:
+    together = [{*groups} - {nodes.ACTOR, *elsewhere}, {nodes.ACTOR}]
+  return cluster.Options(
+    address=address,
+    requests={
+      group: cluster.Request(need.cpu, need.gpu, need.machine == 'here')
+      for group, need in needs(asked['resources'], groups).items()
+      if jobs is None
+    },
+    together=together,
+    max_restarts_per_hour=plan.max_restarts_per_hour,
+    port_range=port_range(asked['port_range']),
+    code=_ROOT,
+    jobs=jobs,
+  )
 
 
 def needs(text: str, groups: Collection[str] | None) -> dict[str, Need]:

@@ -5,53 +5,46 @@ Actors' jobs learn from it what the run is, wherever they are.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import re
 import signal
+import socket
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import launchpad as lp
 import rich.console
-from absl import flags as absl_flags
 
 import environments
-from programs import flags, impala, nodes, preparation, provenance, runs
-from programs.launching import control, jobs, outcomes, supervisor
+from programs import flags, nodes, preparation, runs
+from programs.launching import jobs, ports, ray_node
 
 LEARNER, ACTOR, EVALUATOR = 'learner', 'actor', 'evaluator'
-SLURM = 'slurm'
 # Flags that say which role is run here, and where the others are.
 FLAGS = ('cluster', 'job_name', 'task')
 ALL = '-1'  # The task of all roles on this machine.
 _TASKS = r'(\d+)(?:-(\d+))?'
-# The published code's, where there is no other.
-_DEFAULT_ADDRESS = ('localhost', 8000)
 _PATIENCE_SECONDS = 600.0
-_WAIT_NOTE_SECONDS = 10.0
-# Jobs of one Slurm machine must not share ports: each gets its own few.
-_SLURM_FIRST_PORT, _SLURM_JOBS, _SLURM_PORTS = 20_000, 1_500, 8
+_ANYWHERE = ('192.0.2.1', 9)  # Of no machine; to be routed there, not to send.
 
 
 @dataclasses.dataclass(frozen=True)
-class Cluster:
-  """Who runs where.
+class Hosts:
+  """Which machines a cluster's file names.
 
   Attributes:
-    learner: Host and port where all others find the learner's job.
-    num_actors: How many actors there are to be; None where it does not say.
-    has_evaluator: Whether the evaluator is a job of its own.
+    learner: Where all others find the learner's job.
+    port: There; by default, the published code's.
+    actors: Of each actor; None where the file does not say.
+    evaluator: Of an evaluator that is a job of its own, if any is.
   """
 
-  learner: tuple[str, int] = _DEFAULT_ADDRESS
-  num_actors: int | None = None
-  has_evaluator: bool = False
+  learner: str = 'localhost'
+  port: int = 8000
+  actors: Sequence[str] | None = None
+  evaluator: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +54,42 @@ class Role:
   Attributes:
     job: LEARNER, ACTOR or EVALUATOR.
     tasks: Which of its nodes.
-    cluster: Where the others are.
+    hosts: Where the others are.
   """
 
   job: str
   tasks: Sequence[int]
-  cluster: Cluster
+  hosts: Hosts
+
+  @property
+  def address(self) -> str:
+    """'host:port' of the cluster's head, where the learner's job is.
+
+    Raises:
+      runs.RunError: Nobody knows the host's name.
+    """
+    return f'{_resolve(self.hosts.learner)}:{self.hosts.port}'
+
+  @property
+  def machine(self) -> str:
+    """This one's address: the one that the file gives it, if it has that.
+
+    Raises:
+      runs.RunError: Nobody knows a host's name.
+    """
+    named = self.hosts.evaluator
+    if self.job == ACTOR:
+      named = dict(enumerate(self.hosts.actors or ())).get(self.tasks[0])
+    if named is not None:
+      address = _resolve(named)
+      if ports.own_address(f'{address}:{self.hosts.port}') == address:
+        return address
+    return ports.own_address(self.address)
+
+  @property
+  def elsewhere(self) -> list[str]:
+    """Groups of nodes that other jobs than the learner's run."""
+    return [nodes.ACTOR, *([nodes.EVALUATOR] if self.hosts.evaluator else [])]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -95,8 +118,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     default=argparse.SUPPRESS,
     metavar='FILE',
     help='where the learner is: {"learner": ["10.0.0.1:8000"], "actor": '
-    '["10.0.0.2", ...]}; slurm: as srun says, with the role of this process '
-    '[default: localhost:8000]',
+    '["10.0.0.2", ...]} [default: localhost:8000]',
   )
 
 
@@ -130,25 +152,12 @@ def find(given: Mapping[str, Any]) -> Role | None:
   """
   text = given.get('cluster', '')
   job, tasks = given.get('job_name', LEARNER), _tasks(given.get('task', ALL))
-  cluster = Cluster()
-  if text == SLURM:
-    for name in ('job_name', 'task'):
-      if name in given:
-        raise runs.RunError(
-          f'{name} must be left out with cluster={text!r}, where srun says it, '
-          f'got {given[name]!r}'
-        )
-    cluster, place = _slurm(os.environ)
-    job, tasks = ACTOR, range(place - 1, place)
-    if not place:
-      job, tasks = LEARNER, range(1)
-  elif text and not tasks:
+  if text and not tasks:
     raise runs.RunError(
       f'task must be 0 or more with cluster={text!r}, of which it says what '
       'runs here, got -1'
     )
-  elif text:
-    cluster = _read(text)
+  hosts = _read(text) if text else Hosts()
   if not tasks:
     if 'job_name' in given and 'task' not in given:
       raise runs.RunError(
@@ -160,12 +169,12 @@ def find(given: Mapping[str, Any]) -> Role | None:
       f'task must be 0 with job_name={job}, of which there is one, got '
       f'{given["task"]}'
     )
-  if job == EVALUATOR and not cluster.has_evaluator:
+  if job == EVALUATOR and hosts.evaluator is None:
     raise runs.RunError(
       'job_name must be another without an "evaluator" in the file of '
       "--cluster (the learner's job then evaluates), got 'evaluator'"
     )
-  return Role(job, tasks, cluster)
+  return Role(job, tasks, hosts)
 
 
 def with_actors(given: Mapping[str, Any], role: Role) -> dict[str, Any]:
@@ -174,9 +183,9 @@ def with_actors(given: Mapping[str, Any], role: Role) -> dict[str, Any]:
   Raises:
     runs.RunError: They say another number.
   """
-  count = role.cluster.num_actors
-  if count is None:
+  if role.hosts.actors is None:
     return dict(given)
+  count = len(role.hosts.actors)
   if given.get('num_actors', count) != count:
     raise runs.RunError(
       f'num_actors must be {count}, as many as the cluster has, got '
@@ -185,75 +194,14 @@ def with_actors(given: Mapping[str, Any], role: Role) -> dict[str, Any]:
   return {**given, 'num_actors': count}
 
 
-def lead(
-  role: Role,
-  program: lp.Program,
-  resources: Mapping[str, Any],
-  configuration: runs.Configuration,
-  max_restarts_per_hour: int,
-  on_poll: Callable[[supervisor.Supervisor, Mapping[str, str]], None],
-  on_ports: Callable[[Sequence[int]], None],
-) -> outcomes.Outcome:
-  """Runs the learner's job to the end of the run.
-
-  Args:
-    role: What is run here.
-    program: Of the run.
-    resources: Of its groups.
-    configuration: Of the run.
-    max_restarts_per_hour: Of nodes that fail here.
-    on_poll: Called a few times a second with what runs here, and with the
-      address of each node's machine.
-    on_ports: Called with the ports at which this job serves.
-
-  Raises:
-    runs.RunError: A port is taken, or the address is another machine's.
-  """
-  elsewhere = {nodes.ACTOR}
-  if role.cluster.has_evaluator:
-    elsewhere.add(nodes.EVALUATOR)
-  host = role.cluster.learner[0]
-  here = {
-    f'{group}/{index}': host
-    for group, members in program.groups.items()
-    if group not in elsewhere
-    for index in range(len(members))
-  }
-  try:
-    return jobs.lead(
-      program,
-      resources,
-      configuration.directory.path,
-      elsewhere,
-      role.cluster.learner,
-      {
-        'configuration': configuration.to_dict(),
-        'revision': provenance.git_revision(),
-      },
-      max_restarts_per_hour,
-      lambda runner, there: on_poll(runner, {**here, **there}),
-      expendable=(nodes.MONITOR,),
-      on_ports=on_ports,
-    )
-  except jobs.AddressError as error:
-    raise runs.RunError(
-      "cluster must give the learner an address of this machine's, and a port "
-      f'that is free here, as the few after it are, got {error}'
-    ) from error
-
-
-def follow(
-  role: Role,
-  given: Mapping[str, Any],
-  max_restarts_per_hour: int,
-  console: rich.console.Console,
+def run_job(
+  role: Role, given: Mapping[str, Any], console: rich.console.Console
 ) -> int:
   """Runs another job than the learner's to its end; returns the exit status.
 
   Args:
     role: What is run here.
     given: Flags of the command line; those of the learner's count.
-    max_restarts_per_hour: Of nodes that fail here.
     console: Told how it goes.
 
   Raises:
@@ -262,43 +210,32 @@ def follow(
   """
   names = [f'{role.job}/{task}' for task in role.tasks]
   label = names[0] if len(names) == 1 else f'{names[0]}-{role.tasks[-1]}'
-  where = '{}:{}'.format(*role.cluster.learner)
-  noted = 0.0
-
-  def wait(seconds: float, why: str) -> None:
-    nonlocal noted
-    if seconds >= noted:
-      noted = seconds + _WAIT_NOTE_SECONDS
-      say(f"waits for the learner's job at {where} ({why})")
+  own = _own(given)
 
   def say(text: str) -> None:
     console.print(f'{label}: {text}', markup=False, soft_wrap=True)
 
-  link = None
-  own = _own(given)
-  before = signal.signal(signal.SIGTERM, _exit)
-  try:
-    link, told = jobs.join(role.cluster.learner, names, _PATIENCE_SECONDS, wait)
-    configuration = _configuration(told, given, own)
+  def join(said: Mapping[str, Any]) -> dict[str, str]:
+    configuration = _configuration(said, given, own)
     if role.job == EVALUATOR:
       _check_shared(configuration)
     _check_playable(configuration)
-    if told['revision'] != provenance.git_revision():
-      say(f'the code here is not that of the learner, {told["revision"]}')
-    say(f'joins the run in {configuration.run.logdir} at {where}')
-    program = impala.make_program(configuration)
-    absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
-    outcome = jobs.follow(
-      program,
-      impala.make_resources(configuration, len(names)),
-      link,
-      pathlib.Path(tempfile.mkdtemp(prefix='impala-')),
-      max_restarts_per_hour,
+    say(f'joins the run in {configuration.run.logdir} at {role.address}')
+    return {runs.OF_MACHINE: json.dumps(own)}
+
+  before = signal.signal(
+    signal.SIGTERM, lambda signum, _: sys.exit(128 + signum)
+  )
+  try:
+    over = jobs.run(
+      role.address,
+      role.machine,
+      names,
+      join,
+      lambda why: say(f"waits for the learner's job at {role.address} ({why})"),
+      _PATIENCE_SECONDS,
     )
-  except control.OverError as over:
-    say(str(over))
-    return 0 if over.kind == 'finished' else 1
-  except control.ControlError as error:
+  except (jobs.JobError, PermissionError) as error:
     say(str(error))
     return 1
   except KeyboardInterrupt:
@@ -306,27 +243,8 @@ def follow(
     return 128 + signal.SIGINT
   finally:
     signal.signal(signal.SIGTERM, before)
-    if link is not None:
-      link.leave('it was ended before its nodes were started')
-  say(outcome.describe())
-  return outcome.exit_status
-
-
-def _exit(signum: int, _: Any) -> None:
-  """Ends this job on a signal; the link is then left as on any other way."""
-  sys.exit(128 + signum)
-
-
-def decline(role: Role, kind: str, reason: str) -> None:
-  """Tells the others that the learner's job has nothing for them to do.
-
-  Args:
-    role: Of the learner.
-    kind: 'finished' or 'failed'.
-    reason: In words.
-  """
-  with contextlib.suppress(jobs.AddressError, KeyboardInterrupt):
-    jobs.decline(role.cluster.learner, kind, reason)
+  say(f'the run has ended: {over["reason"]}')
+  return 0 if over['kind'] == 'finished' else 1
 
 
 def _own(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -357,27 +275,26 @@ def _check_playable(configuration: runs.Configuration) -> None:
 
 
 def _configuration(
-  told: Mapping[str, Any], given: Mapping[str, Any], own: Mapping[str, Any]
+  said: Mapping[str, Any], given: Mapping[str, Any], own: Mapping[str, Any]
 ) -> runs.Configuration:
   """The learner's; what is given here must be the same, or is this machine's.
 
   Args:
-    told: By the learner's job.
+    said: By the learner's job.
     given: Flags of the command line.
     own: Those of them that are this machine's.
 
   Raises:
     runs.RunError: One is neither.
   """
-  groups = told['configuration']
+  groups = said['configuration']
   try:
     configuration = runs.Configuration.from_dict(
       {**groups, 'environment': {**groups['environment'], **own}}
     )
   except (TypeError, ValueError) as error:
     raise runs.RunError(
-      f"the learner's job runs other code than this, {told['revision']}: "
-      f'{error}'
+      f"the learner's job runs other code than this ({error})"
     ) from error
   for name, value in given.items():
     if name in own:
@@ -408,7 +325,7 @@ def _check_shared(configuration: runs.Configuration) -> None:
     )
 
 
-def _read(text: str) -> Cluster:
+def _read(text: str) -> Hosts:
   """Reads a cluster's file.
 
   Raises:
@@ -442,43 +359,31 @@ def _read(text: str) -> Cluster:
       "cluster must give learner 'HOST:PORT', with a port from 1024 to 65500, "
       f'got {said[LEARNER][0]!r} in {text!r}'
     )
-  return Cluster(
-    (host.strip('[]'), int(port)),
-    len(said[ACTOR]) if ACTOR in said else None,
-    bool(said.get(EVALUATOR)),
-  )
+  (evaluator,) = said.get(EVALUATOR, [None])
+  return Hosts(host, int(port), said.get(ACTOR), evaluator)
 
 
-def _slurm(environment: Mapping[str, str]) -> tuple[Cluster, int]:
-  """The cluster of a Slurm step, and this process's place in it.
+def _resolve(host: str) -> str:
+  """The address of a machine, as other machines reach it.
 
   Args:
-    environment: As srun sets it for each of its processes.
+    host: As in the file; a port is left out.
 
   Raises:
-    runs.RunError: It does not.
+    runs.RunError: Nobody knows the name.
   """
+  name = host.partition(':')[0]
   try:
-    place = int(environment['SLURM_PROCID'])
-    count = int(environment['SLURM_NTASKS'])
-    job = int(environment['SLURM_JOB_ID'])
-    hosts = environment['SLURM_STEP_NODELIST']
-  except (KeyError, ValueError) as error:
+    address = socket.gethostbyname(name)
+  except OSError as error:
     raise runs.RunError(
-      'cluster must be a file where srun has not started this, got '
-      f"'{SLURM}' without {error}"
+      f'cluster must name machines that are known here, got {host!r} ({error})'
     ) from error
-  if count < 2:
-    raise runs.RunError(
-      'cluster must have two tasks at least, a learner and an actor, got '
-      f"'{SLURM}' with SLURM_NTASKS={count}"
-    )
-  port = _SLURM_FIRST_PORT + job % _SLURM_JOBS * _SLURM_PORTS
-  return Cluster((_first_host(hosts), port), count - 1), place
-
-
-def _first_host(hosts: str) -> str:
-  """Of Slurm's list: 'n[07-09,12],x' -> 'n07'."""
-  match = re.match(r'([^\[,]+)(?:\[(\w+)[^\]]*\]([^,]*))?', hosts)
-  assert match is not None
-  return ''.join(filter(None, match.groups()))
+  if name in ('localhost', '127.0.0.1'):
+    return ray_node.LOOPBACK
+  if address.startswith('127.') and address != name:
+    # A machine's own name, to itself.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+      probe.connect(_ANYWHERE)
+      return str(probe.getsockname()[0])
+  return address

@@ -19,6 +19,8 @@ from programs import run_config
 
 _LOCK_TRIES, _LOCK_SECONDS = 5, 0.05
 
+# Variable of a node's process: JSON, fields of the environment -> values.
+OF_MACHINE = 'IMPALA_OF_MACHINE'
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
@@ -51,6 +53,13 @@ class Configuration:
   def directory(self) -> 'RunDirectory':
     """Where the run keeps its files."""
     return RunDirectory(pathlib.Path(self.run.logdir))
+
+  def on_this_machine(self) -> 'Configuration':
+    """With what the job that this node runs for says of its machine."""
+    own = json.loads(os.environ.get(OF_MACHINE, '{}'))
+    return dataclasses.replace(
+      self, environment=dataclasses.replace(self.environment, **own)
+    )
 
   def to_dict(self) -> dict[str, dict[str, Any]]:
     """Group -> field -> value, as `config.json` holds it."""

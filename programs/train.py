@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
       print(title, flush=True)
     role = plan.role
     if role is not None and role.job != roles.LEARNER:
-      return roles.follow(role, given, plan.max_restarts_per_hour, console)
+      return roles.run_job(role, given, console)
     if role is not None:
       given = roles.with_actors(given, role)
     directory = preparation.run_directory(given)
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
           'This run has finished; more frames with --total_environment_frames.'
         )
         if role is not None:
-          roles.decline(role, 'finished', 'it had finished before')
+          machines.decline(configuration, plan)
         return 0
       end = _train(configuration, plan, console)
       verdict = None

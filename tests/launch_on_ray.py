@@ -31,7 +31,7 @@ def main():
     cluster.Options(
       address=address,
       requests={},
-      shared=('service',),
+      together=[['service']],
       max_restarts_per_hour=2,
       port_range=None,
       code=pathlib.Path(__file__).absolute().parent.parent,

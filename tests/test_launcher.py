@@ -308,7 +308,7 @@ def test_gpu_makes_venv_anew_and_is_kept_to(checkout):
 
 
 @pytest.mark.parametrize(
-  'arguments', [('--launch=ray',), ('--logdir', 'x', '--launch', 'ray')]
+  'arguments', [('--launch=ray',), ('--logdir', 'x', '--task', '0-7')]
 )
 def test_ray_is_added_when_it_is_asked_for(checkout, arguments):
   checkout.succeed('doctor', '--launch=local', '--logdir', 'ray')

@@ -9,9 +9,7 @@ from programs import cluster, machines, runs, train
   ('given', 'message'),
   [
     ({'launch': 'local', 'ray_address': 'a:1'}, 'ray_address must be left out'),
-    ({'launch': 'local', 'actors_per_host': 2}, 'actors_per_host must be left'),
     ({'lp_launch_type': 'local_mp'}, 'lp_launch_type must be left out with'),
-    ({'actors_per_host': -1}, 'actors_per_host must be at least 0, got -1'),
     ({'max_restarts_per_hour': -1}, 'max_restarts_per_hour must be at least 0'),
     (
       {'resources': 'actr: cpu=1'},

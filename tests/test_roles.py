@@ -1,6 +1,7 @@
 """One role a command: flags, files, and real runs of several launchers."""
 
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -15,12 +16,6 @@ import pytest
 from programs import flags, machines, roles, runs, train
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
-SLURM = {
-  'SLURM_PROCID': '0',
-  'SLURM_NTASKS': '5',
-  'SLURM_JOB_ID': '3001',
-  'SLURM_STEP_NODELIST': 'node[07-09,12],other',
-}
 
 
 def parse(*arguments):
@@ -43,26 +38,46 @@ def test_without_a_task_all_roles_are_here():
 
 def test_without_a_file_the_learner_is_where_it_was_of_old():
   role = roles.find(parse('--job_name=actor', '--task=3'))
-  assert role == roles.Role('actor', range(3, 4), roles.Cluster())
-  assert role.cluster.learner == ('localhost', 8000)
+  assert role == roles.Role('actor', range(3, 4), roles.Hosts())
+  assert role.address == '127.0.0.2:8000' and role.machine == '127.0.0.2'
   assert roles.find(parse('--task=0')).job == 'learner'
   assert [*roles.find(parse('--job_name=actor', '--task=0-7')).tasks] == [
     *range(8)
   ]
 
 
-def test_a_file_says_where_the_learner_is_and_how_many_actors(tmp_path):
+def test_a_file_says_where_machines_are_and_how_many_actors(tmp_path):
   said = {
-    'learner': ['[fd00::1]:9000'],
-    'actor': ['a', 'b'],
-    'evaluator': ['e'],
+    'learner': ['127.0.0.3:9000'],
+    'actor': ['127.0.0.4:9000', 'localhost'],
+    'evaluator': ['192.0.2.7'],
   }
   role = roles.find(parse('--task=0', write(tmp_path, said)))
-  assert role.cluster == roles.Cluster(('fd00::1', 9000), 2, True)
+  assert role.hosts == roles.Hosts(
+    '127.0.0.3', 9000, said['actor'], '192.0.2.7'
+  )
+  assert role.address == '127.0.0.3:9000' and role.machine == '127.0.0.3'
+  assert role.elsewhere == ['actor', 'evaluator']
+  machines_of = {
+    (job, task): roles.find(
+      parse(f'--job_name={job}', f'--task={task}', write(tmp_path, said))
+    ).machine
+    for job, task in (('actor', 0), ('actor', '1'), ('evaluator', 0))
+  }
+  assert machines_of == {
+    ('actor', 0): '127.0.0.4',
+    ('actor', '1'): '127.0.0.2',
+    ('evaluator', 0): '127.0.0.3',  # The file's is another machine's.
+  }
   assert roles.with_actors({}, role) == {'num_actors': 2}
   assert roles.with_actors({'num_actors': 2}, role) == {'num_actors': 2}
   with pytest.raises(runs.RunError, match=r'num_actors must be 2, .* got 3'):
     roles.with_actors({'num_actors': 3}, role)
+  role = roles.find(
+    parse('--task=0', write(tmp_path, {'learner': ['nowhere.invalid:8000']}))
+  )
+  with pytest.raises(runs.RunError, match=r"known here, got 'nowhere\.invalid"):
+    _ = role.address
 
 
 @pytest.mark.parametrize(
@@ -97,7 +112,10 @@ def test_a_wrong_file_is_refused(tmp_path, content, message):
     (['--task=0', '--ray_address=a:1'], 'ray_address must be left out'),
     (['--max_restarts_per_hour=1'], 'left out without --launch=ray or --task'),
     (['--task=0', '--max_restarts_per_hour=-1'], 'must be at least 0, got -1'),
-    (['--cluster=slurm'], "got 'slurm' without 'SLURM_PROCID'"),
+    (
+      ['--task=0', '--job_name=actor', '--max_restarts_per_hour=1'],
+      'max_restarts_per_hour must be left out with job_name=actor',
+    ),
   ],
 )
 def test_wrong_flags_are_refused(arguments, message):
@@ -112,43 +130,9 @@ def test_what_is_no_task_is_refused(task, capsys):
   assert f"-1, got '{task}'" in capsys.readouterr().err
 
 
-def test_slurm_says_who_is_who(monkeypatch):
-  for name, value in SLURM.items():
-    monkeypatch.setenv(name, value)
-  cluster = roles.Cluster(('node07', 20008), 4)
-  assert roles.find(parse('--cluster=slurm')) == roles.Role(
-    'learner', range(1), cluster
-  )
-  monkeypatch.setenv('SLURM_PROCID', '4')
-  assert roles.find(parse('--cluster=slurm')) == roles.Role(
-    'actor', range(3, 4), cluster
-  )
-  for flag in ('--task=-1', '--job_name=evaluator'):
-    with pytest.raises(runs.RunError, match='must be left out with cluster='):
-      roles.find(parse('--cluster=slurm', flag))
-  monkeypatch.setenv('SLURM_NTASKS', '1')
-  with pytest.raises(runs.RunError, match='two tasks at least'):
-    roles.find(parse('--cluster=slurm'))
-
-
-@pytest.mark.parametrize(
-  ('hosts', 'first'),
-  [
-    ('n', 'n'),
-    ('n1,n2', 'n1'),
-    ('n[1-3]', 'n1'),
-    ('n[007,9]', 'n007'),
-    ('a-b[10-12]-c,d', 'a-b10-c'),
-    ('gpu.example.org,x[1]', 'gpu.example.org'),
-  ],
-)
-def test_the_first_of_slurms_hosts(hosts, first):
-  assert roles._first_host(hosts) == first
-
-
 def test_flags_must_be_those_of_the_learner(tmp_path):
   configuration = flags.resolve({'batch_size': 8, 'logdir': str(tmp_path)})
-  told = {'configuration': configuration.to_dict(), 'revision': 'abc'}
+  told = {'configuration': configuration.to_dict()}
   given = parse('--batch_size=8', f'--logdir={tmp_path}/../{tmp_path.name}')
   with pytest.raises(runs.RunError, match='logdir must be'):
     roles._configuration(told, given, {})
@@ -161,7 +145,7 @@ def test_flags_must_be_those_of_the_learner(tmp_path):
   assert own.environment.dataset_path == '/data'
   assert own.agent == configuration.agent
   told['configuration']['agent']['news'] = 1
-  with pytest.raises(runs.RunError, match='runs other code than this, abc'):
+  with pytest.raises(runs.RunError, match='runs other code than this'):
     roles._configuration(told, {}, {})
 
 
@@ -180,8 +164,9 @@ class Jobs:
     self.tmp_path = tmp_path
     self.run = tmp_path / 'run'
     self.processes = {}
-    self.port = free_ports.find(5)
-    said = {'learner': [f'127.0.0.1:{self.port}'], 'actor': ['a', 'b'], **hosts}
+    self.port = free_ports.find(1)
+    actors = ['127.0.0.2', '127.0.0.2']
+    said = {'learner': [f'127.0.0.2:{self.port}'], 'actor': actors, **hosts}
     self._cluster = write(tmp_path, said)
 
   def start(self, job, task, *arguments):
@@ -191,6 +176,7 @@ class Jobs:
         [sys.executable, '-m', 'programs.train', self._cluster]
         + [f'--job_name={job}', f'--task={task}', *arguments],
         cwd=ROOT,
+        env={**os.environ, 'TMPDIR': str(self.tmp_path)},
         stdout=output,
         stderr=subprocess.STDOUT,
       )
@@ -218,6 +204,9 @@ class Jobs:
     path = self.run / 'metrics/learner.csv'
     return len(path.read_text().splitlines()) if path.exists() else 0
 
+  def meta(self, key):
+    return json.loads((self.run / 'meta.json').read_text())[key]
+
   def wait_until(self, condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -226,10 +215,22 @@ class Jobs:
       ]
       time.sleep(0.1)
 
+  def left(self):
+    """Processes of the jobs' children and of the machines' workers."""
+    return [
+      process
+      for process in psutil.process_iter(['environ', 'status'])
+      if (process.info['environ'] or {})
+      .get('TMPDIR', '')
+      .startswith(str(self.tmp_path))
+      and process.info['status'] != psutil.STATUS_ZOMBIE
+    ]
+
   def close(self):
     for process in self.processes.values():
       process.kill()
       process.wait()
+    self.wait_until(lambda: not self.left(), 30)
 
 
 @pytest.fixture
@@ -239,99 +240,89 @@ def jobs(tmp_path):
   made.close()
 
 
-def nodes_of(process):
-  """A launcher's nodes, which may outlive it."""
-  return [
-    child
-    for child in psutil.Process(process.pid).children()
-    if '--lp_task_id=0' in ' '.join(child.cmdline())
-  ]
-
-
-def are_gone(processes):
-  return not any(
-    process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    for process in processes
-  )
-
-
-def test_catch_is_learned_by_jobs_of_their_own(jobs):
-  """Actors wait for the learner; one fails and one is replaced on the way."""
-  first = jobs.start('actor', 0)
-  jobs.wait_until(lambda: 'waits for the learner' in jobs.output('actor0'), 60)
-  learner = jobs.lead('--total_environment_frames=200_000')
-  second = jobs.start('actor', 1)
-  jobs.wait_until(lambda: jobs.steps() > 2)
-  # An actor's process: started again where it is.
-  (killed,) = nodes_of(first)
-  killed.kill()
-  jobs.wait_until(
-    lambda: 'killed by SIGKILL; started again in 0 s' in jobs.log('actor_0')
-  )
-  # A machine, as far as processes go; its task is then taken by another.
-  lost = nodes_of(second)
-  second.kill()
-  third = jobs.start('actor', 1)
-  jobs.wait_until(lambda: are_gone(lost), 10)
-  jobs.wait_until(lambda: 'runs already, on 127.0.0.1' in jobs.output('actor1'))
-  jobs.wait_until(
-    lambda: 'lost with 127.0.0.1, not heard of for 17 s' in jobs.log('actor_1')
-  )
-  meta = json.loads((jobs.run / 'meta.json').read_text())
-  assert meta['machines']['learner/0'] == '127.0.0.1'
-  assert learner.wait(240) == 0, jobs.output('learner0')
-  for name, process in (('actor0', first), ('actor1', third)):
-    assert process.wait(30) == 0, jobs.output(name)
-    assert f'joins the run in {jobs.run}' in jobs.output(name)
-  (results,) = (jobs.run / 'evaluations').glob('*/results.json')
-  assert json.loads(results.read_text())['summary']['mean_return'] >= 0.9
-  assert 'leaves: finished' in jobs.log('actor_0')
+def test_catch_is_learned_by_jobs_of_their_own(tmp_path):
+  """On three machines in name; one actor's process and one job are killed."""
+  jobs = Jobs(tmp_path, actor=['127.0.0.3', '127.0.0.4'])
+  try:
+    first = jobs.start('actor', 0)
+    jobs.wait_until(lambda: 'waits for the learner' in jobs.output('actor0'))
+    learner = jobs.lead('--total_environment_frames=200_000')
+    second = jobs.start('actor', 1)
+    jobs.wait_until(lambda: jobs.steps() > 2)
+    jobs.wait_until(lambda: 'actor/1' in jobs.meta('machines'))
+    assert {
+      name: jobs.meta('machines')[name]
+      for name in ('learner/0', 'actor/0', 'actor/1')
+    } == {
+      'learner/0': '127.0.0.2',
+      'actor/0': '127.0.0.3',
+      'actor/1': '127.0.0.4',
+    }
+    # An actor's process: started again where it is.
+    killed = jobs.meta('processes')['actor/0']
+    os.kill(killed, signal.SIGKILL)
+    jobs.wait_until(lambda: jobs.meta('processes')['actor/0'] != killed)
+    assert 'killed by SIGKILL; started again in 0 s' in jobs.log('actor_0')
+    # A job: its actor ends, and the next job with its task has it again.
+    lost = psutil.Process(jobs.meta('processes')['actor/1'])
+    second.kill()
+    second.wait()
+    third = jobs.start('actor', 1)
+    jobs.wait_until(lambda: not lost.is_running(), 20)
+    assert learner.wait(240) == 0, jobs.output('learner0')
+    for name, process in (('actor0', first), ('actor1', third)):
+      assert process.wait(30) == 0, jobs.output(name)
+      assert f'joins the run in {jobs.run}' in jobs.output(name)
+    (results,) = (jobs.run / 'evaluations').glob('*/results.json')
+    assert json.loads(results.read_text())['summary']['mean_return'] >= 0.9
+  finally:
+    jobs.close()
+  assert not [*tmp_path.glob('launching-*')]
 
 
 def test_who_leads_may_be_killed_and_come_back(jobs):
   actors = jobs.start('actor', '0-1')
   learner = jobs.lead('--checkpoint_period_seconds=1')
   jobs.wait_until(lambda: jobs.steps() > 2)
-  acting, served = nodes_of(actors), nodes_of(learner)
   learner.kill()
   learner.wait()
-  jobs.wait_until(lambda: are_gone(served), 10)
-  # In time, at the same address: actors go on as they are.
+  # Nothing else runs a second later: neither nodes nor Ray.
+  jobs.wait_until(lambda: len(jobs.left()) == 1, 20)
+  assert actors.poll() is None
   before = jobs.steps()
+  second = jobs.start('actor', 1)
   learner = jobs.lead('--checkpoint_period_seconds=1')
   jobs.wait_until(lambda: jobs.steps() > before)
-  assert len(nodes_of(actors)) == 2
-  # For good: they end, all of them.
-  learner.send_signal(signal.SIGKILL)
-  assert actors.wait(30) == 1
-  assert 'has not answered for 12 s' in jobs.output('actor0-1')
-  assert are_gone(acting)
+  jobs.wait_until(lambda: 'actor/1 runs already, here' in jobs.output('actor1'))
+  learner.send_signal(signal.SIGINT)
+  assert learner.wait(60) == 130
+  for name, process in (('actor0-1', actors), ('actor1', second)):
+    assert process.wait(30) == 1
+    assert 'has ended: interrupted by SIGINT' in jobs.output(name)
 
 
-def test_a_flag_of_another_run_is_refused_and_an_end_is_everybodys(jobs):
-  learner = jobs.lead()
+def test_a_flag_of_another_run_is_refused_and_one_of_the_machine_is_not(jobs):
+  learner = jobs.lead('--total_environment_frames=10_000')
   wrong = jobs.start('actor', 0, '--batch_size=7')
   assert wrong.wait(60) == 2
   assert 'batch_size must be 32, which it is in the' in jobs.output('actor0')
-  jobs.wait_until(lambda: 'leaves: it was ended before' in jobs.log('actor_0'))
-  actor = jobs.start('actor', 0)
-  jobs.wait_until(lambda: jobs.steps() > 1)
-  learner.send_signal(signal.SIGINT)
-  assert learner.wait(60) == 130
-  assert actor.wait(60) == 1
-  assert 'has ended there: interrupted by SIGINT' in jobs.output('actor0')
+  beyond = jobs.start('actor', '1-2')
+  assert beyond.wait(60) == 1
+  assert 'it has no actor/2 for others to run' in jobs.output('actor1-2')
+  jobs.start('actor', 0, '--renderer=hardware')
+  assert learner.wait(120) == 0, jobs.output('learner0')
 
 
 def test_an_evaluator_that_is_a_job_of_its_own_ends_the_run(tmp_path):
-  jobs = Jobs(tmp_path, actor=['a'], evaluator=['b'])
+  jobs = Jobs(tmp_path, evaluator=['127.0.0.2'])
   try:
     learner = jobs.lead('--total_environment_frames=20_000')
-    actor = jobs.start('actor', 0)
+    actor = jobs.start('actor', '0-1')
     jobs.wait_until(lambda: (jobs.run / 'config.json').exists(), 60)
     evaluator = jobs.start('evaluator', 0)
     assert learner.wait(120) == 0, jobs.output('learner0')
     assert evaluator.wait(30) == 0, jobs.output('evaluator0')
-    assert actor.wait(30) == 0, jobs.output('actor0')
+    assert actor.wait(30) == 0, jobs.output('actor0-1')
     assert [*(jobs.run / 'evaluations').glob('*/results.json')]
   finally:
     jobs.close()
@@ -370,7 +361,7 @@ def test_a_finished_run_sends_all_home(jobs):
 
 
 def test_a_taken_port_ends_it_before_anything_runs(jobs):
-  with socket.create_server(('', jobs.port + 1)):
+  with socket.create_server(('127.0.0.2', jobs.port)):
     assert jobs.lead().wait(60) == 2
-  assert f'port {jobs.port + 1}: Address already in' in jobs.output('learner0')
+  assert f'{jobs.port}: no Ray has this port' in jobs.output('learner0')
   assert not jobs.log('learner_0')

@@ -2,28 +2,30 @@
 
 import contextlib
 import dataclasses
+import errno
 import logging
 import math
 import os
 import pathlib
 import signal
 import socket
-import sys
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import grpc
 import launchpad as lp
 import ray
+from ray.util import scheduling_strategies
 
 from programs.launching import (
-  children,
   fleet,
   local,
   outcomes,
   ports,
   ray_node,
+  roster,
   supervisor,
   tasks,
   workspace,
@@ -31,8 +33,10 @@ from programs.launching import (
 from programs.launching import program as program_lib
 from programs.launching import restarts as restarts_lib
 
-_STARTING_SECONDS = 120.0
-_TAIL_LINES = 50
+# How long jobs may take to learn that a run has ended, or had before.
+_PARTING_SECONDS, _PARTING_POLL_SECONDS = 15.0, 0.2
+_DECLINE_SECONDS = 30.0
+_RAY_ANSWER_SECONDS = 5.0
 # Of this process's variables, those that nodes elsewhere get as well.
 _PASSED = ('TF_', 'XLA_', 'LP_', 'GRPC_')
 _NOT_SHIPPED = ('.git', '.venv*', 'runs', 'docs', '*.pyc', '*.log')
@@ -46,13 +50,24 @@ class Request:
     cpu: Cores that Ray is to set aside for it.
     gpu: GPUs, of which it then sees no others.
     is_here: Whether it must run on this machine, where the run directory is.
-    pack: Nodes of one host at most: a host takes 76 MB.
   """
 
   cpu: float = 0.0
   gpu: float = 0.0
   is_here: bool = False
-  pack: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Jobs:
+  """Nodes that run where jobs offer that; see `jobs`.
+
+  Attributes:
+    groups: Theirs; nobody has a handle to them.
+    said: What jobs learn of the run; plain data.
+  """
+
+  groups: Collection[str]
+  said: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,20 +78,28 @@ class Options:
     address: Of the cluster, 'host:port', or 'auto' for the one that this
       machine is in; empty: a Ray that lives as long as the launch does.
     requests: Group -> what its nodes need; nothing, for groups not named.
-    shared: Groups that have one host for all their nodes, on this machine. An
-      idle host takes 0.8% of a core, of which Ray's share is the most.
+    together: Groups that have one host for all their nodes, on this machine;
+      others have one for each node, which takes 76 MB. An idle host takes 0.8%
+      of a core, of which Ray's share is the most.
     max_restarts_per_hour: Of nodes that fail; one more ends the program.
     port_range: First and last port that servers may have; None: any.
     code: Folder that is shipped to the machines, with all below it but what
       its `.gitignore` names.
+    jobs: Nodes that jobs run, if any do; the cluster's head is then this
+      machine, and is made where there is none at the address.
   """
 
   address: str
   requests: Mapping[str, Request]
-  shared: Collection[str]
+  together: Sequence[Collection[str]]
   max_restarts_per_hour: int
   port_range: tuple[int, int] | None
   code: pathlib.Path
+  jobs: Jobs | None = None
+
+
+class AddressError(Exception):
+  """A cluster cannot have its head at an address, or has a run there."""
 
 
 def launch(
@@ -108,9 +131,11 @@ def launch(
       waited for.
 
   Raises:
-    ValueError: Resources or requests name a group that the program lacks.
+    ValueError: Resources or requests name a group that the program lacks, or
+      jobs are to run what others have a handle to.
     fleet.PlacingError: There is no machine for a node.
     ConnectionError: There is no cluster at the address, or no Ray starts here.
+    AddressError: The address is not of this machine, or is taken.
   """
   resources = resources or {}
   unknown = {*resources, *options.requests} - set(program.groups)
@@ -122,18 +147,29 @@ def launch(
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
     parts = program_lib.make_tasks(program)
+    elsewhere = options.jobs.groups if options.jobs else ()
+    awaited = [task for task in parts if task.group in elsewhere]
+    if servers := [task.name for task in awaited if task.is_server]:
+      raise ValueError(f'jobs must run no servers, got {servers}')
+    placed = [task for task in parts if task not in awaited]
     cpus = sum(
-      options.requests.get(task.group, Request()).cpu for task in parts
+      options.requests.get(task.group, Request()).cpu for task in placed
     )
     held.enter_context(_connected(options, directory, math.ceil(cpus)))
-    placements = _placements(parts, options)
+    offers = None
+    if options.jobs is not None:
+      offers = held.enter_context(
+        announced([task.name for task in awaited], options.jobs.said)
+      )
     crew = held.enter_context(
       fleet.Fleet(
-        placements,
+        _placements(placed, options),
         {group: _environment(resources.get(group)) for group in program.groups},
         _import_path(options.code),
         workspace.stop_path(directory),
         options.port_range,
+        awaited,
+        offers,
       )
     )
     try:
@@ -142,7 +178,7 @@ def launch(
       return outcomes.Outcome('interrupted', signum=signal.SIGINT)
     if on_ports is not None:
       on_ports(crew.ports())
-    return local.run(
+    outcome = local.run(
       crew.commands(),
       directory,
       on_poll and (lambda runner: on_poll(runner, crew)),
@@ -150,22 +186,108 @@ def launch(
       expendable,
       restarts_lib.Restarts(options.max_restarts_per_hour),
     )
+    if offers is not None:
+      reason = outcome.describe().splitlines()[0]
+      end(offers, outcome.kind, reason)
+    return outcome
+
+
+def decline(options: Options, directory: pathlib.Path, reason: str) -> None:
+  """Tells jobs of the next half minute that the run has finished before.
+
+  Raises:
+    ConnectionError, AddressError: As `launch`.
+  """
+  with _connected(options, directory, 0), announced([], {}) as offers:
+    end(offers, 'finished', reason)
+    time.sleep(_DECLINE_SECONDS)
+
+
+@contextlib.contextmanager
+def announced(nodes: Collection[str], said: Mapping[str, Any]) -> Iterator[Any]:
+  """Has jobs learn of a run; yields its roster, a Ray actor.
+
+  Args:
+    nodes: `<group>/<index>` of those that jobs may run.
+    said: What they learn besides; plain data.
+
+  Raises:
+    AddressError: The cluster has a run of its own.
+  """
+  try:
+    offers = (
+      ray.remote(roster.Roster)
+      .options(
+        name=roster.NAME,
+        num_cpus=0,
+        scheduling_strategy=scheduling_strategies.NodeAffinitySchedulingStrategy(
+          ray.get_runtime_context().get_node_id(), soft=False
+        ),
+      )
+      .remote(uuid.uuid4().hex, nodes, said)
+    )
+  except ValueError as error:
+    raise AddressError('another run has its jobs there') from error
+  try:
+    yield offers
+  except BaseException as error:
+    end(offers, 'failed', f'{type(error).__name__}: {error}')
+    raise
+  finally:
+    ray.kill(offers)
+
+
+def end(offers: Any, kind: str, reason: str) -> None:
+  """Tells jobs that the run has ended, and waits until they know.
+
+  Args:
+    offers: See `announced`.
+    kind: As of an `outcomes.Outcome`.
+    reason: In words.
+  """
+  with contextlib.suppress(ray.exceptions.RayError, KeyboardInterrupt):
+    ray.get(offers.end.remote(kind, reason), timeout=_PARTING_SECONDS)
+    deadline = time.monotonic() + _PARTING_SECONDS
+    while not ray.get(offers.is_alone.remote(), timeout=_PARTING_SECONDS):
+      if time.monotonic() > deadline:
+        break
+      time.sleep(_PARTING_POLL_SECONDS)
 
 
 @contextlib.contextmanager
 def _connected(
   options: Options, directory: pathlib.Path, num_cpus: int
 ) -> Iterator[None]:
-  """Has Ray connected, or started, as long as the context is open."""
+  """Has Ray connected, or started, as long as the context is open.
+
+  Args:
+    options: See there.
+    directory: The run directory; takes the log of a Ray that is started.
+    num_cpus: What is asked for, whatever the machine has.
+  """
   with contextlib.ExitStack() as held:
     address = options.address
-    if not address:
-      address = held.enter_context(_own_ray(directory, num_cpus))
+    if not address or (options.jobs and not _is_taken(address)):
+      host, port = ray_node.LOOPBACK, 0
+      if address:
+        host, port = address.rpartition(':')[0], ports.of(address)
+      else:
+        with ports.hold_port(0) as free:
+          port = free.getsockname()[1]
+      address = held.enter_context(
+        ray_node.running_head(
+          host,
+          port,
+          max(num_cpus, os.cpu_count() or 1),
+          directory / 'logs',
+        )
+      )
     given = {}
-    if own_address := _own_address(address):
+    if own_address := ports.own_address(address):
       given['_node_ip_address'] = own_address
     ray.init(
       address=address,
+      namespace=roster.NAMESPACE,
       # Hosts send us what nodes write.
       log_to_driver=False,
       logging_level=logging.ERROR,
@@ -181,70 +303,27 @@ def _connected(
     yield
 
 
-@contextlib.contextmanager
-def _own_ray(directory: pathlib.Path, num_cpus: int) -> Iterator[str]:
-  """Runs a Ray of this launch alone; yields its address.
-
-  Args:
-    directory: The run directory; takes its log.
-    num_cpus: What is asked for, whatever the machine has.
+def _is_taken(address: str) -> bool:
+  """Whether there is a Ray at an address of this machine.
 
   Raises:
-    ConnectionError: It did not start.
+    AddressError: There is something else, or it is another machine's.
   """
-  with contextlib.ExitStack() as held:
-    folder = tempfile.mkdtemp(prefix='ray')  # Short enough for its sockets.
-    guardian = children.Guardian(pathlib.Path(folder))
-    held.callback(guardian.close)
-    with ports.hold_port(0) as port:
-      number = port.getsockname()[1]
-    arguments = ray_node.head(ray_node.LOOPBACK, number, folder)
-    command = children.NodeCommand(
-      name='ray/0',
-      group='ray',
-      index=0,
-      argv=(
-        *(sys.executable, '-m', ray_node.__name__, *arguments),
-        f'--num-cpus={max(num_cpus, os.cpu_count() or 1)}',
-      ),
-      env={
-        **os.environ,
-        'PYTHONPATH': os.pathsep.join(tasks.import_path()),
-        'PYTHONUNBUFFERED': '1',
-      },
-    )
-    (directory / 'logs').mkdir(parents=True, exist_ok=True)
-    child = command.start(directory / 'logs')
-    held.callback(child.close)
-    held.callback(child.kill)
-    guardian.watch([child.pid])
-    deadline = time.monotonic() + _STARTING_SECONDS
-    while ray_node.STARTED not in child.log.tail(_TAIL_LINES):
-      if child.poll() or time.monotonic() > deadline:
-        raise ConnectionError(
-          f'Ray did not start on this machine:\n{child.log.tail(10)}'
-        )
-      time.sleep(0.05)
-    yield f'{ray_node.LOOPBACK}:{number}'
-
-
-def _own_address(head: str) -> str:
-  """This machine's in the network of a cluster's head; '' for Ray to find.
-
-  Args:
-    head: 'host:port', or 'auto'.
-  """
-  host, _, port = head.rpartition(':')
-  if not host:
-    return ''
-  with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-    with contextlib.suppress(OSError):
-      probe.bind((host, 0))
-      return host  # It is the head itself.
-    with contextlib.suppress(OSError, ValueError):
-      probe.connect((host, int(port)))  # Sends nothing.
-      return str(probe.getsockname()[0])
-  return ''
+  host, _, port = address.rpartition(':')
+  with socket.socket() as probe:
+    try:
+      probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+      probe.bind((host, int(port)))
+      return False
+    except OSError as error:
+      if error.errno != errno.EADDRINUSE:
+        raise AddressError(f'{address}: {error.strerror}') from error
+  with grpc.insecure_channel(address) as channel:
+    try:
+      grpc.channel_ready_future(channel).result(_RAY_ANSWER_SECONDS)
+    except grpc.FutureTimeoutError as error:
+      raise AddressError(f'{address}: no Ray has this port') from error
+  return True
 
 
 def _placements(
@@ -252,14 +331,12 @@ def _placements(
 ) -> list[fleet.Placement]:
   """Packs the tasks; servers first, whose addresses all others are told."""
   here = ray.get_runtime_context().get_node_id()
-  packs = [[task for task in parts if task.group in options.shared]]
-  for group in dict.fromkeys(task.group for task in parts):
-    members = [task for task in parts if task.group == group]
-    most = options.requests.get(group, Request()).pack
-    if group not in options.shared:
-      packs += [
-        members[first : first + most] for first in range(0, len(members), most)
-      ]
+  packs = [
+    [task for task in parts if task.group in groups]
+    for groups in options.together
+  ]
+  shared = {group for groups in options.together for group in groups}
+  packs += [[task] for task in parts if task.group not in shared]
   made = []
   for packed in filter(None, packs):
     wanted = [options.requests.get(t.group, Request()) for t in packed]
@@ -269,7 +346,7 @@ def _placements(
         packed,
         sum(request.cpu for request in wanted),
         sum(request.gpu for request in wanted),
-        here if is_here or packed[0].group in options.shared else '',
+        here if is_here or packed[0].group in shared else '',
       )
     )
   return sorted(made, key=lambda p: not any(t.is_server for t in p.tasks))

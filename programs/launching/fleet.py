@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ import ray
 from ray.util import scheduling_strategies
 
 from programs.launching import host as host_lib
-from programs.launching import logs, tasks, workspace
+from programs.launching import logs, roster, tasks, workspace
 
 # The launcher looks so often: a look at a host takes 2 ms of a core. One that
 # was not reached for so long is lost; it has ended itself by then, so that
@@ -28,7 +29,6 @@ _LOST_SECONDS = 17.0
 _PLACING_SECONDS = 60.0
 _STARTING_SECONDS = 300.0  # Of its processes, on machines that are busy.
 _CLOSING_SECONDS = 3.0
-_KILLED = -9
 
 
 class PlacingError(Exception):
@@ -75,7 +75,7 @@ class _Reached:
 
   def __init__(self, placement: Placement, import_path: Sequence[str]) -> None:
     """Has Ray make the host, which may take long."""
-    self.children: dict[str, RemoteChild] = {}
+    self.children: dict[str, RemoteChild] = {}  # That it has been given.
     self.offsets: dict[str, int] = {}
     self.node = self.address = ''
     self.is_here = False
@@ -122,31 +122,32 @@ class _Reached:
 
 
 class RemoteChild:
-  """One task in a host; see `supervisor.Running`."""
+  """One task in a host, or waiting for one; see `supervisor.Running`."""
 
   def __init__(
-    self,
-    name: str,
-    log: logs.Log,
-    actor: Any,
-    refresh: Callable[[], None],
+    self, task: tasks.Task, log: logs.Log, refresh: Callable[[], None]
   ) -> None:
-    """The host is being called to start it.
+    """It waits.
 
     Args:
-      name: `<group>/<index>`.
+      task: What is run.
       log: Takes what it writes.
-      actor: Its host.
-      refresh: Has `take` or `lose` called with what is new.
+      refresh: Has the methods below called with what is new.
     """
-    self.name = name
+    self.task = task
     self.log = log
     self.started_at = time.monotonic()
     self.returncode: int | None = None
     self.pid: int | None = None
-    self._actor = actor
+    self.offer: roster.Offer | None = None  # That it is run for, if any.
+    self.is_asked = False  # To end.
+    self._actor: Any = None
     self._refresh = refresh
-    self._is_asked = False
+
+  @property
+  def name(self) -> str:
+    """`<group>/<index>`."""
+    return self.task.name
 
   def poll(self) -> bool:
     """Whether it has ended, as far as is known here."""
@@ -155,18 +156,29 @@ class RemoteChild:
 
   def terminate(self) -> None:
     """Asks it to end; once."""
-    if self.returncode is None and not self._is_asked:
-      self._is_asked = True
-      self._actor.terminate.remote(self.name)
+    if self.returncode is None and not self.is_asked:
+      self.is_asked = True
+      if self._actor is None:
+        self.returncode = -signal.SIGTERM
+      else:
+        self._actor.terminate.remote(self.name)
 
   def kill(self) -> None:
     """Kills it and all that it has started."""
     if self.returncode is None:
-      self._actor.kill.remote(self.name)
+      if self._actor is None:
+        self.returncode = -signal.SIGKILL
+      else:
+        self._actor.kill.remote(self.name)
 
   def close(self) -> None:
     """Closes its log."""
     self.log.close()
+
+  def give(self, actor: Any) -> None:
+    """A host is being called to start it."""
+    self._actor = actor
+    self.started_at = time.monotonic()
 
   def take(self, report: host_lib.Report, is_here: bool) -> None:
     """Takes in what its host reports.
@@ -185,10 +197,12 @@ class RemoteChild:
       self.returncode = report.returncode
 
   def lose(self, reason: str) -> None:
-    """It is gone with its host."""
+    """It is gone with its host; where that was offered, it waits again."""
     if self.returncode is None:
       self.log.say(reason)
-      self.returncode = _KILLED
+      if self.offer is None or self.is_asked:
+        self.returncode = -signal.SIGKILL
+      self._actor = self.offer = self.pid = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,15 +243,19 @@ class Fleet:
     import_path: Sequence[str],
     stop_path: pathlib.Path,
     port_range: tuple[int, int] | None = None,
+    awaited: Sequence[tasks.Task] = (),
+    offers: Any = None,
   ) -> None:
     """Has Ray make the hosts.
 
     Args:
-      placements: Each task in one of them.
+      placements: Each task in one of them, but for those that are awaited.
       environments: Group -> variables of its processes.
       import_path: Where they import from, below the folder that is shipped.
       stop_path: Appears, here, when a task stops the program.
       port_range: First and last port that servers may have.
+      awaited: Tasks that run where somebody offers that, and wait till then.
+      offers: A `roster.Roster` as a Ray actor, for those.
     """
     self._placements = placements
     self._places = {
@@ -249,11 +267,16 @@ class Fleet:
     self._import_path = import_path
     self._stop_path = stop_path
     self._port_range = port_range
+    self._awaited = awaited
+    self._waiting: dict[str, RemoteChild] = {}  # Of those, the newest.
+    self._offers = offers
+    self._offered: Any = None  # An answer that is under way.
     self._looked_at = 0.0
     self._servers: dict[str, tuple[str, int]] = {}  # Key -> address, port.
     self._nodes: dict[int, str] = {}  # Where servers are, and must come back.
     self._starts: dict[Any, RemoteChild] = {}
-    self._hosts = {
+    # By its place, or by the machine of an offer, which has one for all.
+    self._hosts: dict[int | str, _Reached] = {
       place: _Reached(placement, import_path)
       for place, placement in enumerate(placements)
     }
@@ -266,11 +289,8 @@ class Fleet:
 
   def commands(self) -> list[RemoteCommand]:
     """What starts the tasks."""
-    return [
-      RemoteCommand(task, self)
-      for placement in self._placements
-      for task in placement.tasks
-    ]
+    placed = [task for each in self._placements for task in each.tasks]
+    return [RemoteCommand(task, self) for task in (*placed, *self._awaited)]
 
   def place(self, on_wait: Callable[[str], None]) -> None:
     """Waits until all hosts have their place, and gives servers addresses.
@@ -284,8 +304,8 @@ class Fleet:
       ray.exceptions.RayError: Ray could not make one.
     """
     started = time.monotonic()
-    for place, host in self._hosts.items():
-      placement = self._placements[place]
+    for place, placement in enumerate(self._placements):
+      host = self._hosts[place]
       while not ray.wait([host.where], timeout=1.0)[0]:
         on_wait(placement.describe())
         waited = time.monotonic() - started
@@ -311,9 +331,10 @@ class Fleet:
   def machines(self) -> dict[str, str]:
     """Task -> address of the machine that it runs on, where that is known."""
     return {
-      name: self._hosts[place].address
-      for name, place in self._places.items()
-      if place in self._hosts and self._hosts[place].address
+      name: host.address
+      for host in self._hosts.values()
+      for name in host.children
+      if host.address
     }
 
   def ports(self) -> list[int]:
@@ -322,25 +343,19 @@ class Fleet:
 
   def start(self, task: tasks.Task, log: logs.Log) -> RemoteChild:
     """Has a task started, in a new host where the old one is lost."""
+    child = RemoteChild(task, log, self.refresh)
+    if task.name not in self._places:
+      self._waiting[task.name] = child
+      return child
     place = self._places[task.name]
     if place not in self._hosts:
       self._hosts[place] = self._replace(place)
-    host = self._hosts[place]
-    child = RemoteChild(task.name, log, host.actor, self.refresh)
-    host.children[task.name] = child
-    host.asked = None  # That answer would be about the task's last process.
-    addresses = {
-      key: f'{address}:{port}' for key, (address, port) in self._servers.items()
-    }
-    reference = host.actor.start.remote(
-      task, addresses, self._environments.get(task.group, {})
-    )
-    self._starts[reference] = child
+    self._give(child, self._hosts[place], {})
     return child
 
   def refusal(self, task: tasks.Task) -> str:
     """Why a task cannot be started again; empty where it can."""
-    node = self._nodes.get(self._places[task.name])
+    node = self._nodes.get(self._places.get(task.name, -1))
     alive = {found['NodeID'] for found in ray.nodes() if found['Alive']}
     if node is None or node in alive:
       return ''
@@ -354,9 +369,15 @@ class Fleet:
     self._looked_at = now
     asked = {host.ask(): place for place, host in self._hosts.items()}
     references = [*self._starts, *asked]
+    if self._offers is not None:
+      self._offered = self._offered or self._offers.offers.remote()
+      references.append(self._offered)
     ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
     for reference in ready:
-      if reference in self._starts:
+      if reference is self._offered:
+        self._offered = None
+        self._take_offers(ray.get(reference))
+      elif reference in self._starts:
         self._take_start(reference)
       else:
         self._take_look(asked[reference])
@@ -384,17 +405,67 @@ class Fleet:
     host.actor.hold.remote({key: self._servers[key][1] for key in keys}, None)
     return host
 
+  def _give(
+    self,
+    child: RemoteChild,
+    host: _Reached,
+    environment: Mapping[str, str],
+  ) -> None:
+    """Has a host start a task.
+
+    Args:
+      child: The task.
+      host: The host.
+      environment: Of its process, on top of its group's.
+    """
+    child.give(host.actor)
+    host.children[child.name] = child
+    host.asked = None  # That answer would be about the task's last process.
+    addresses = {
+      key: f'{address}:{port}' for key, (address, port) in self._servers.items()
+    }
+    group = self._environments.get(child.task.group, {})
+    reference = host.actor.start.remote(
+      child.task, addresses, {**group, **environment}
+    )
+    self._starts[reference] = child
+
+  def _take_offers(self, offers: Mapping[str, roster.Offer]) -> None:
+    """Has those that wait started where they may, and those ended that may not.
+
+    Args:
+      offers: By task, all that stand.
+    """
+    for name, child in self._waiting.items():
+      offer = offers.get(name)
+      if child.returncode is not None or child.offer == offer:
+        continue
+      if child.offer is not None:
+        child.kill()
+        self._hosts[child.offer.machine].children.pop(name)
+        child.lose(f'its job on {child.offer.address} has ended')
+      if offer is not None and not child.is_asked:
+        child.log.say(f'is run by a job on {offer.address}')
+        child.offer = offer
+        if offer.machine not in self._hosts:
+          self._hosts[offer.machine] = _Reached(
+            Placement([], node=offer.machine), self._import_path
+          )
+        self._give(child, self._hosts[offer.machine], offer.environment)
+
   def _take_start(self, reference: Any) -> None:
     """Takes in that a task was started, or was not."""
     child = self._starts.pop(reference)
     try:
       ray.get(reference)
     except ray.exceptions.RayActorError:
-      self._lose(self._places[child.name], 'its host could not be reached')
+      for place, host in list(self._hosts.items()):
+        if host.children.get(child.name) is child:
+          self._lose(place, 'its host could not be reached')
     except ray.exceptions.RayTaskError as error:
       child.lose(f'could not be started: {error.cause}')
 
-  def _take_look(self, place: int) -> None:
+  def _take_look(self, place: int | str) -> None:
     """Takes in how the tasks of a host fare."""
     host = self._hosts.get(place)
     if host is None:
@@ -419,7 +490,7 @@ class Fleet:
       stopped_at = time.time() - look.stopped_seconds
       os.utime(self._stop_path, (stopped_at, stopped_at))
 
-  def _lose(self, place: int, reason: str) -> None:
+  def _lose(self, place: int | str, reason: str) -> None:
     """A host is gone, or is given up for gone, with all that ran in it."""
     host = self._hosts.pop(place, None)
     if host is None:

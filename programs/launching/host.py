@@ -142,7 +142,11 @@ class Host:
       },
     )
     if task.name in self._children:
-      self._children[task.name].close()
+      before = self._children[task.name]
+      before.kill()
+      while not before.poll():
+        time.sleep(0.01)
+      before.close()
     self._children[task.name] = command.start(self._logs)
     self._guard()
 

@@ -3,6 +3,8 @@
 import contextlib
 import socket
 
+_PROBE_SECONDS = 2.0
+
 
 def hold_port(port: int, is_again: bool = False) -> socket.socket:
   """Takes a TCP port that nobody has, so that only a server of ours gets it.
@@ -54,3 +56,33 @@ def hold_free_port(held: contextlib.ExitStack) -> int:
     held: Lets go of the port when it is closed.
   """
   return held.enter_context(hold_port(0)).getsockname()[1]
+
+
+def own_address(head: str) -> str:
+  """This machine's in the network of a cluster's head; '' for Ray to find.
+
+  Args:
+    head: 'host:port', or 'auto'.
+  """
+  host, _, port = head.rpartition(':')
+  if not host:
+    return ''
+  with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    with contextlib.suppress(OSError):
+      probe.bind((host, 0))
+      return host  # It is the head itself.
+    with contextlib.suppress(OSError, ValueError):
+      probe.connect((host, int(port)))  # Sends nothing.
+      return str(probe.getsockname()[0])
+  return ''
+
+
+def find_trouble(address: str) -> OSError | None:
+  """Why nobody can be reached at 'host:port'; None where somebody can."""
+  try:
+    socket.create_connection(
+      (address.rpartition(':')[0], of(address)), _PROBE_SECONDS
+    ).close()
+  except OSError as error:
+    return error
+  return None

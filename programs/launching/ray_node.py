@@ -4,15 +4,25 @@ The arguments are those of `ray start`. It runs until SIGTERM or Ctrl-C, and
 then ends what it has started, which is all in its process group.
 """
 
+import contextlib
 import os
+import pathlib
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+
+from programs.launching import children, tasks
 
 # Not 127.0.0.1, which Ray replaces by an address that others can reach.
 LOOPBACK = '127.0.0.2'
 
 STARTED = 'Ray runtime started'  # What it says when others can connect.
 
+FOLDER_PREFIX = 'launching-ray-'  # Of a head that lives as long as a launch.
+
+_STARTING_SECONDS = 120.0
+_TAIL_LINES = 50
 _OBJECT_STORE_BYTES = 80_000_000  # Nothing goes through it; by default, 30%.
 
 _CONFIGURATION = {
@@ -53,7 +63,7 @@ def head(ip: str, port: int, folder: str | None) -> list[str]:
   ]
 
 
-def member(ip: str, address: str) -> list[str]:
+def worker(ip: str, address: str) -> list[str]:
   """The arguments of another one.
 
   Args:
@@ -61,6 +71,84 @@ def member(ip: str, address: str) -> list[str]:
     address: 'host:port' of the first.
   """
   return [*_common(ip), f'--address={address}']
+
+
+@contextlib.contextmanager
+def running_head(
+  ip: str, port: int, num_cpus: int, log_directory: pathlib.Path
+) -> Iterator[str]:
+  """Runs the first machine of a cluster as long as the context is open.
+
+  Args:
+    ip: Its address in the network of the cluster.
+    port: Where others join.
+    num_cpus: What it offers, whatever the machine has.
+    log_directory: Takes its log.
+
+  Yields:
+    Its address, 'host:port'.
+
+  Raises:
+    ConnectionError: It did not start.
+  """
+  # Short enough for its sockets.
+  folder = pathlib.Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir='/tmp'))
+  arguments = [*head(ip, port, str(folder)), f'--num-cpus={num_cpus}']
+  with running(arguments, log_directory, folder):
+    yield f'{ip}:{port}'
+
+
+@contextlib.contextmanager
+def running(
+  arguments: Sequence[str],
+  log_directory: pathlib.Path,
+  folder: pathlib.Path | None = None,
+) -> Iterator[children.Child]:
+  """Runs Ray's processes as long as the context is open.
+
+  Args:
+    arguments: Of `ray start`.
+    log_directory: Takes the log.
+    folder: Removed at the end, whatever that is.
+
+  Yields:
+    Their parent.
+
+  Raises:
+    ConnectionError: They did not start.
+  """
+  with contextlib.ExitStack() as held:
+    guardian = children.Guardian(folder)
+    held.callback(guardian.close)
+    command = children.NodeCommand(
+      name='ray/0',
+      group='ray',
+      index=0,
+      argv=(
+        *(sys.executable, '-m', __spec__.name, *arguments),
+        # Of the system's choice: Ray's own range would refuse a head in it.
+        '--min-worker-port=0',
+        '--max-worker-port=0',
+      ),
+      env={
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join(tasks.import_path()),
+        'PYTHONUNBUFFERED': '1',
+      },
+    )
+    log_directory.mkdir(parents=True, exist_ok=True)
+    child = command.start(log_directory)
+    held.callback(child.close)
+    held.callback(child.kill)
+    guardian.watch([child.pid])
+    deadline = time.monotonic() + _STARTING_SECONDS
+    while STARTED not in child.log.tail(_TAIL_LINES):
+      if child.poll() or time.monotonic() > deadline:
+        raise ConnectionError(
+          f'Ray did not start on this machine:\n{child.log.tail(10)}'
+        )
+      time.sleep(0.05)
+    yield child
 
 
 def main(arguments: Sequence[str]) -> None:
