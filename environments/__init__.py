@@ -5,8 +5,9 @@ that Catch runs where none is installed.
 """
 
 import dataclasses
-import difflib
 import functools
+import importlib
+import types
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,25 +16,32 @@ from dm_env import specs
 
 from environments import batch, catch, memory, processes, suites
 
-LEVEL_NAMES = (
-  'catch',
-  'memory',
-  *suites.DOOM_SCENARIOS,
-  *dict.fromkeys(
-    level
-    for suite in suites.suites().values()
-    for level in (*suite.levels, *suite.test_levels)
-  ),
-  *suites.LAB_LEVELS,
-)
-
 _RENDERERS = ('software', 'hardware')
+
+_INSTALL = 'pip install -r requirements.txt'
+# Module of a simulator -> what it needs, and how to get that.
+_PACKAGES = {
+  'atari': ('the packages of gym[atari] and OpenCV', _INSTALL),
+  'vizdoom': ('the packages vizdoom and OpenCV', _INSTALL),
+  'dmlab': (
+    'DeepMind Lab',
+    'install a wheel of yours for Python 3.10, which no package index has (see '
+    'requirements.txt)',
+  ),
+}
 
 _EMBEDDED = {'catch': catch.Catch, 'memory': memory.Memory}
 
 
 class MissingError(RuntimeError):
   """A simulator or its data is not there; the message says how to get it."""
+
+
+def _option(default: Any, meaning: str, unit: str = '') -> Any:
+  """A field that a flag can be made of."""
+  return dataclasses.field(
+    default=default, metadata={'help': meaning, 'unit': unit}
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,110 +56,72 @@ class Settings:
     ValueError: at construction, if a value is out of range.
   """
 
-  num_action_repeats: int = dataclasses.field(
-    default=4,
-    metadata={
-      'help': 'How often each action is repeated; 1 in embedded levels.',
-      'unit': 'raw frames per agent step',
-    },
+  num_action_repeats: int = _option(
+    4,
+    'How often each action is repeated; 1 in embedded levels.',
+    'raw frames per agent step',
   )
-  full_action_set: bool = dataclasses.field(
-    default=False,
-    metadata={
-      'help': 'Offer all 18 Atari actions, not only those the game uses.',
-      'unit': '',
-    },
+  full_action_set: bool = _option(
+    False, 'Offer all 18 Atari actions, not only those the game uses.'
   )
-  repeat_action_probability: float = dataclasses.field(
-    default=0.0,
-    metadata={
-      'help': 'Sticky actions: chance that Atari keeps the action before.',
-      'unit': 'probability per raw frame, 0 to below 1',
-    },
+  repeat_action_probability: float = _option(
+    0.0,
+    'Sticky actions: chance that Atari keeps the action before.',
+    'probability per raw frame, 0 to below 1',
   )
-  max_episode_frames: int = dataclasses.field(
-    default=108_000,
-    metadata={
-      'help': 'Where an Atari game that has not ended is truncated.',
-      'unit': 'raw frames (60 a second)',
-    },
+  max_episode_frames: int = _option(
+    108_000,
+    'Where an Atari game that has not ended is truncated.',
+    'raw frames (60 a second)',
   )
-  max_noops: int = dataclasses.field(
-    default=30,
-    metadata={
-      'help': 'An Atari game starts with 1 to this many no-ops; 0: none.',
-      'unit': 'raw frames',
-    },
+  max_noops: int = _option(
+    30,
+    'An Atari game starts with 1 to this many no-ops; 0: none.',
+    'raw frames',
   )
-  width: int = dataclasses.field(
-    default=96,
-    metadata={
-      'help': "Of DeepMind Lab's pictures; a multiple of 4.",
-      'unit': 'pixels',
-    },
+  width: int = _option(
+    96, "Of DeepMind Lab's pictures; a multiple of 4.", 'pixels'
   )
-  height: int = dataclasses.field(
-    default=72,
-    metadata={
-      'help': "Of DeepMind Lab's pictures; a multiple of 4.",
-      'unit': 'pixels',
-    },
+  height: int = _option(
+    72, "Of DeepMind Lab's pictures; a multiple of 4.", 'pixels'
   )
-  extended_actions: bool = dataclasses.field(
-    default=False,
-    metadata={
-      'help': "Offer the 15 actions of later work, not the reference's 9 "
-      '(DeepMind Lab).',
-      'unit': '',
-    },
+  extended_actions: bool = _option(
+    False,
+    "Offer the 15 actions of later work, not the reference's 9 (DeepMind Lab).",
   )
-  dataset_path: str = dataclasses.field(
-    default='',
-    metadata={
-      'help': 'Folder of the pictures that two psychlab levels of DeepMind Lab '
-      'show.',
-      'unit': '',
-    },
+  dataset_path: str = _option(
+    '',
+    'Folder of the pictures that two psychlab levels of DeepMind Lab show.',
   )
-  level_cache: str = dataclasses.field(
-    default='',
-    metadata={
-      'help': "Folder that keeps DeepMind Lab's maps, for all actors of a "
-      'machine; empty: none.',
-      'unit': '',
-    },
+  level_cache: str = _option(
+    '',
+    "Folder that keeps DeepMind Lab's maps, for all actors of a machine; "
+    'empty: none.',
   )
-  renderer: str = dataclasses.field(
-    default='software',
-    metadata={
-      'help': 'Of DeepMind Lab: software or hardware.',
-      'unit': '',
-    },
-  )
+  renderer: str = _option('software', 'Of DeepMind Lab: software or hardware.')
 
   def __post_init__(self) -> None:
-    for name, smallest in (
-      ('num_action_repeats', 1),
-      ('max_episode_frames', 1),
-      ('max_noops', 0),
+    sticky = self.repeat_action_probability
+    for name, holds, rule in (
+      ('num_action_repeats', self.num_action_repeats >= 1, 'at least 1'),
+      ('max_episode_frames', self.max_episode_frames >= 1, 'at least 1'),
+      ('max_noops', self.max_noops >= 0, 'at least 0'),
+      ('width', _is_side(self.width), 'a multiple of 4'),
+      ('height', _is_side(self.height), 'a multiple of 4'),
+      (
+        'renderer',
+        self.renderer in _RENDERERS,
+        'one of ' + ', '.join(_RENDERERS),
+      ),
+      ('repeat_action_probability', 0 <= sticky < 1, 'at least 0 and below 1'),
     ):
-      value = getattr(self, name)
-      if value < smallest:
-        raise ValueError(f'{name} must be at least {smallest}, got {value}')
-    for name in ('width', 'height'):
-      value = getattr(self, name)
-      if value < 4 or value % 4:
-        raise ValueError(f'{name} must be a multiple of 4, got {value}')
-    if self.renderer not in _RENDERERS:
-      raise ValueError(
-        f'renderer must be one of {", ".join(_RENDERERS)}, got '
-        f'{self.renderer!r}'
-      )
-    if not 0.0 <= self.repeat_action_probability < 1.0:
-      raise ValueError(
-        'repeat_action_probability must be at least 0 and below 1, got '
-        f'{self.repeat_action_probability}'
-      )
+      if not holds:
+        raise ValueError(f'{name} must be {rule}, got {getattr(self, name)!r}')
+
+
+def _is_side(pixels: int) -> bool:
+  """Whether DeepMind Lab can show pictures of such a width or height."""
+  return pixels >= 4 and pixels % 4 == 0
 
 
 class Spec(NamedTuple):
@@ -161,50 +131,9 @@ class Spec(NamedTuple):
   actions: specs.DiscreteArray
 
 
-def check_level(level_name: str) -> None:
-  """Checks the name of a level, a suite or several levels.
-
-  Touches no simulator.
-
-  Args:
-    level_name: `LEVEL_NAMES`, a path of DeepMind Lab's, `suites.suites()`, or
-      levels with commas between.
-
-  Raises:
-    ValueError: if there is no such level; the message lists the nearest.
-  """
-  levels = suites.split(level_name)
-  for level in levels:
-    if level in LEVEL_NAMES or _is_path(level):
-      continue
-    if level in suites.suites():
-      raise ValueError(
-        f'level_name must be a suite alone or levels, got {level_name!r}'
-      )
-    known = (*LEVEL_NAMES, *suites.suites())
-    nearest = difflib.get_close_matches(level, known, cutoff=0.4)
-    hint = f'nearest: {", ".join(nearest)}' if nearest else "as 'atari_pong'"
-    raise ValueError(
-      "level_name must be 'catch', 'memory', 'atari_' and one of the 57 games, "
-      "'doom_' and one of ViZDoom's scenarios, a level of DeepMind Lab, one of "
-      'the suites '
-      f'{", ".join(sorted(suites.suites()))}, or levels with commas between '
-      f'({hint}), got {level!r}'
-    )
-  if len(set(levels)) < len(levels):
-    raise ValueError(
-      f'level_name must name each level once, got {level_name!r}'
-    )
-
-
-def _is_path(level: str) -> bool:
-  """Whether a level is in a folder of DeepMind Lab's: any may be there."""
-  return '/' in level and all(level.split('/'))
-
-
 def action_repeats(level_name: str, settings: Settings) -> int:
   """Raw frames per agent step: what agent steps are multiplied by."""
-  check_level(level_name)
+  suites.check(level_name)
   if suites.split(level_name)[0] in _EMBEDDED:
     return 1
   return settings.num_action_repeats
@@ -226,7 +155,7 @@ def make(
   """Makes one environment.
 
   Args:
-    level_name: one of `LEVEL_NAMES` or a path of DeepMind Lab's; not a suite.
+    level_name: of `suites.LEVEL_NAMES` or a path of DeepMind Lab's; no suite.
     seed: the same seed and actions repeat the same episodes. Non-negative.
     evaluation: whether episodes are whole games; while training, losing a life
       ends an episode too.
@@ -240,40 +169,33 @@ def make(
     ValueError: if the level is unknown or the seed negative.
     MissingError: if its simulator, its ROM or its scenario is not installed.
   """
-  if level_name not in LEVEL_NAMES and not _is_path(level_name):
-    check_level(level_name)
+  if level_name not in suites.LEVEL_NAMES and not suites.is_path(level_name):
+    suites.check(level_name)
     raise ValueError(f'level_name must be one level, got {level_name!r}')
   if seed < 0:
     raise ValueError(f'seed must be at least 0, got {seed}')
   if level_name in _EMBEDDED:
     return _EMBEDDED[level_name](seed)
   if level_name in suites.DOOM_SCENARIOS:
-    try:
-      from environments import vizdoom
-    except ImportError as error:
-      raise MissingError(
-        f'{level_name} needs the packages vizdoom and OpenCV ({error}): '
-        'pip install -r requirements.txt'
-      ) from error
+    vizdoom = _simulator(level_name, 'vizdoom')
     return vizdoom.Doom(level_name, seed, settings)
-  if not level_name.startswith(suites.ATARI_PREFIX):
-    try:
-      from environments import dmlab
-    except ImportError as error:
-      raise MissingError(
-        f'{level_name} needs DeepMind Lab ({error}): install a wheel of yours '
-        'for Python 3.10, which no package index has (see requirements.txt)'
-      ) from error
-    return dmlab.Lab(level_name, seed, evaluation, settings)
+  if level_name.startswith(suites.ATARI_PREFIX):
+    atari = _simulator(level_name, 'atari')
+    game = level_name.removeprefix(suites.ATARI_PREFIX)
+    return atari.Atari(game, seed, evaluation, settings)
+  dmlab = _simulator(level_name, 'dmlab')
+  return dmlab.Lab(level_name, seed, evaluation, settings)
+
+
+def _simulator(level_name: str, name: str) -> types.ModuleType:
+  """Imports the module of a level's simulator."""
   try:
-    from environments import atari
+    return importlib.import_module(f'environments.{name}')
   except ImportError as error:
+    packages, remedy = _PACKAGES[name]
     raise MissingError(
-      f'{level_name} needs the packages of gym[atari] and OpenCV ({error}): '
-      'pip install -r requirements.txt'
+      f'{level_name} needs {packages} ({error}): {remedy}'
     ) from error
-  game = level_name.removeprefix(suites.ATARI_PREFIX)
-  return atari.Atari(game, seed, evaluation, settings)
 
 
 def make_batch(

@@ -5,6 +5,7 @@ Nothing here touches a simulator.
 """
 
 import csv
+import difflib
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -178,3 +179,50 @@ def split(level_name: str, evaluation: bool = False) -> tuple[str, ...]:
   if suite:
     return suite.test_levels if evaluation else suite.levels
   return tuple(level_name.split(','))
+
+
+LEVEL_NAMES = (
+  'catch',
+  'memory',
+  *DOOM_SCENARIOS,
+  *dict.fromkeys(
+    level
+    for suite in suites().values()
+    for level in (*suite.levels, *suite.test_levels)
+  ),
+  *LAB_LEVELS,
+)
+
+
+def check(level_name: str) -> None:
+  """Checks the name of a level, a suite or several levels; makes none.
+
+  Raises:
+    ValueError: if there is no such level; the message lists the nearest.
+  """
+  levels = split(level_name)
+  for level in levels:
+    if level in LEVEL_NAMES or is_path(level):
+      continue
+    if level in suites():
+      raise ValueError(
+        f'level_name must be a suite alone or levels, got {level_name!r}'
+      )
+    known = (*LEVEL_NAMES, *suites())
+    nearest = difflib.get_close_matches(level, known, cutoff=0.4)
+    hint = f'nearest: {", ".join(nearest)}' if nearest else "as 'atari_pong'"
+    raise ValueError(
+      "level_name must be 'catch', 'memory', 'atari_' and one of the 57 games, "
+      "'doom_' and one of ViZDoom's scenarios, a level of DeepMind Lab, one of "
+      f'the suites {", ".join(sorted(suites()))}, or levels with commas '
+      f'between ({hint}), got {level!r}'
+    )
+  if len(set(levels)) < len(levels):
+    raise ValueError(
+      f'level_name must name each level once, got {level_name!r}'
+    )
+
+
+def is_path(level: str) -> bool:
+  """Whether a level is in a folder of DeepMind Lab's: any may be there."""
+  return '/' in level and all(level.split('/'))

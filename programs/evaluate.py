@@ -127,7 +127,7 @@ def _check(
   from programs import checkpoints
 
   directory, level_name = configuration.directory, examination.level_name
-  environments.check_level(level_name)
+  suites.check(level_name)
   folder = examination.checkpoints(directory)
   may_come = examination.watch and not directory.is_finished()
   if not may_come and not checkpoints.newest_first(folder):

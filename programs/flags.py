@@ -11,6 +11,7 @@ from typing import Any
 
 import environments
 from agents.impala import config as config_lib
+from environments import suites
 from programs import presets, run_config, runs
 
 # Group of `config.json` -> whose fields it holds.
@@ -163,7 +164,7 @@ def resolve(
   level_name = given.get(
     'level_name', known.get('level_name', run_config.RunConfig().level_name)
   )
-  environments.check_level(level_name)
+  suites.check(level_name)
   preset = (
     given.get('preset') or known.get('preset') or presets.choose(level_name)
   )

@@ -164,7 +164,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 def choose(level_name: str) -> str:
-  """The preset that a level's name chooses; see `environments.check_level`."""
+  """The preset that a level's name chooses; see `suites.check`."""
   first, *others = suites.split(level_name)
   if first in PRESETS:
     return first

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-import environments
 from agents.impala import config as config_lib
+from environments import suites
 from programs import presets
 from programs.inspection import watchdog
 
@@ -147,7 +147,7 @@ class RunConfig:
       )
     if self.watchdog == 'stop' and not self.monitor:
       raise ValueError("monitor must be true with watchdog='stop', got False")
-    environments.check_level(self.level_name)
+    suites.check(self.level_name)
 
   def _check_server(self) -> None:
     """Looks whether there is a batch that the inference server could make.

@@ -184,7 +184,7 @@ def test_the_same_seed_and_actions_repeat_the_same_episodes(make):
   ],
 )
 def test_levels_by_name_and_by_path(make, level, asked_for):
-  environments.check_level(level)
+  suites.check(level)
   make(level)
   assert newest_lab().level == asked_for
 

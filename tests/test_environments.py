@@ -4,17 +4,18 @@ import sys
 import pytest
 
 import environments
+from environments import suites
 
 
 def test_the_names_are_those_of_every_simulator():
-  assert len(environments.LEVEL_NAMES) == len(set(environments.LEVEL_NAMES))
+  assert len(suites.LEVEL_NAMES) == len(set(suites.LEVEL_NAMES))
   # Two levels of DMLab-30 have another name when tested.
-  assert len(environments.LEVEL_NAMES) == 2 + 11 + 57 + 30 + 2 + 12
-  assert environments.LEVEL_NAMES[:2] == ('catch', 'memory')
+  assert len(suites.LEVEL_NAMES) == 2 + 11 + 57 + 30 + 2 + 12
+  assert suites.LEVEL_NAMES[:2] == ('catch', 'memory')
   for game in ('pong', 'space_invaders', 'ms_pacman', 'up_n_down', 'zaxxon'):
-    environments.check_level(f'atari_{game}')
+    suites.check(f'atari_{game}')
   for scenario in ('basic', 'benchmark', 'battle', 'deathmatch'):
-    environments.check_level(f'doom_{scenario}')
+    suites.check(f'doom_{scenario}')
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_frames_are_agent_steps_times_action_repeats():
   ['atari57', 'dmlab30', 'catch', 'atari_pong,atari_breakout', 'catch,memory'],
 )
 def test_suites_and_lists_of_levels_are_names(level_name):
-  environments.check_level(level_name)
+  suites.check(level_name)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_suites_and_lists_of_levels_are_names(level_name):
 )
 def test_wrong_lists_of_levels_are_refused(level_name, message):
   with pytest.raises(ValueError, match=f'level_name must.*{message}'):
-    environments.check_level(level_name)
+    suites.check(level_name)
 
 
 def test_levels_that_one_network_cannot_play_are_refused():
