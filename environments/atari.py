@@ -37,6 +37,11 @@ class Atari(dm_env.Environment):
   executes nothing and goes on from the picture that ended the episode, so no
   frame or reward of the game is lost.
 
+  Attributes:
+    game_over: whether the last timestep ended the game, or truncated it. False
+      at a LAST timestep after which the next reset goes on with the same game,
+      that is where a life was lost.
+
   Args:
     game: one of `suites`' 57, without 'atari_'.
     seed: of the number of no-ops and of sticky actions. Non-negative.
@@ -70,20 +75,11 @@ class Atari(dm_env.Environment):
     self._pictures: list[np.ndarray] = []
     self._lives = 0
     self._needs_reset = True
-    self._game_over = True
-
-  @property
-  def game_over(self) -> bool:
-    """Whether the last timestep ended the game (or truncated it).
-
-    False at a LAST timestep after which the next reset goes on with the same
-    game, that is where a life was lost.
-    """
-    return self._game_over
+    self.game_over = True
 
   def reset(self) -> dm_env.TimeStep:
     """Starts an episode, in the same game if the last one ended by a life."""
-    if self._game_over or not self._needs_reset:
+    if self.game_over or not self._needs_reset:
       self._start_game()
       self._pictures = [self._picture()]
     self._pictures = self._pictures[-1:] * _NUM_STACKED
@@ -93,13 +89,8 @@ class Atari(dm_env.Environment):
   def step(self, action: int) -> dm_env.TimeStep:
     """Repeats an action `settings.num_action_repeats` times.
 
-    Args:
-      action: index into the game's actions; ignored where the last timestep
-        was LAST.
-
-    Returns:
-      The timestep, with an observation of its own, FIRST after a LAST one. The
-      reward is the sum over the repeats, unclipped.
+    The reward is their sum, unclipped. Where the last timestep was LAST, the
+    action is ignored and an episode starts.
 
     Raises:
       ValueError: if the action is out of range.
@@ -115,8 +106,8 @@ class Atari(dm_env.Environment):
     observation = cv2.merge(self._pictures)
     is_life_lost = self._is_life_lost()
     self._lives = self._ale.lives()
-    self._game_over = self._ale.game_over()
-    if not self._game_over and not is_life_lost:
+    self.game_over = self._ale.game_over()
+    if not self.game_over and not is_life_lost:
       return dm_env.transition(reward, observation)
     self._needs_reset = True
     if is_life_lost or self._ale.game_over(with_truncation=False):
@@ -144,7 +135,7 @@ class Atari(dm_env.Environment):
           self._ale.reset_game()
     self._ale.getScreenGrayscale(self._screen)
     self._lives = self._ale.lives()
-    self._game_over = False
+    self.game_over = False
 
   def _repeat(self, raw_action: int) -> int:
     ale = self._ale
@@ -172,14 +163,9 @@ class Atari(dm_env.Environment):
 def find_rom(game: str) -> pathlib.Path:
   """Finds a game's ROM in `$ALE_PY_ROM_DIR` or inside the ale_py package.
 
-  Args:
-    game: one of `suites`' 57, without 'atari_'.
-
-  Returns:
-    The path of the ROM, whose md5 is the one that ALE supports.
-
   Raises:
-    environments.MissingError: if it is in neither, or is another dump.
+    environments.MissingError: if it is in neither, or is not the dump that ALE
+      supports, by its md5.
   """
   directories = [pathlib.Path(ale_py.__file__).parent / 'roms']
   if os.environ.get('ALE_PY_ROM_DIR'):

@@ -44,11 +44,8 @@ class Catch(dm_env.Environment):
   def step(self, action: int) -> dm_env.TimeStep:
     """Moves the paddle, then the ball.
 
-    Args:
-      action: 0, 1 or 2; ignored where the last timestep was LAST.
-
-    Returns:
-      The timestep, FIRST after a LAST one.
+    Where the last timestep was LAST, the action is ignored and an episode
+    starts.
 
     Raises:
       ValueError: on any other action.

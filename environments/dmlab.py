@@ -125,13 +125,8 @@ class Lab(dm_env.Environment):
   def step(self, action: int) -> dm_env.TimeStep:
     """Repeats an action `settings.num_action_repeats` times.
 
-    Args:
-      action: 0 to 8, or to 14 with `settings.extended_actions`; ignored where
-        the last timestep was LAST.
-
-    Returns:
-      The timestep, FIRST after a LAST one. The reward is the sum over the
-      repeats.
+    The reward is their sum. Where the last timestep was LAST, the action is
+    ignored and an episode starts.
 
     Raises:
       ValueError: if the action is out of range.
@@ -178,7 +173,6 @@ class LevelCache:
   """
 
   def __init__(self, folder: str) -> None:
-    """Makes the folder if it is not there."""
     self._folder = pathlib.Path(folder)
     self._folder.mkdir(parents=True, exist_ok=True)
 

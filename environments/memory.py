@@ -40,11 +40,8 @@ class Memory(dm_env.Environment):
   def step(self, action: int) -> dm_env.TimeStep:
     """Waits, or takes the answer.
 
-    Args:
-      action: 0 or 1; ignored where the last timestep was LAST.
-
-    Returns:
-      The timestep, FIRST after a LAST one.
+    Where the last timestep was LAST, the action is ignored and an episode
+    starts.
 
     Raises:
       ValueError: on any other action.

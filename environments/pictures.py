@@ -13,13 +13,6 @@ class PictureStack(specs.BoundedArray):
   """
 
   def __init__(self, height: int, width: int, num_stacked: int) -> None:
-    """A spec named 'pictures'.
-
-    Args:
-      height: H, pixels.
-      width: W, pixels.
-      num_stacked: S.
-    """
     super().__init__(
       (height, width, num_stacked), np.uint8, 0, 255, name='pictures'
     )

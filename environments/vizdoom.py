@@ -44,6 +44,10 @@ class Doom(dm_env.Environment):
   one before it. A timeout is a truncation. So is a crash of the engine, which
   costs its episode: with reward 0, and the next reset starts another engine.
 
+  Attributes:
+    num_restarts: engines that were started in place of one that had crashed.
+    has_crashed: whether the last timestep was LAST because the engine crashed.
+
   Args:
     level: one of `suites`' scenarios, with 'doom_'.
     seed: the same seed and actions repeat the same episodes. Non-negative.
@@ -66,10 +70,10 @@ class Doom(dm_env.Environment):
     fcntl.flock(self._lock, fcntl.LOCK_EX)
     self._game = vizdoom.DoomGame()
     self._is_running = False
-    self._num_restarts = 0
+    self.num_restarts = 0
+    self.has_crashed = False
     self._picture = np.zeros((_HEIGHT, _WIDTH, 3), np.uint8)
     self._needs_reset = True
-    self._has_crashed = False
     try:
       self._configure(level)
       self._start()
@@ -77,44 +81,26 @@ class Doom(dm_env.Environment):
       self.close()
       raise
 
-  @property
-  def num_restarts(self) -> int:
-    """Engines that were started in place of one that had crashed."""
-    return self._num_restarts
-
-  @property
-  def has_crashed(self) -> bool:
-    """Whether the last timestep was LAST because the engine crashed."""
-    return self._has_crashed
-
   def reset(self) -> dm_env.TimeStep:
-    """Starts an episode, in a new engine if the last one crashed.
-
-    Raises:
-      RuntimeError: if no engine starts.
-    """
+    """Starts an episode, in a new engine if the last one crashed."""
     if self._is_running:
       try:
         self._game.new_episode()
       except _CRASHES:
         self._is_running = False
     if not self._is_running:
-      self._num_restarts += 1
+      self.num_restarts += 1
       self._start()
     self._needs_reset = False
-    self._has_crashed = False
+    self.has_crashed = False
     self._look()
     return dm_env.restart(self._picture)
 
   def step(self, action: int) -> dm_env.TimeStep:
     """Holds an action's buttons for `settings.num_action_repeats` tics.
 
-    Args:
-      action: 0 to the number of actions - 1; ignored where the last timestep
-        was LAST.
-
-    Returns:
-      The timestep, FIRST after a LAST one. The reward is the scenario's.
+    Its reward is the scenario's. Where the last timestep was LAST, the action
+    is ignored and an episode starts.
 
     Raises:
       ValueError: if the action is out of range.
@@ -133,7 +119,7 @@ class Doom(dm_env.Environment):
     except _CRASHES:
       self._is_running = False
       self._needs_reset = True
-      self._has_crashed = True
+      self.has_crashed = True
       return dm_env.truncation(0.0, self._picture)
     if not has_ended:
       return dm_env.transition(reward, self._picture)
@@ -176,10 +162,9 @@ class Doom(dm_env.Environment):
     game.set_doom_config_path(str(self._folder / 'vizdoom.ini'))
     names = [button.name for button in game.get_available_buttons()]
     combinations: list[tuple[str, ...]] = [()]
+    combinations += [(name,) for name in names if not name.endswith('_DELTA')]
     if level == 'doom_battle':
-      combinations = [*_battle_combinations()]
-    else:
-      combinations += [(name,) for name in names if not name.endswith('_DELTA')]
+      combinations = _battle_combinations()
     self._actions = [
       [float(name in pressed) for name in names] for pressed in combinations
     ]
@@ -235,26 +220,21 @@ _CRASHES = (
 )
 
 
-def _battle_combinations() -> Iterator[tuple[str, ...]]:
+def _battle_combinations() -> list[tuple[str, ...]]:
   """The 18 actions of doom_battle: walk, turn and shoot at the same time."""
-  for walk in ('', 'MOVE_FORWARD', 'MOVE_BACKWARD'):
-    for turn in ('', 'TURN_LEFT', 'TURN_RIGHT'):
-      for attack in ('', 'ATTACK'):
-        yield tuple(name for name in (walk, turn, attack) if name)
+  return [
+    (walk, turn, attack)
+    for walk in ('', 'MOVE_FORWARD', 'MOVE_BACKWARD')
+    for turn in ('', 'TURN_LEFT', 'TURN_RIGHT')
+    for attack in ('', 'ATTACK')
+  ]
 
 
 def find_scenario(level: str) -> pathlib.Path:
-  """The configuration file of a level.
-
-  Args:
-    level: one of `suites`' scenarios, with 'doom_'.
-
-  Returns:
-    Its path, in the vizdoom package, or for doom_benchmark and doom_battle in
-    `$IMPALA_SCENARIOS_DIR`.
+  """Finds a level's file, in `$IMPALA_SCENARIOS_DIR` or the vizdoom package.
 
   Raises:
-    environments.MissingError: if it is not there.
+    environments.MissingError: if it is in neither.
   """
   name = suites.DOOM_SCENARIOS[level]
   folders = [pathlib.Path(vizdoom.scenarios_path)]
