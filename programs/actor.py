@@ -51,15 +51,7 @@ def _act(
   queue: reverb.Client,
   actor_meter: meter.Meter,
 ) -> None:
-  """Makes an actor and its environments; acts until the program stops.
-
-  Args:
-    configuration: Of the run.
-    index: Of this actor.
-    server: The learner or, with `inference=server`, the inference server.
-    queue: Takes unrolls.
-    actor_meter: Of this thread.
-  """
+  """Makes an actor and its environments; acts until the program stops."""
   stop = lp.stop_event()
   seeds = np.random.SeedSequence((configuration.agent.seed, index))
   sampling, *each = seeds.generate_state(

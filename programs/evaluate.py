@@ -98,7 +98,6 @@ def _make_parser() -> argparse.ArgumentParser:
 def _resolve(
   arguments: argparse.Namespace, directory: runs.RunDirectory
 ) -> tuple[runs.Configuration, examinations.Examination]:
-  """The run's configuration, and what is to be evaluated."""
   given = vars(arguments).copy()
   of_machine = {
     name: given.pop(name) for name in flags.OF_MACHINE if name in given
@@ -114,14 +113,7 @@ def _resolve(
 def _check(
   configuration: runs.Configuration, examination: examinations.Examination
 ) -> None:
-  """Whether there is something to play, and the trained network can play it.
-
-  Raises:
-    runs.RunError: Nothing was saved yet.
-    ValueError: There are no such levels, or their observations or actions are
-      not those of the trained ones.
-    environments.MissingError: A simulator is not there.
-  """
+  """Whether there is something to play, and the trained network can play it."""
   # With TensorFlow, 2 s: not before `isolation.require` lets this process
   # begin anew.
   from programs import checkpoints
@@ -149,7 +141,6 @@ def _run(
   exposed: str | None,
   console: rich.console.Console,
 ) -> int:
-  """Launches the program, shows progress and results; returns the status."""
   program = impala.make_evaluation_program(
     configuration, examination, str(folder)
   )

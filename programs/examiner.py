@@ -35,13 +35,7 @@ class ExaminerNode:
     examination: examinations.Examination,
     folder: str,
   ) -> None:
-    """Reads no checkpoint yet.
-
-    Args:
-      configuration: Of the run.
-      examination: What is evaluated.
-      folder: Takes the progress.
-    """
+    """Reads no checkpoint yet."""
     self._configuration = configuration
     self._examination = examination
     self._folder = pathlib.Path(folder)
@@ -128,11 +122,7 @@ class ExaminerNode:
       lp.stop()
 
   def _examine(self) -> str | None:
-    """Has all levels played with the newest variables; writes the results.
-
-    Returns:
-      The checkpoint that these variables are of.
-    """
+    """Has all levels played with the newest variables; writes the results."""
     examination = self._examination
     path = checkpoints.Checkpoints(
       examination.checkpoints(self._configuration.directory),

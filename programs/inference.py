@@ -38,13 +38,7 @@ class InferenceNode:
     learner: courier.Client,
     monitoring: courier.Client | None = None,
   ) -> None:
-    """Builds the network; answers requests once `run` does.
-
-    Args:
-      configuration: Of the run.
-      learner: Serves variables.
-      monitoring: The monitor, if there is one.
-    """
+    """Builds the network; answers requests once `run` does."""
     self._stop = lp.stop_event()
     self._configuration = configuration
     self._learner = nodes.NodeClient(learner, self._stop)
@@ -130,7 +124,6 @@ class InferenceNode:
     self._batcher.close()
 
   def _keep_fetching(self, source: acme.VariableSource) -> None:
-    """Fetches variables for the thread that assigns them between batches."""
     pause = 0.0
     try:
       while not self._stop.wait(pause):

@@ -42,13 +42,7 @@ class LearnerNode:
     queue: reverb.Client,
     monitoring: courier.Client | None = None,
   ) -> None:
-    """Builds the learner and restores the newest checkpoint, if there is one.
-
-    Args:
-      configuration: Of the run.
-      queue: Where unrolls come from.
-      monitoring: The monitor, if there is one.
-    """
+    """Builds the learner and restores the newest checkpoint, if any."""
     config, directory = configuration.agent, configuration.directory
     self._stop = lp.stop_event()
     self._configuration = configuration
@@ -124,7 +118,6 @@ class LearnerNode:
     lp.stop()
 
   def _report(self) -> dict[str, Any]:
-    """What it tells the monitor."""
     row = self._metrics.row
     gauges = {name: float(row[name]) for name in _TOLD if name in row}
     return {**self._meter.read(), 'gauges': gauges}
@@ -142,7 +135,6 @@ class LearnerNode:
     return tables[unrolls_lib.QUEUE].current_size
 
   def _learn(self) -> None:
-    """Steps until the budget is used up or the program stops."""
     run, total = (
       self._configuration.run,
       self._configuration.agent.total_environment_frames,

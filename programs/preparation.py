@@ -117,11 +117,7 @@ def _check_fixed(
   configuration: runs.Configuration,
   stored: Mapping[str, Mapping[str, Any]],
 ) -> None:
-  """Looks whether the run's checkpoints can follow what differs from before.
-
-  Raises:
-    runs.RunError: They cannot.
-  """
+  """Looks whether the run's checkpoints can follow what differs from before."""
   for name, before, after in flags.changes(stored, configuration):
     if name in _FIXED_ON_RESUME:
       raise runs.RunError(
@@ -136,7 +132,6 @@ def _tell_resume(
   stored: Mapping[str, Mapping[str, Any]],
   console: rich.console.Console,
 ) -> None:
-  """Says that a run is resumed, and what differs from before."""
   console.print(f'Resuming the run in {configuration.run.logdir}')
   for name, before, after in flags.changes(stored, configuration):
     if name != 'logdir':

@@ -30,12 +30,6 @@ class QueueNode(lp.PyClassNode):
   """Constructs a server and has it serve, at an address of its own."""
 
   def __init__(self, constructor: Callable[..., Any], *args: Any) -> None:
-    """Makes the address.
-
-    Args:
-      constructor: Its object has `serve(port)`, which blocks.
-      *args: Of the constructor.
-    """
     super().__init__(constructor, *args)
     self._address = lp.Address('reverb')
     self.allocate_address(self._address)

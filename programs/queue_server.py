@@ -19,12 +19,6 @@ class QueueServer:
     configuration: runs.Configuration,
     monitoring: courier.Client | None = None,
   ) -> None:
-    """Makes the tables.
-
-    Args:
-      configuration: Of the run.
-      monitoring: The monitor, if there is one.
-    """
     _, signature = models.make_model(configuration)
     self._tables = unrolls_lib.make_tables(configuration.agent, signature)
     self._monitoring = monitoring

@@ -250,11 +250,7 @@ class RunDirectory:
 
 
 def _take(file: TextIO) -> None:
-  """Locks a file; who only asks whether it is locked has it for a moment.
-
-  Raises:
-    BlockingIOError: Somebody else keeps it locked.
-  """
+  """Locks a file; who only asks whether it is locked has it for a moment."""
   for _ in range(_LOCK_TRIES - 1):
     with contextlib.suppress(BlockingIOError):
       return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
