@@ -44,8 +44,12 @@ def run_evaluator(
         while not stop.wait(_POLL_SECONDS):
           frames = client.call('frames')
           if evaluator is None and frames >= half_way:
+            # Not at first: TensorFlow is 250 MB, and cores that the start of
+            # all others needs. Nor when it is due: nobody is to wait for it.
             with meter.measure('starting'):
-              evaluator = _make_evaluator(configuration, client, stop, meter)
+              from programs import scoring
+
+              evaluator = scoring.Evaluator(configuration, client, stop, meter)
           if frames < due:
             continue
           with profiling.profiling(configuration, nodes.EVALUATOR, is_first):
@@ -60,17 +64,6 @@ def run_evaluator(
     finally:
       if evaluator is not None:
         evaluator.metrics.close()
-
-
-def _make_evaluator(*arguments: Any) -> Any:
-  """Makes a `scoring.Evaluator`, half way to the first evaluation.
-
-  Imported here: TensorFlow, 250 MB, and cores that the start of all others
-  needs. Not when it is due, so that nobody waits for that.
-  """
-  from programs import scoring
-
-  return scoring.Evaluator(*arguments)
 
 
 def _next_multiple(frames: int, period: int, total: int) -> int:
