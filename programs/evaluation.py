@@ -65,16 +65,20 @@ def write_results(
   return levels
 
 
-class _StopObserver(observers.EnvLoopObserver):
-  """Leaves an episode, which may be half an hour long, when asked to stop."""
+class _Watcher(observers.EnvLoopObserver):
+  """Films an episode, and leaves it, half an hour long, when asked to stop."""
 
-  def __init__(self, stop: threading.Event) -> None:
+  def __init__(
+    self, stop: threading.Event, camera: videos.Camera | None
+  ) -> None:
     self._stop = stop
+    self._camera = camera
 
   def observe_first(
     self, env: dm_env.Environment, timestep: dm_env.TimeStep
   ) -> None:
-    """Nothing."""
+    if self._camera:
+      self._camera.film(env)
 
   def observe(
     self,
@@ -82,12 +86,12 @@ class _StopObserver(observers.EnvLoopObserver):
     timestep: dm_env.TimeStep,
     action: np.ndarray,
   ) -> None:
-    """Raises `nodes.Stopped` when the program stops."""
     if self._stop.is_set():
       raise nodes.Stopped
+    if self._camera:
+      self._camera.film(env)
 
   def get_metrics(self) -> dict[str, Any]:
-    """None."""
     return {}
 
 
@@ -187,15 +191,14 @@ class Player:
     """Plays one episode to its end, again where the simulator crashed."""
     for _ in range(_NUM_TRIES):
       with contextlib.ExitStack() as stack:
-        watching: list[observers.EnvLoopObserver] = [_StopObserver(self._stop)]
         if camera:
-          watching.append(stack.enter_context(camera))
+          stack.enter_context(camera)
         result = acme.EnvironmentLoop(
           environment,
           actor,
           logger=loggers.NoOpLogger(),
           should_update=False,
-          observers=watching,
+          observers=[_Watcher(self._stop, camera)],
         ).run_episode()
       if not getattr(environment, 'has_crashed', False):
         return examinations.Episode(

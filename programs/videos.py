@@ -5,9 +5,7 @@ import pathlib
 import types
 from typing import Any
 
-import dm_env
 import numpy as np
-from acme.utils import observers
 
 _HEIGHT = 420  # Pixels; smaller pictures are enlarged to about this.
 
@@ -17,7 +15,7 @@ def path(folder: pathlib.Path, level_name: str, number: int) -> pathlib.Path:
   return folder / f'{level_name.replace("/", "_")}_{number}.mp4'
 
 
-class Camera(observers.EnvLoopObserver):
+class Camera:
   """Films one episode of an environment that has `render()`.
 
   A context manager: the video is there, whole, when it is left, and is not
@@ -53,13 +51,18 @@ class Camera(observers.EnvLoopObserver):
       else:
         self._unfinished.replace(self._path)
 
-  def observe_first(
-    self, env: dm_env.Environment, timestep: dm_env.TimeStep
-  ) -> None:
-    """Begins the video."""
+  def film(self, environment: Any) -> None:
+    """Adds what the environment shows."""
+    picture = environment.render()
+    if not self._writer:
+      self._begin(*picture.shape[:2])
+    for axis in (0, 1):
+      picture = np.repeat(picture, self._enlarged, axis)
+    self._writer.send(np.ascontiguousarray(picture))
+
+  def _begin(self, height: int, width: int) -> None:
     import imageio_ffmpeg  # Whoever films nothing does without it.
 
-    height, width, _ = env.render().shape
     self._enlarged = max(1, _HEIGHT // height)
     if self._enlarged * height % 2 or self._enlarged * width % 2:
       self._enlarged += 1  # H.264 wants even sides.
@@ -72,23 +75,3 @@ class Camera(observers.EnvLoopObserver):
       output_params=['-f', 'mp4'],
     )
     self._writer.send(None)
-    self._film(env)
-
-  def observe(
-    self,
-    env: dm_env.Environment,
-    timestep: dm_env.TimeStep,
-    action: np.ndarray,
-  ) -> None:
-    """Adds a picture."""
-    self._film(env)
-
-  def get_metrics(self) -> dict[str, Any]:
-    """None."""
-    return {}
-
-  def _film(self, env: dm_env.Environment) -> None:
-    picture = env.render()
-    for axis in (0, 1):
-      picture = np.repeat(picture, self._enlarged, axis)
-    self._writer.send(np.ascontiguousarray(picture))

@@ -19,7 +19,6 @@ import environments
 from agents.impala import acting, networks, policies
 from programs import (
   actor,
-  evaluator,
   examinations,
   flags,
   impala,
@@ -194,14 +193,6 @@ def test_actors_act_at_random_in_benchmark_mode_alone(
     one, other = (policy(inputs, ()) for policy in chosen)
     assert one.logits.shape == (100, 3)
     assert (one.action != other.action).any()
-
-
-@pytest.mark.parametrize(
-  ('frames', 'period', 'due'),
-  [(0, 100, 100), (99, 100, 100), (100, 100, 200), (0, 0, 1000)],
-)
-def test_evaluations_are_due_at_multiples(frames, period, due):
-  assert evaluator._next_multiple(frames, period, total=1000) == due
 
 
 def launch(launch_type, directory, *more):
