@@ -5,9 +5,6 @@ it: TensorFlow alone is 1.5 s of a core and 250 MB of memory for a process. So
 here imports stand in functions, and nothing else does.
 """
 
-import contextlib
-import gc
-from collections.abc import Iterator
 from typing import Any
 
 import courier
@@ -16,27 +13,12 @@ from programs import examinations, runs
 from programs.inspection import graph
 
 
-@contextlib.contextmanager
-def _importing() -> Iterator[None]:
-  """Looks for no garbage meanwhile, a fifth of the time that imports take.
-
-  What is there at the end stays, and is never looked through again.
-  """
-  gc.disable()
-  try:
-    yield
-  finally:
-    gc.freeze()
-    gc.enable()
-
-
 @graph.uses(monitoring='call')
 def make_queue(
   configuration: runs.Configuration, monitoring: courier.Client | None = None
 ) -> Any:
   """Keeps unrolls until the learner takes them; see `queue_server`."""
-  with _importing():
-    from programs import queue_server
+  from programs import queue_server
 
   return queue_server.QueueServer(configuration, monitoring)
 
@@ -48,8 +30,7 @@ def make_learner(
   monitoring: courier.Client | None = None,
 ) -> Any:
   """Learns, serves variables, writes checkpoints; see `learner`."""
-  with _importing():
-    from programs import learner
+  from programs import learner
 
   return learner.LearnerNode(configuration, queue, monitoring)
 
@@ -61,8 +42,7 @@ def make_inference(
   monitoring: courier.Client | None = None,
 ) -> Any:
   """Chooses actions for the actors; see `inference`."""
-  with _importing():
-    from programs import inference
+  from programs import inference
 
   return inference.InferenceNode(configuration, learner, monitoring)
 
@@ -79,8 +59,7 @@ def run_actor(
   inference: courier.Client | None = None,
 ) -> None:
   """Acts until the program stops; see `actor`."""
-  with _importing():
-    from programs import actor
+  from programs import actor
 
   actor.run_actor(configuration, index, learner, queue, monitoring, inference)
 
@@ -91,8 +70,7 @@ def make_examiner(
   folder: str,
 ) -> Any:
   """Deals out turns, writes results; see `examiner`."""
-  with _importing():
-    from programs import examiner
+  from programs import examiner
 
   return examiner.ExaminerNode(configuration, examination, folder)
 
@@ -105,7 +83,6 @@ def run_examined(
   examiner: courier.Client,
 ) -> None:
   """Plays turns until the program stops; see `examiner`."""
-  with _importing():
-    from programs import examiner as examiner_lib
+  from programs import examiner as examiner_lib
 
   examiner_lib.run_evaluator(configuration, examination, index, examiner)
