@@ -228,20 +228,14 @@ def test_what_is_refused(tmp_path, monkeypatch, arguments, words):
   assert sorted(tmp_path.rglob('*')) == before
 
 
-def test_without_a_checkpoint(tmp_path):
-  make_run(tmp_path, level_name='catch')
-  status, output = run_main(f'--logdir={tmp_path}')
-  assert status == 2
-  assert f'{tmp_path}/checkpoints holds no checkpoint yet' in output
-
-
-def test_a_finished_run_without_a_checkpoint_is_not_watched(tmp_path):
+@pytest.mark.parametrize('flags_', [(), ('--watch',)])
+def test_a_finished_run_without_a_checkpoint_is_refused(tmp_path, flags_):
   configuration, _ = make_run(tmp_path, level_name='catch')
   total = configuration.agent.total_environment_frames
   configuration.directory.update_meta(finished_frames=total)
-  status, output = run_main(f'--logdir={tmp_path}', '--watch')
+  status, output = run_main(f'--logdir={tmp_path}', *flags_)
   assert status == 2
-  assert 'holds no checkpoint yet' in output
+  assert f'{tmp_path}/checkpoints holds no checkpoint yet' in output
 
 
 def make_examiner(tmp_path, monkeypatch, num_episodes, *frames):

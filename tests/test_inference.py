@@ -271,15 +271,6 @@ def test_the_timeout_counts_from_the_oldest_request(callers):
   assert time.monotonic() - start <= 0.4
 
 
-def test_nobody_is_woken_without_requests(callers):
-  batcher = inference.Batcher(timeout_ms=1)
-  getting = callers(batcher.get_inputs)
-  time.sleep(0.1)
-  assert not getting.done()
-  callers(batcher.compute, rows(7))
-  assert getting.result(SECONDS).inputs.tolist() == [7]
-
-
 def test_a_batch_has_the_maximum_at_most(callers):
   batcher = inference.Batcher(maximum_batch_size=2)
   futures = [callers(batcher.compute, rows(i)) for i in range(5)]
@@ -291,23 +282,6 @@ def test_a_batch_has_the_maximum_at_most(callers):
     batcher.set_outputs(batch.computation_id, batch.inputs)
   assert found == [2, 2, 1]
   assert sorted(int(got[0]) for got in results(futures)) == [0, 1, 2, 3, 4]
-
-
-def test_a_static_size(callers):
-  """With as much least as most and no timeout, no batch has another size."""
-  seen = []
-
-  @batching.batched(4, 4, None)
-  @tf.function(input_signature=[tf.TensorSpec([4, 2], tf.float32)])
-  def double(numbers):
-    seen.append(numbers.shape.as_list())
-    return 2 * numbers
-
-  futures = [callers(double, np.full((1, 2), i, np.float32)) for i in range(16)]
-  assert [got.tolist() for got in results(futures)] == [
-    [[2.0 * i, 2.0 * i]] for i in range(16)
-  ]
-  assert seen == [[4, 2]]  # Traced once.
 
 
 def test_batches_may_complete_out_of_order(callers):

@@ -384,23 +384,12 @@ def test_an_error_of_the_learner_ends_the_node():
       {'inference_max_batch': 2},
       'inference_max_batch must be at least num_envs_per_actor, 3, .* got 2',
     ),
-    ({'inference_timeout_ms': 0.0}, 'inference_timeout_ms must be greater'),
-    ({'inference_min_batch': 0}, 'inference_min_batch must be greater than 0'),
-    ({'inference': 'remote'}, 'inference must be one of local, server'),
     ({'benchmark_mode': True}, 'benchmark_mode must be false with inference'),
   ],
 )
 def test_settings_that_make_no_sense(given, rule):
   with pytest.raises(ValueError, match=rule):
     make_configuration(**given)
-
-
-def test_the_other_settings_are_of_no_effect_without_a_server():
-  configuration = make_configuration(
-    inference='local', inference_min_batch=5000, benchmark_mode=True
-  )
-  assert 'inference' not in impala.make_program(configuration).groups
-  assert 'inference' not in impala.make_resources(configuration)
 
 
 def test_edges_of_a_program_with_a_server():

@@ -38,18 +38,13 @@ def test_a_configuration_survives_json(directory):
   assert runs.Configuration.from_dict(stored).directory == directory
 
 
-def test_fields_that_are_not_there_take_their_default():
-  configuration = runs.Configuration.from_dict({'agent': {'seed': 5}})
+def test_fields_that_are_not_there_take_their_default_and_others_are_ignored():
+  configuration = runs.Configuration.from_dict(
+    {'agent': {'seed': 5}, 'environment': {'atari_engine': 'envpool'}}
+  )
   assert configuration.agent == config_lib.ImpalaConfig(seed=5)
   assert configuration.run == run_config.RunConfig()
   assert configuration.environment == environments.Settings()
-
-
-def test_fields_of_other_versions_are_ignored():
-  configuration = runs.Configuration.from_dict(
-    {'environment': {'atari_engine': 'envpool', 'max_noops': 1}}
-  )
-  assert configuration.environment == environments.Settings(max_noops=1)
 
 
 def test_what_breaks_its_rule_is_refused():
@@ -57,19 +52,6 @@ def test_what_breaks_its_rule_is_refused():
     runs.Configuration.from_dict({'agent': {'seed': -1}})
   with pytest.raises(ValueError, match='level_name must be'):
     runs.Configuration.from_dict({'run': {'level_name': 'chess'}})
-
-
-@pytest.mark.parametrize(
-  ('level_name', 'repeats'), [('catch', 1), ('atari_pong', 3)]
-)
-def test_action_repeats_are_the_levels(level_name, repeats):
-  configuration = runs.Configuration.from_dict(
-    {
-      'run': {'level_name': level_name},
-      'environment': {'num_action_repeats': 3},
-    }
-  )
-  assert configuration.num_action_repeats == repeats
 
 
 def test_write_json_is_never_half(tmp_path):
@@ -148,39 +130,6 @@ def test_a_second_process_is_refused(directory):
       pass  # Nor twice in one process.
   assert not reading.is_in_use(directory.path)
   assert other() == 'locked'
-
-
-def test_a_lock_dies_with_its_process(directory):
-  code = (
-    'import os, pathlib, sys\n'
-    'from programs import runs\n'
-    'with runs.RunDirectory(pathlib.Path(sys.argv[1])).locked():\n'
-    '  os.kill(os.getpid(), 9)\n'
-  )
-  killed = subprocess.run(
-    [sys.executable, '-c', code, str(directory.path)], cwd=ROOT, check=False
-  )
-  assert killed.returncode == -9
-  with directory.locked():
-    pass
-
-
-def test_set_aside_keeps_everything(directory):
-  directory.write_config(make_configuration())
-  directory.checkpoints.mkdir()
-  (directory.checkpoints / 'ckpt-1.index').write_bytes(b'\0' * 10)
-  (directory.path / '.hidden').touch()
-  before = sorted(
-    p.relative_to(directory.path) for p in directory.path.rglob('*')
-  )
-  first = directory.set_aside()
-  assert not directory.path.exists()
-  assert first.parent == directory.path.parent
-  assert first.name.startswith('run.before-')
-  assert sorted(p.relative_to(first) for p in first.rglob('*')) == before
-  directory.write_config(make_configuration())
-  second = directory.set_aside()
-  assert first.is_dir() and second.is_dir() and first != second
 
 
 def test_the_git_revision_is_the_projects(tmp_path, monkeypatch):
