@@ -151,12 +151,6 @@ def test_a_server_that_is_gone(rig):
   rig.wait_until(lambda other: other['time'] > record['time'])  # It goes on.
 
 
-def test_a_queue_that_is_gone(rig):
-  rig.wait_until(lambda record: record['tables'])
-  rig.queue.close()  # As its process, which tells nothing any more.
-  rig.wait_until(lambda record: record['tables'] is None)
-
-
 def test_nodes_push_while_they_run(rig):
   read = iter([{**FIGURES, 'calls': {'environment': n}} for n in range(1000)])
   with monitor.reporting(rig.monitor, 'actor/3', lambda: next(read)):

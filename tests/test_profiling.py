@@ -105,18 +105,6 @@ def test_work_that_ends_meanwhile_is_profiled_so_far(configuration, quick):
   assert profile_tab(configuration.directory.tensorboard)
 
 
-def test_work_that_is_too_short_is_said(configuration, quick):
-  text = configuration.directory.profile('learner')
-  text.parent.mkdir()
-  text.write_text('of an earlier start')
-  with profiling.profiling(configuration, 'learner'):
-    pass
-  assert not text.exists()
-  assert profiling.describe(configuration).startswith(
-    'none: learner/0 did not work for 0.3 s'
-  )
-
-
 def test_others_are_left_alone(configuration, quick):
   before = set(threading.enumerate())
   for role, is_first in (('actor', True), ('learner', False)):
