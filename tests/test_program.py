@@ -252,21 +252,20 @@ def assert_finished(directory):
   assert list(configuration.directory.checkpoints.glob('ckpt-*.index'))
 
 
-# Where actors choose their actions themselves, other tests run it as well.
-_INFERENCE = [
-  pytest.param(name, marks=pytest.mark.thorough if name == 'local' else ())
-  for name in run_config.INFERENCE
-]
+# Threads, and actors that choose their actions themselves, are in other tests.
 
 
-@pytest.mark.parametrize('inference', _INFERENCE)
+@pytest.mark.thorough
+@pytest.mark.parametrize('inference', run_config.INFERENCE)
 def test_threads_under_local_mt(tmp_path, inference):
   status, output = launch('local_mt', tmp_path, inference)
   assert status == 0, output
   assert_finished(tmp_path)
 
 
-@pytest.mark.parametrize('inference', _INFERENCE)
+@pytest.mark.parametrize(
+  'inference', [pytest.param('local', marks=pytest.mark.thorough), 'server']
+)
 def test_processes_under_local_mp(tmp_path, inference):
   status, output = launch('local_mp', tmp_path, inference)
   # The launcher that Launchpad has may kill itself at the end.

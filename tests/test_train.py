@@ -1,8 +1,9 @@
 """The commands `train` and `evaluate`, as a user starts them.
 
-A start takes ten seconds and more, so one run is told as a story: started and
-stopped by SIGINT, gone on with and stopped by SIGTERM, gone on with to its end,
-started anew in its place. The tests look at the chapters.
+A start takes ten seconds and more, so one run is told as a story: its
+environments are killed and it is stopped by SIGINT; gone on with, its launcher
+is killed; gone on with to its end; started anew in its place, its learner
+hangs. The tests look at the chapters.
 """
 
 import contextlib
@@ -46,10 +47,13 @@ FLAGS = (
   f'--learning_rate={LEARNING_RATE}',
   '--num_actors=1',
   '--num_envs_per_actor=8',
+  '--env_processes=2',
   '--log_period_seconds=0.2',
   '--evaluation_period_frames=0',
+  '--checkpoint_period_seconds=1',
   '--test_num_episodes=3',
 )
+NUM_KILLED = 3  # Processes of four environments each.
 START_SECONDS = 150  # Five imports of TensorFlow; quiet machines need 15.
 STOP_SECONDS = 15
 
@@ -176,27 +180,56 @@ def directory(tmp_path_factory):
   return tmp_path_factory.mktemp('story') / 'run'
 
 
+def environment_processes(actor):
+  """Process ids of an actor's environments, the longest running first."""
+  found = []
+  for child in psutil.Process(actor).children():
+    with contextlib.suppress(psutil.Error):
+      if 'child.main()' in ' '.join(child.cmdline()):
+        found.append((child.create_time(), child.pid))
+  return [pid for _, pid in sorted(found)]
+
+
 @pytest.fixture(scope='module')
 def interrupted(directory):
+  killed = set()
   with started(directory, *FLAGS) as (process, log):
     wait_for_learning(directory, process, 0)
+    actor = read_meta(directory)['processes']['actor/0']
+    while len(killed) < NUM_KILLED:
+      pids = environment_processes(actor)
+      if len(pids) == 2 and pids[0] not in killed:
+        os.kill(pids[0], signal.SIGKILL)
+        killed.add(pids[0])
+      wait_for_learning(directory, process, len(read_rows(directory)))
+    processes.wait_until(
+      lambda: (
+        read_rows(directory)[-1]['environment_restarts'] >= 4 * NUM_KILLED
+      ),
+      30,
+    )
     process.send_signal(signal.SIGINT)
     return end(directory, process, log, STOP_SECONDS)
 
 
 @pytest.fixture(scope='module')
-def terminated(directory, interrupted):
-  """Also what a second start said meanwhile."""
+def killed(directory, interrupted):
+  """What it said, and what a second start said meanwhile."""
   with started(directory) as (process, log):
-    wait_for_nodes(directory, process, interrupted.meta['processes'])
+    pids = wait_for_nodes(directory, process, interrupted.meta['processes'])
     refused = run_main(train, f'--logdir={directory}')
     wait_for_learning(directory, process, len(interrupted.rows))
-    process.send_signal(signal.SIGTERM)
-    return end(directory, process, log, STOP_SECONDS), refused
+    process.kill()
+    process.wait()
+    processes.wait_until(
+      lambda: not any(map(processes.is_alive, pids.values())), 5
+    )
+    processes.wait_until(lambda: not processes.naming(directory), 5)
+    return log.read_text(), refused
 
 
 @pytest.fixture(scope='module')
-def finished(directory, terminated):
+def finished(directory, killed):
   with started(directory) as (process, log):
     return end(directory, process, log, START_SECONDS + 60)
 
@@ -209,37 +242,40 @@ def copy(directory, finished, tmp_path_factory):
   return path
 
 
-def chapter_of(fixture):
-  return fixture[0] if isinstance(fixture, tuple) else fixture
-
-
-@pytest.mark.parametrize(
-  ('name', 'signum'),
-  [('interrupted', signal.SIGINT), ('terminated', signal.SIGTERM)],
-)
-def test_a_signal_ends_it_with_a_checkpoint(request, name, signum):
-  chapter = chapter_of(request.getfixturevalue(name))
-  assert chapter.status == 128 + signum
-  assert f'interrupted by {signum.name}' in chapter.output
+def test_a_signal_ends_it_with_a_checkpoint(interrupted):
+  chapter = interrupted
+  assert chapter.status == 128 + signal.SIGINT
+  assert 'interrupted by SIGINT' in chapter.output
   assert 'killed' not in chapter.output
   assert 'Traceback' not in chapter.output
   assert chapter.seconds < STOP_SECONDS
   assert chapter.meta['ended']['kind'] == 'interrupted'
-  assert chapter.meta['ended']['exit_status'] == 128 + signum
+  assert chapter.meta['ended']['exit_status'] == 128 + signal.SIGINT
   assert 'finished_frames' not in chapter.meta
   # Everything that was learned is there.
   assert 0 < chapter.saved_frames < TOTAL
   assert chapter.saved_frames == chapter.rows[-1]['frames']
 
 
-def test_it_goes_on_where_it_stopped(interrupted, terminated, finished):
-  terminated, _ = terminated
-  for before, after in ((interrupted, terminated), (terminated, finished)):
-    assert 'Resuming the run' in after.output
-    count = len(before.rows)
-    np.testing.assert_equal(after.rows[:count], before.rows)  # NaN: no answer.
-    assert after.rows[count]['frames'] > before.saved_frames
+def test_a_run_outlives_its_environments(directory, interrupted):
+  log = (directory / 'logs/actor_0.log').read_text()
+  assert log.count('was ended by SIGKILL; starting another') == NUM_KILLED
+  restarts = [row['environment_restarts'] for row in interrupted.rows]
+  assert restarts == sorted(restarts) and restarts[-1] == 4 * NUM_KILLED
+  assert f'environments started again {restarts[-1]:.0f}' in interrupted.output
+  last = interrupted.rows[-1]
+  # Rows of last observations are of games, or of episodes that were cut.
+  cut = last['frames'] - last['executed_frames'] - last['episodes']
+  assert 0 < cut <= restarts[-1]
+
+
+def test_it_goes_on_where_it_stopped(interrupted, killed, finished):
+  output, _ = killed
   assert 'Resuming' not in interrupted.output
+  assert 'Resuming the run' in output and 'Resuming the run' in finished.output
+  count = len(interrupted.rows)
+  np.testing.assert_equal(finished.rows[:count], interrupted.rows)  # NaN too.
+  assert finished.rows[count]['frames'] > interrupted.saved_frames
   assert finished.saved_frames == TOTAL
   rows = finished.rows
   frames = [row['frames'] for row in rows]
@@ -264,8 +300,8 @@ def test_the_learning_rate_goes_on_over_stops(finished):
     first = row['frames']
 
 
-def test_a_second_train_in_the_directory_is_refused(directory, terminated):
-  _, (status, output) = terminated
+def test_a_second_train_in_the_directory_is_refused(directory, killed):
+  _, (status, output) = killed
   assert status == 2
   assert f'{directory} is in use by process ' in output
   assert 'Traceback' not in output
@@ -563,14 +599,20 @@ def test_a_bad_flag_of_the_real_command(tmp_path):
 
 @pytest.fixture(scope='module')
 def restarted(directory, finished):
-  """Started anew in the place of the finished run; its actor is killed."""
-  flags = ('--on_existing=restart', *FLAGS)
+  """Started anew in the place of the finished run; its learner hangs."""
+  flags = ('--on_existing=restart', '--watchdog=stop', '--watchdog_seconds=6')
   old_config = (directory / 'config.json').read_text()
-  with started(directory, *flags) as (process, log):
+  with started(directory, *FLAGS, *flags) as (process, log):
     # Until it is set aside the old run stands there.
     pids = wait_for_nodes(directory, process, finished.meta['processes'])
-    os.kill(pids['actor/0'], signal.SIGKILL)
-    return end(directory, process, log, STOP_SECONDS), old_config
+    wait_for_learning(directory, process, 0)
+    learner = psutil.Process(pids['learner/0'])
+    learner.suspend()
+    try:
+      return end(directory, process, log, 60), old_config
+    finally:
+      with contextlib.suppress(psutil.NoSuchProcess):
+        learner.resume()
 
 
 def test_restart_keeps_the_old_run_aside(directory, copy, restarted):
@@ -581,136 +623,52 @@ def test_restart_keeps_the_old_run_aside(directory, copy, restarted):
   assert read_saved_frames(aside) == TOTAL
   assert read_meta(aside)['finished_frames'] == TOTAL
   assert 'finished_frames' not in chapter.meta
-  assert chapter.saved_frames is None
   assert 'Resuming' not in chapter.output
 
 
-def test_a_killed_actor_ends_the_run_and_is_named(directory, restarted):
+WRONG = 'learner/0 has been silent|queue has not drained|actor/0 has been'
+
+
+def test_a_node_that_hangs_ends_the_run_and_is_named(directory, restarted):
   chapter, _ = restarted
   assert chapter.status == 1
-  assert 'actor/0 failed: killed by SIGKILL' in chapter.output
-  assert str(directory / 'logs/actor_0.log') in chapter.output
+  assert 'monitor/0 failed: exit status 1' in chapter.output
+  assert re.search(f'StuckError: .*({WRONG})', chapter.output)
+  assert str(directory / 'logs/monitor_0.log') in chapter.output
   assert chapter.meta['ended']['kind'] == 'failed'
   assert chapter.meta['ended']['exit_status'] == 1
-  assert 'actor/0' in chapter.meta['ended']['description']
+  assert 'monitor/0' in chapter.meta['ended']['description']
 
 
-def test_a_killed_launcher_leaves_no_process(directory, restarted):
-  """And its directory can be used again: it is after an earlier failure."""
-  chapter, _ = restarted
-  with started(directory) as (process, _):
-    pids = wait_for_nodes(directory, process, chapter.meta['processes'])
-    assert all(map(processes.is_alive, pids.values()))
-    process.kill()
-    process.wait()
-    processes.wait_until(
-      lambda: not any(map(processes.is_alive, pids.values())), 5
-    )
-  processes.wait_until(lambda: not processes.naming(directory), 5)
-  with runs.RunDirectory(directory).locked():
-    pass
-
-
-def environment_processes(actor):
-  """Process ids of an actor's environments, the longest running first."""
-  found = []
-  for child in psutil.Process(actor).children():
-    with contextlib.suppress(psutil.Error):
-      if 'child.main()' in ' '.join(child.cmdline()):
-        found.append((child.create_time(), child.pid))
-  return [pid for _, pid in sorted(found)]
-
-
-def test_a_run_outlives_its_environments(tmp_path):
-  """Twenty times a process is killed, and two environments with each."""
-  directory, killed = tmp_path / 'run', []
-  with started(
-    directory,
-    '--total_environment_frames=100_000_000',
-    '--batch_size=2',
-    '--unroll_length=10',
-    '--queue_capacity=4',
-    '--num_actors=1',
-    '--num_envs_per_actor=6',
-    '--env_processes=3',
-    '--log_period_seconds=0.1',
-    '--evaluation_period_frames=0',
-    '--test_num_episodes=3',
-  ) as (process, log):
-    actor = wait_for_nodes(directory, process)['actor/0']
-    while len(killed) < 20:
-      wait_for_learning(directory, process, len(read_rows(directory)))
-      pids = environment_processes(actor)
-      # Unless another still starts.
-      if len(pids) == 3:
-        os.kill(pids[0], signal.SIGKILL)
-        killed.append(pids[0])
-    processes.wait_until(
-      lambda: read_rows(directory)[-1]['environment_restarts'] >= 40, 30
-    )
-    wait_for_learning(directory, process, len(read_rows(directory)))
-    process.send_signal(signal.SIGINT)
-    chapter = end(directory, process, log, STOP_SECONDS)
-  assert chapter.status == 128 + signal.SIGINT, chapter.output
-  assert len(set(killed)) == 20
-  actor_log = (directory / 'logs/actor_0.log').read_text()
-  assert actor_log.count('was ended by SIGKILL; starting another') == 20
-  restarts = [row['environment_restarts'] for row in chapter.rows]
-  assert restarts == sorted(restarts) and restarts[-1] == 40
-  assert 'environments started again 40' in chapter.output
-  last = chapter.rows[-1]
-  assert last['frames'] == chapter.saved_frames
-  # Rows of last observations are of games, or of episodes that were cut.
-  cut = last['frames'] - last['executed_frames'] - last['episodes']
-  assert 0 < cut <= 40
-
-
-@pytest.mark.parametrize(
-  'action', [pytest.param('warn', marks=pytest.mark.thorough), 'stop']
-)
-def test_a_node_that_hangs_is_said_in_words(tmp_path, action):
+@pytest.mark.thorough
+def test_a_node_that_hangs_is_said_in_words(tmp_path):
   """A learner that is stopped dead: silent, and the queue fills up."""
   directory = tmp_path / 'run'
-  with started(
-    directory,
-    *FLAGS,
-    '--total_environment_frames=1000000000',
-    f'--watchdog={action}',
-    '--watchdog_seconds=6',
-  ) as (process, log):
+  more = ('--total_environment_frames=1000000000', '--watchdog_seconds=6')
+  with started(directory, *FLAGS, *more) as (process, log):
     wait_for_learning(directory, process, 0)
     learner = psutil.Process(read_meta(directory)['processes']['learner/0'])
     learner.suspend()
     try:
-      if action == 'warn':
-        # Both, whichever comes first; the run goes on. An actor waits for the
-        # queue or for variables.
-        for words in (
-          'WARNING learner/0 has been silent since',
-          'WARNING (The queue has not drained|actor/0 has been fetching)',
-        ):
-          processes.wait_until(
-            lambda w=words: re.search(w, log.read_text()), 60
-          )
-        assert process.poll() is None
-        learner.resume()
-        rows = len(read_rows(directory))
-        wait_for_learning(directory, process, rows)
-        processes.wait_until(
-          lambda: not read_records(directory)[-1]['warnings'], 30
-        )
-        process.send_signal(signal.SIGINT)
+      # Both, whichever comes first; the run goes on. An actor waits for the
+      # queue or for variables.
+      for words in (
+        'WARNING learner/0 has been silent since',
+        'WARNING (The queue has not drained|actor/0 has been fetching)',
+      ):
+        processes.wait_until(lambda w=words: re.search(w, log.read_text()), 60)
+      assert process.poll() is None
+      learner.resume()
+      wait_for_learning(directory, process, len(read_rows(directory)))
+      processes.wait_until(
+        lambda: not read_records(directory)[-1]['warnings'], 30
+      )
+      process.send_signal(signal.SIGINT)
       chapter = end(directory, process, log, 60)
     finally:
       with contextlib.suppress(psutil.NoSuchProcess):
         learner.resume()
   said = (directory / 'logs/monitor_0.log').read_text()
-  wrong = 'learner/0 has been silent|queue has not drained|actor/0 has been'
-  assert re.search(f'({wrong}).* since', said)
-  if action == 'warn':
-    assert "Table 'queue' holds 8 of 8" in chapter.output
-    assert chapter.status == 128 + signal.SIGINT
-  else:
-    assert chapter.status == 1
-    assert 'monitor/0 failed: exit status 1' in chapter.output
-    assert re.search(f'StuckError: .*({wrong})', chapter.output)
+  assert re.search(f'({WRONG}).* since', said)
+  assert "Table 'queue' holds 8 of 8" in chapter.output
+  assert chapter.status == 128 + signal.SIGINT
