@@ -106,7 +106,7 @@ class Rig:
 
   def close(self):
     self.stop.set()
-    self.server.stop()
+    processes.stop_later(self.server)
 
 
 @pytest.fixture

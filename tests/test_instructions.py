@@ -4,6 +4,7 @@ import threading
 
 import dm_env
 import numpy as np
+import processes
 import pytest
 import reverb
 import tensorflow as tf
@@ -73,7 +74,7 @@ def server():
   )
   made = reverb.Server(unrolls_lib.make_tables(CONFIG, signature), port=None)
   yield network, signature, f'localhost:{made.port}'
-  made.stop()
+  processes.stop_later(made)
 
 
 def test_instructions_reach_the_learner_and_are_learned_from(server):

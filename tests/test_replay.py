@@ -73,7 +73,7 @@ def make_rig():
   yield make
   for rig in made:
     rig.stop.set()
-    rig.server.stop()
+    processes.stop_later(rig.server)
 
 
 def write_in_background(rig, count):

@@ -5,6 +5,7 @@ import pickle
 import threading
 
 import numpy as np
+import processes
 import pytest
 import reverb
 import tensorflow as tf
@@ -88,7 +89,7 @@ def test_a_batch_shows_what_the_actor_saw(level_name, num_unrolls):
     assert starts >= 3
   finally:
     batch.close()
-    server.stop()
+    processes.stop_later(server)
 
 
 @pytest.mark.parametrize('num_stacked', [2, 4, 9])
