@@ -1,8 +1,6 @@
 """The actor nodes of a training run."""
 
-import contextlib
 import functools
-from collections.abc import Iterator
 
 import courier
 import launchpad as lp
@@ -71,36 +69,32 @@ def _act(
     queue, stop, actor_meter, configuration.agent.num_replayed > 0
   )
   try:
-    with _policy(
+    policy = _make_policy(
       configuration, network, signature, sampling, client, actor_meter
-    ) as policy:
-      actor = acting.Actor(policy, signature, batch.levels, writer, actor_meter)
-      with profiling.profiling(configuration, nodes.ACTOR, index == 0):
-        acting.run_environments(actor, batch, stop, actor_meter)
+    )
+    actor = acting.Actor(policy, signature, batch.levels, writer, actor_meter)
+    with profiling.profiling(configuration, nodes.ACTOR, index == 0):
+      acting.run_environments(actor, batch, stop, actor_meter)
   except nodes.Stopped:
     logging.info('Stopped')
   finally:
     batch.close()
 
 
-@contextlib.contextmanager
-def _policy(
+def _make_policy(
   configuration: runs.Configuration,
   network: networks.ImpalaNetwork,
   signature: unrolls_lib.Unroll,
   seed: int,
   client: nodes.NodeClient,
   actor_meter: meter.Meter,
-) -> Iterator[policies.ActingPolicy]:
+) -> policies.ActingPolicy:
   """What the actor acts with; `client` is of the node that it asks."""
   if configuration.run.inference == 'server':
     ask = functools.partial(inference_lib.ask, client)
-    yield policies.RemotePolicy(ask, network, actor_meter)
-    return
+    return policies.RemotePolicy(ask, network, actor_meter)
   policy: policies.Policy | policies.UniformPolicy = policies.Policy(network)
   if configuration.run.benchmark_mode:
     policy = policies.UniformPolicy(signature.behaviour_logits.shape[-1], seed)
-  with variables.acting_variables(
-    configuration, client, lp.stop_event()
-  ) as source:
-    yield policies.LocalPolicy(network, policy, source, actor_meter)
+  source = variables.acting_variables(configuration, client)
+  return policies.LocalPolicy(network, policy, source, actor_meter)

@@ -83,11 +83,9 @@ class InferenceNode:
     reporting = monitor.reporting(
       self._monitoring, f'{nodes.INFERENCE}/0', self._meter.read
     )
-    fetching = variables.acting_variables(
-      self._configuration, self._learner, self._stop
-    )
+    source = variables.acting_variables(self._configuration, self._learner)
     # Courier waits for who waits for a batch, so that these must be released.
-    with contextlib.closing(self._batcher), reporting, fetching as source:
+    with contextlib.closing(self._batcher), reporting:
       try:
         self._variables.fetch(source)
       except nodes.Stopped:
