@@ -176,30 +176,27 @@ def make_resources(
   Returns:
     Group -> launch configuration, for `lp.launch(local_resources=...)`.
   """
-  cores = len(os.sched_getaffinity(0))
+  run = configuration.run
   if actors_here is None:
-    actors_here = configuration.run.num_actors
-  learner_threads = configuration.run.learner_threads or max(
-    1, cores - actors_here
-  )
-  monitoring = {
-    nodes.MONITOR: local_multi_processing.PythonProcess(env=_SINGLE)
+    actors_here = run.num_actors
+  cores_left = len(os.sched_getaffinity(0)) - actors_here
+  threads = run.learner_threads or max(1, cores_left)
+  computing = {**_COMMON, 'TF_NUM_INTRAOP_THREADS': str(threads)}
+  variables = {
+    nodes.QUEUE: _SINGLE,
+    nodes.LEARNER: computing,
+    nodes.ACTOR: _SINGLE,
+    nodes.EVALUATOR: _SINGLE,
   }
-  computing = {**_COMMON, 'TF_NUM_INTRAOP_THREADS': str(learner_threads)}
-  serving = {}
-  if configuration.run.inference == 'server':
+  if run.monitor:
+    variables[nodes.MONITOR] = _SINGLE
+  if run.inference == 'server':
     # Two processes on one GPU: neither may take all of its memory.
     computing['TF_FORCE_GPU_ALLOW_GROWTH'] = 'true'
-    serving[nodes.INFERENCE] = local_multi_processing.PythonProcess(
-      env=computing
-    )
+    variables[nodes.INFERENCE] = computing
   return {
-    **(monitoring if configuration.run.monitor else {}),
-    **serving,
-    nodes.QUEUE: local_multi_processing.PythonProcess(env=_SINGLE),
-    nodes.LEARNER: local_multi_processing.PythonProcess(env=computing),
-    nodes.ACTOR: local_multi_processing.PythonProcess(env=_SINGLE),
-    nodes.EVALUATOR: local_multi_processing.PythonProcess(env=_SINGLE),
+    group: local_multi_processing.PythonProcess(env=each)
+    for group, each in variables.items()
   }
 
 

@@ -22,6 +22,7 @@ _LOCK_TRIES, _LOCK_SECONDS = 5, 0.05
 # Variable of a node's process: JSON, fields of the environment -> values.
 OF_MACHINE = 'IMPALA_OF_MACHINE'
 
+
 @dataclasses.dataclass(frozen=True)
 class Configuration:
   """All that a run is made of; plain data, so that every node can have it.

@@ -230,21 +230,20 @@ def test_what_cannot_be_is_refused(capsys, tmp_path, line, words):
 
 # A process for each node takes half a minute, mostly of imports; threads of one
 # process take a few seconds.
-AS_PROCESSES = ('-m', 'programs.experiment')
-AS_THREADS = (
+TRAIN = (
   '-c',
   'import sys; from programs import experiment, train; '
   'command, flags = experiment.translate(sys.argv[1:]); '
   'sys.exit(train.main([*flags, "--lp_launch_type=local_mt"]))',
 )
+TEST = ('-m', 'programs.experiment', '--mode=test')
 
 
-def start(directory, line, *more, how=AS_PROCESSES):
+def start(directory, *arguments):
   """`experiment`, as a user starts it or nearly so; it must end well."""
   logdir = f'--logdir={directory}'
-  command = [sys.executable, *how, *shlex.split(line), *more, logdir]
   done = subprocess.run(
-    [*command, '--test_num_episodes=1'],
+    [sys.executable, *arguments, logdir, '--test_num_episodes=1'],
     cwd=directory.parent,
     env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT}/tests/doubles'},
     capture_output=True,
@@ -256,52 +255,25 @@ def start(directory, line, *more, how=AS_PROCESSES):
   return done.stdout
 
 
-def assert_learns(directory, line, *changed, step_frames, how=AS_THREADS):
-  """Starts two learner steps of a line."""
-  frames = 2 * step_frames
-  total = f'--total_environment_frames={frames}'
-  output = start(directory, line, *changed, total, how=how)
-  assert output.startswith('= ./impala train --') == (how == AS_PROCESSES)
-  with open(directory / 'metrics/learner.csv', encoding='utf-8') as file:
-    *_, last = csv.DictReader(file)
-  assert (int(last['learner_steps']), int(last['frames'])) == (2, frames)
-  groups = runs.RunDirectory(directory).read_config()
-  assert groups['run']['num_envs_per_actor'] == 1
-  path = directory / f'evaluations/{frames}/results.json'
-  results = json.loads(path.read_text(encoding='utf-8'))
-  levels = suites.split(groups['run']['level_name'])
-  assert [each['level_name'] for each in results['levels']] == [*levels]
+def test_the_suite_is_learned_and_tested(tmp_path):
+  """With two of its levels, since each of thirty wants an actor.
 
-
-# Of the numbers of the lines, batches are smaller, so that two learner steps on
-# two cores take seconds, and so are 48 actors and 150, which are as many
-# processes.
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-  ('line', 'batch', 'unroll', 'how'),
-  [
-    (LAB, 2, 100, AS_PROCESSES),
-    (DOOM, 4, 32, AS_THREADS),
-    (ATARI, 4, 32, AS_THREADS),
-  ],
-)
-def test_the_lines_of_the_fork_run(tmp_path, line, batch, unroll, how):
-  small, step_frames = f'--batch_size={batch}', batch * unroll * 4
-  assert_learns(tmp_path / 'run', line, small, step_frames=step_frames, how=how)
-
-
-def test_the_suite_runs_and_is_tested(tmp_path):
-  """With two of its levels, since each of thirty wants an actor."""
-  small = (
+  And small batches, so that two learner steps on two cores take seconds.
+  """
+  directory, frames = tmp_path / 'run', 2 * 2 * 100 * 4
+  start(
+    directory,
+    *TRAIN,
+    *shlex.split(SUITE),
     '--num_actors=2',
     '--batch_size=2',
     '--level_name=rooms_watermaze,rooms_keys_doors_puzzle',
+    f'--total_environment_frames={frames}',
   )
-  directory = tmp_path / 'run'
-  assert_learns(directory, SUITE, *small, step_frames=2 * 100 * 4)
-  output = start(directory, '--mode=test --level_name=dmlab30')
+  with open(directory / 'metrics/learner.csv', encoding='utf-8') as file:
+    *_, last = csv.DictReader(file)
+  assert (int(last['learner_steps']), int(last['frames'])) == (2, frames)
+  output = start(directory, *TEST, '--level_name=dmlab30')
   assert output.startswith('= ./impala evaluate --')
   (path,) = directory.glob('evaluations/*dmlab30*/results.json')
   results = json.loads(path.read_text(encoding='utf-8'))
