@@ -37,58 +37,47 @@ def imported(code, *arguments):
 
 
 @pytest.mark.parametrize(
-  ('module', 'unneeded'),
+  ('modules', 'unneeded'),
   [
-    # Nodes.
-    ('programs.entries', _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING),
     (
-      'programs.inspection.monitor',
-      _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING | {'rich', 'acme'},
+      'entries inspection.monitor evaluator train graph',
+      _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING,
     ),
     (
-      'programs.evaluator',
-      _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING | {'rich'},
+      'top dashboard doctor downloads',
+      _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING | _LAUNCHING,
     ),
-    ('programs.queue_server', _JAX | _LOSSES | _SIMULATORS | _DRAWING),
-    ('programs.actor', _JAX | _LOSSES | _SIMULATORS | _DRAWING),
-    ('programs.inference', _JAX | _LOSSES | _SIMULATORS | _DRAWING),
+    ('report', _TENSORFLOW | _LOSSES | _SIMULATORS | _LAUNCHING),
     (
-      'programs.scoring',
-      _JAX | _LOSSES | _SIMULATORS | {'matplotlib', 'pandas'},
+      'queue_server actor inference',
+      _JAX | _LOSSES | _SIMULATORS | _DRAWING,
     ),
-    ('programs.learner', _JAX | _SIMULATORS | {'matplotlib', 'pandas'}),
-    # Commands.
-    ('programs.train', _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING),
-    ('programs.graph', _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING),
-    *(
-      (
-        f'programs.{command}',
-        _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING | _LAUNCHING,
-      )
-      for command in ('top', 'dashboard', 'doctor', 'downloads')
-    ),
-    ('programs.report', _TENSORFLOW | _LOSSES | _SIMULATORS | _LAUNCHING),
+    ('scoring', _JAX | _LOSSES | _SIMULATORS),
+    ('learner', _JAX | _SIMULATORS | {'matplotlib', 'pandas'}),
   ],
 )
-def test_no_process_imports_what_it_does_not_need(module, unneeded):
-  assert not imported(f'import {module}') & unneeded
+def test_no_process_imports_what_it_does_not_need(modules, unneeded):
+  names = ', '.join(f'programs.{name}' for name in modules.split())
+  assert not imported(f'import {names}') & unneeded
 
 
-@pytest.mark.parametrize(
-  'name', ['queue', 'monitor', 'learner', 'actor', 'evaluator']
-)
-def test_a_node_brings_no_tensorflow_along(tmp_path, name):
+def test_nodes_bring_no_tensorflow_along(tmp_path):
   """What a process unpickles says by name alone what is to be imported."""
   program = impala.make_program(flags.resolve({'logdir': str(tmp_path)}))
+  paths = []
   for node in program.get_all_nodes():
     node._launch_context.initialize(lp.LaunchType.LOCAL_MULTI_PROCESSING, None)
     node.bind_addresses()
-  path = tmp_path / 'job.pkl'
-  functions = [node.function for node in program.groups[name]]
-  serialization.serialize_functions(str(path), name, functions)
+  for name, nodes in program.groups.items():
+    paths.append(tmp_path / f'{name}.pkl')
+    functions = [node.function for node in nodes]
+    serialization.serialize_functions(str(paths[-1]), name, functions)
   modules = imported(
-    'import cloudpickle, sys; cloudpickle.load(open(sys.argv[1], "rb"))', path
+    'import cloudpickle, sys\n'
+    'for path in sys.argv[1:]: cloudpickle.load(open(path, "rb"))',
+    *paths,
   )
+  assert len(paths) == 5
   assert not modules & (_TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING)
 
 
