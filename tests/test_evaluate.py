@@ -127,7 +127,7 @@ def test_two_games_from_the_directory_alone(tmp_path):
     assert [row['level_name'] for row in csv.DictReader(file)] == [*GAMES]
   page = (folder / 'results.md').read_text()
   assert all(f'| {game} | 7 |' in page for game in GAMES)
-  assert 'median' in page and 'Video Pinball' in page
+  assert 'median' in page
   videos = sorted((folder / 'videos').iterdir())
   assert [v.name for v in videos] == sorted(f'{game}_1.mp4' for game in GAMES)
   for video, game in zip(videos, sorted(GAMES), strict=True):
