@@ -197,7 +197,7 @@ def test_settings_say_where_they_are_from(path, client):
   assert found['unroll_length']['value'] == 7
   assert found['network']['origin'] == 'preset'
   assert found['decay']['origin'] == 'default'
-  assert found['command line']['value'].endswith("'--level_name=a b'")
+  assert found['command_line']['value'].endswith("'--level_name=a b'")
   assert found['numpy']['value'] == '1.2.3'
 
 
