@@ -14,39 +14,23 @@ from programs.inspection import curves as curves_lib
 from programs.inspection import reading, view
 from programs.reports import scores
 
-METHOD = (
+_METHOD = (
   'Curves: thin, single runs; thick, the mean over runs that differ in their '
-  'seed alone, smoothed over a fortieth of the frames, as far as all of them '
-  "have come. Intervals are 95%: over runs Student's t over the runs' means, "
-  'which says how training goes with other seeds; of one run a bootstrap over '
-  'the episodes of the evaluation, which says how exactly this agent was '
-  'measured. A run that was evaluated long before the others is left out of '
-  'their last evaluation. The best evaluation was chosen by its own score, so '
-  'it flatters. Human %: 0 is a random agent, 100 a human; of several levels '
-  'together it is the median.'
+  'seed alone, smoothed, as far as all of them have come. Intervals are 95%: '
+  "over runs Student's t over the runs' means (how training goes with other "
+  'seeds), of one run a bootstrap over episodes (how exactly this agent was '
+  'measured). Runs that were evaluated long before the others are left out of '
+  'the last evaluation; the best was chosen by its own score, so it flatters. '
+  'Human %: 0 is a random agent, 100 a human; of several levels the median.'
 )
-
 # Where a run is kept and watched; runs that differ in nothing else learn the
 # same but for chance. A preset is in the fields that it sets.
-_UNRELATED = frozenset(
-  (
-    'logdir',
-    'seed',
-    'preset',
-    'monitor',
-    'watchdog',
-    'watchdog_seconds',
-    'log_period_seconds',
-    'checkpoint_period_seconds',
-    'evaluation_period_frames',
-    'test_num_episodes',
-    'learner_threads',
-    'env_processes',
-    'dataset_path',
-    'level_cache',
-    'renderer',
-  )
-)
+_UNRELATED = {
+  *('logdir', 'seed', 'preset', 'monitor', 'watchdog', 'watchdog_seconds'),
+  *('log_period_seconds', 'checkpoint_period_seconds', 'test_num_episodes'),
+  *('evaluation_period_frames', 'learner_threads', 'env_processes'),
+  *('dataset_path', 'level_cache', 'renderer'),
+}
 _NUM_POINTS = 200
 _SMOOTHED_SHARE = 1 / 40  # Of the frames that a curve is drawn over.
 
@@ -100,7 +84,7 @@ def compare(runs: scores.Runs) -> dict[str, Any]:
       and field != 'logdir'
     ],
     'scores': scores.make_scores(groups, runs),
-    'method': METHOD,
+    'method': _METHOD,
   }
 
 
@@ -130,30 +114,33 @@ def _fields(run: reading.Run) -> dict[str, Any]:
 
 def make_groups(runs: scores.Runs) -> dict[str, list[str]]:
   """Names of runs that learn the same but for chance, by what tells them."""
-  by_kind: dict[str, list[str]] = {}
-  kinds = []
-  for name, run in runs.items():
-    fields = _fields(run)
-    kind = {n: v for n, v in sorted(fields.items()) if n not in _UNRELATED}
-    if repr(kind) not in by_kind:
-      kinds.append(kind)
-    by_kind.setdefault(repr(kind), []).append(name)
+  kinds = {
+    name: {n: v for n, v in _fields(run).items() if n not in _UNRELATED}
+    for name, run in runs.items()
+  }
   telling: list[str] = []
-  for field in ['level_name', *dict.fromkeys(n for k in kinds for n in k)]:
+
+  def title(name: str, fields: Sequence[str]) -> str:
+    values = [(field, kinds[name].get(field)) for field in fields]
+    return ', '.join(
+      str(value) if field == 'level_name' else f'{field}={value}'
+      for field, value in values
+    )
+
+  for field in [
+    'level_name',
+    *dict.fromkeys(n for k in kinds.values() for n in k),
+  ]:
     before, after = (
-      len({repr([kind.get(each) for each in wanted]) for kind in kinds})
-      for wanted in (telling, [*telling, field])
+      len({title(name, fields) for name in kinds})
+      for fields in (telling, [*telling, field])
     )
     if after > before:
       telling.append(field)
-  titles = [
-    ', '.join(
-      str(kind[name]) if name == 'level_name' else f'{name}={kind.get(name)}'
-      for name in telling or ['level_name']
-    )
-    for kind in kinds
-  ]
-  return dict(zip(titles, by_kind.values(), strict=True))
+  groups: dict[str, list[str]] = {}
+  for name in kinds:
+    groups.setdefault(title(name, telling or ['level_name']), []).append(name)
+  return groups
 
 
 def make_curves(
@@ -194,30 +181,20 @@ def _curves(run: reading.Run) -> dict[str, curves_lib.Curve]:
   if run.suite and run.suite.curves['training_median'].points():
     title = f'{run.level_name}, median human %'
     found[title] = run.suite.curves['training_median']
-  levels = run.levels.curves or {
-    # An older run: means of the last 100 games.
-    run.level_name: run.learner.curves['episode_return']
-  }
-  order = suites.split(run.level_name)
-  return found | {
-    name: levels[name]
-    for name in [
-      *(n for n in order if n in levels),
-      *levels.keys() - set(order),
-    ]
-  }
+  # Of an older run means of the last 100 games.
+  older = {run.level_name: run.learner.curves['episode_return']}
+  levels = run.levels.curves or older
+  order = [*suites.split(run.level_name), *levels]
+  return found | {n: levels[n] for n in sorted(levels, key=order.index)}
 
 
 def _evaluated(run: reading.Run, level: str) -> set[str]:
   """A level, and the one that it is tested on instead."""
-  tests = dict(
-    zip(
-      suites.split(run.level_name),
-      suites.split(run.level_name, evaluation=True),
-      strict=True,
-    )
-  )
-  return {level, tests.get(level, level)}
+  trained = suites.split(run.level_name)
+  if level not in trained:
+    return {level}
+  tests = suites.split(run.level_name, evaluation=True)
+  return {level, tests[trained.index(level)]}
 
 
 def _make_curve(points: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -243,10 +220,10 @@ def _make_curve(points: Sequence[np.ndarray]) -> dict[str, Any]:
       name: end.tolist()
       for name, end in zip(('y', 'low', 'high'), ends, strict=True)
     }
-  lines = [
-    {'x': frames.tolist(), 'y': returns.tolist()} for frames, returns in points
-  ]
-  return {**curve, 'lines': lines}
+  return {
+    **curve,
+    'lines': [{'x': x.tolist(), 'y': y.tolist()} for x, y in points],
+  }
 
 
 def smooth(

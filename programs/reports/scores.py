@@ -13,17 +13,8 @@ from programs.inspection import reading
 
 _AS_FAR = 0.9
 _COLUMNS = (
-  'group',
-  'run',
-  'level_name',
-  'evaluation',
-  'frames',
-  'runs',
-  'episodes',
-  'mean_return',
-  'mean_return_low',
-  'mean_return_high',
-  'human_normalised',
+  *('group', 'run', 'level_name', 'evaluation', 'frames', 'runs', 'episodes'),
+  *('mean_return', 'mean_return_low', 'mean_return_high', 'human_normalised'),
 )
 
 Runs = Mapping[str, reading.Run]  # By a name that tells them apart.
