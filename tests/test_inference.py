@@ -7,6 +7,7 @@ import threading
 import time
 
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 
@@ -58,13 +59,6 @@ def sizes(numbers):
   return np.full(len(numbers), len(numbers))
 
 
-def wait_for(condition):
-  deadline = time.monotonic() + SECONDS
-  while not condition():
-    assert time.monotonic() < deadline
-    time.sleep(0.005)
-
-
 def test_two_are_one_batch(callers):
   @batching.batched(minimum_batch_size=2, timeout_ms=None)
   def add(a, b):
@@ -101,7 +95,7 @@ def test_rows_of_a_request_stay_together(callers):
   futures = []
   for number, request in enumerate(requests):
     futures.append(callers(batcher.compute, request))
-    wait_for(lambda: len(batcher._waiting) == number + 1)  # noqa: B023
+    processes.wait_until(lambda: len(batcher._waiting) == number + 1, SECONDS)  # noqa: B023
   batch = batcher.get_inputs()
   # The fourth would have been the seventh to ninth row.
   assert batch.inputs.tolist() == [1, 2, 3, 4, 5, 6]
@@ -156,7 +150,7 @@ def test_a_request_without_rows_or_with_too_many_is_refused(
 def test_a_request_unlike_the_first_is_refused_alone(callers, inputs, rule):
   batcher = inference.Batcher(3, timeout_ms=None)
   waiting = callers(batcher.compute, np.zeros((1, 2)))
-  wait_for(lambda: batcher._waiting)
+  processes.wait_until(lambda: batcher._waiting, SECONDS)
   with pytest.raises(ValueError, match=rule):
     callers(batcher.compute, inputs).result(SECONDS)
   # The others have nothing of it.
@@ -201,7 +195,7 @@ def test_waiting_and_in_flight_callers_are_released_at_the_close(callers):
   in_flight = callers(wait, rows(1))
   assert entered.wait(SECONDS)
   waiting = callers(wait, rows(2))
-  wait_for(lambda: wait._batcher._waiting)
+  processes.wait_until(lambda: wait._batcher._waiting, SECONDS)
   closing = callers(wait.close)
   for error in errors([in_flight, waiting]):
     assert isinstance(error, inference.Closed)
@@ -262,10 +256,10 @@ def test_the_minimum_is_waited_for_until_the_timeout(callers):
 def test_the_timeout_counts_from_the_oldest_request(callers):
   batcher = inference.Batcher(minimum_batch_size=9, timeout_ms=500)
   callers(batcher.compute, rows(1))
-  wait_for(lambda: batcher._waiting)
+  processes.wait_until(lambda: batcher._waiting, SECONDS)
   time.sleep(0.3)
   callers(batcher.compute, rows(2))
-  wait_for(lambda: len(batcher._waiting) == 2)
+  processes.wait_until(lambda: len(batcher._waiting) == 2, SECONDS)
   start = time.monotonic()
   assert batcher.get_inputs().inputs.tolist() == [1, 2]
   assert time.monotonic() - start <= 0.4
@@ -274,7 +268,7 @@ def test_the_timeout_counts_from_the_oldest_request(callers):
 def test_a_batch_has_the_maximum_at_most(callers):
   batcher = inference.Batcher(maximum_batch_size=2)
   futures = [callers(batcher.compute, rows(i)) for i in range(5)]
-  wait_for(lambda: len(batcher._waiting) == 5)
+  processes.wait_until(lambda: len(batcher._waiting) == 5, SECONDS)
   found = []
   for _ in range(3):
     batch = batcher.get_inputs()

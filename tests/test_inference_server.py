@@ -3,10 +3,12 @@
 import contextlib
 import threading
 import time
+from concurrent import futures
 
 import courier
 import launchpad as lp
 import numpy as np
+import processes
 import pytest
 import tree
 from launchpad.nodes.courier import courier_utils
@@ -33,13 +35,6 @@ def make_configuration(**given):
       **given,
     }
   )
-
-
-def wait_for(condition):
-  deadline = time.monotonic() + SECONDS
-  while not condition():
-    assert time.monotonic() < deadline
-    time.sleep(0.01)
 
 
 class Source:
@@ -158,25 +153,10 @@ def running(**given):
 
 
 def in_threads(*functions):
-  """Their results, each called in a thread of its own."""
-  results = [None] * len(functions)
-
-  def call(index, function):
-    try:
-      results[index] = function()
-    except Exception as error:
-      results[index] = error
-
-  threads = [
-    threading.Thread(target=call, args=each, daemon=True)
-    for each in enumerate(functions)
-  ]
-  for thread in threads:
-    thread.start()
-  for thread in threads:
-    thread.join(SECONDS)
-    assert not thread.is_alive()
-  return results
+  """Their results or errors, each called in a thread of its own."""
+  pool = futures.ThreadPoolExecutor(len(functions))
+  called = [pool.submit(function) for function in functions]
+  return [each.exception(SECONDS) or each.result() for each in called]
 
 
 def test_more_callers_than_courier_has_threads_by_default():
@@ -288,7 +268,7 @@ def test_an_unroll_bears_the_learner_step_of_its_oldest_row():
     play = Play(rig)
     play.steps(T + 2)
     rig.source.advance()
-    wait_for(lambda: rig.has_fetched(1))
+    processes.wait_until(lambda: rig.has_fetched(1), SECONDS)
     unrolls = play.steps(2 * T - 2)
     steps = [int(unroll.learner_step) for unroll in unrolls]
     assert steps == [0, 0, 0, 0, 0, 0, 1, 1, 1]
@@ -313,8 +293,8 @@ def test_variables_are_held_back_for_a_policy_lag():
   with running(extra_policy_lag=2) as rig:
     policy = rig.policy()
     for newest, held_back in enumerate((0, 0, 0, 1, 2)):
-      wait_for(lambda: rig.source.fetched == newest)  # noqa: B023
-      wait_for(lambda: rig.has_fetched(held_back))  # noqa: B023
+      processes.wait_until(lambda: rig.source.fetched == newest, SECONDS)  # noqa: B023
+      processes.wait_until(lambda: rig.has_fetched(held_back), SECONDS)  # noqa: B023
       if newest < 4:
         rig.source.advance()
     policy(rig.inputs(3), policy.initial_state(3))
@@ -363,7 +343,7 @@ def test_an_error_of_the_forward_pass_ends_the_node():
 
 def test_an_error_of_the_learner_ends_the_node():
   with running() as rig:
-    wait_for(lambda: rig.has_fetched(0))
+    processes.wait_until(lambda: rig.has_fetched(0), SECONDS)
     rig.source.history = []
     rig.join()
     assert 'IndexError' in str(rig.error)
