@@ -7,22 +7,25 @@ from collections.abc import Sequence
 
 from benchmarks import trial
 
-# Measured against each other, in rounds.
+# Can be given together.
 _COMPARED = {
-  'pipeline': 'How fast does the program learn, and where does the time go?',
-  'acme': 'How fast are the IMPALA parts that Acme publishes?',
+  'pipeline': 'How fast does the program learn?',
+  'acme': "How fast are Acme's own IMPALA parts?",
   'components': 'What does each part cost alone, and what is the limit?',
+  'rllib': "How fast is RLlib's IMPALA?",
+  'sample_factory': 'How fast is Sample Factory?',
 }
-# Name -> module and question.
+_PEERS = ('pipeline', 'rllib', 'sample_factory')
 _OTHERS = {
-  'scaling': ('scaling', 'Do cost and memory stay flat as the program grows?'),
-  'queue': ('queues', 'How much goes through the queue alone?'),
-  'memory': ('memory', 'Does the memory of each process stay as it is?'),
-  'peers': ('peers', 'How fast are RLlib and Sample Factory?'),
-  'machines': ('machines', 'What happens on three machines that break?'),
-  'learning': ('learning', 'Does it learn, and what does it need for that?'),
+  'peers': f'The same as {" ".join(_PEERS)}',
+  'scaling': 'Do cost and memory stay flat as the program grows?',
+  'queue': 'How much goes through the queue alone?',
+  'memory': 'Does the memory of each process stay as it is?',
+  'machines': 'What happens on three machines that break?',
+  'learning': 'Does it learn, and what does it need for that?',
 }
-_NAMES = (*_COMPARED, *_OTHERS)
+_MODULES = {'queue': 'queues'}  # Where they are not called as the benchmark.
+_QUESTIONS = {**_COMPARED, **_OTHERS}
 
 _USAGE = """\
 usage: ./impala benchmark NAME [--FLAG=VALUE ...] [flags of train ...]
@@ -30,7 +33,7 @@ usage: ./impala benchmark NAME [--FLAG=VALUE ...] [flags of train ...]
 
 Measures the real program. Each prints a table and, as the last line, one JSON
 object; --help after the name tells more. Progress goes to the standard error.
-The first three can be given together. Leave the machine alone meanwhile.
+The first five can be given together. Leave the machine alone meanwhile.
 """
 
 
@@ -43,14 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
   arguments = sys.argv[1:] if arguments is None else arguments
   if not arguments or arguments[0] in ('help', '-h', '--help'):
     print(_USAGE)
-    for name in _NAMES:
-      print(f'  {name:<11} {_COMPARED.get(name) or _OTHERS[name][1]}')
+    for name, question in _QUESTIONS.items():
+      print(f'  {name:<14} {question}')
     return 0
   names, rest = _split(arguments)
-  unknown = [name for name in names if name not in _NAMES]
+  unknown = [name for name in names if name not in _QUESTIONS]
   if unknown or not names:
     wrong = unknown[0] if unknown else rest[0]
-    return _refuse(f'NAME must be one of {", ".join(_NAMES)}, got {wrong!r}')
+    return _refuse(
+      f'NAME must be one of {", ".join(_QUESTIONS)}, got {wrong!r}'
+    )
+  names = list(_PEERS) if names == ['peers'] else names
   is_compared = set(names) <= set(_COMPARED)
   if len(names) > 1 and (not is_compared or len(set(names)) < len(names)):
     return _refuse(
@@ -65,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if is_compared:
       comparison = importlib.import_module('benchmarks.comparison')
       return comparison.main(names, rest)
-    module = importlib.import_module(f'benchmarks.{_OTHERS[names[0]][0]}')
-    return module.main(rest)
+    module = _MODULES.get(names[0], names[0])
+    return importlib.import_module(f'benchmarks.{module}').main(rest)
   except trial.TrialError as error:
     print(f'./impala benchmark {" ".join(names)}: {error}', file=sys.stderr)
     return 1

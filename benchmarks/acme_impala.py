@@ -39,7 +39,7 @@ from programs import impala as our_impala
 from programs.launching import local, supervisor
 
 _ROW_SECONDS = 0.2
-_NOTICE_SECONDS = 3.0  # Its learner does not look up while the queue is empty.
+_NOTICE_SECONDS = 3.0  # Its loops do not look up.
 
 
 class _OldApi:
@@ -60,20 +60,6 @@ class _OldApi:
     return getattr(self._environment, name)
 
 
-class _Stoppable(wrappers.EnvironmentWrapper):
-  """Ends an environment loop within an episode."""
-
-  def __init__(self, environment: dm_env.Environment) -> None:
-    super().__init__(environment)
-    self._stop = lp.stop_event()
-
-  def step(self, action: Any) -> dm_env.TimeStep:
-    """As the environment does, or raises `nodes.Stopped`."""
-    if self._stop.is_set():
-      raise nodes.Stopped
-    return super().step(action)
-
-
 class _FeedForward(snt.RNNCore):
   """Our network without a core, in the form that Acme's parts take."""
 
@@ -85,7 +71,7 @@ class _FeedForward(snt.RNNCore):
       configuration.agent, spec.observations, spec.actions.num_values
     )
 
-  def initial_state(self, batch_size: int, **kwargs: Any) -> tuple[()]:
+  def initial_state(self, *args: Any, **kwargs: Any) -> tuple[()]:
     return ()
 
   def __call__(
@@ -112,10 +98,8 @@ def _make_environment(
     return wrappers.SinglePrecisionWrapper(environments.make(level, seed))
   import gym  # Prints a banner where it is imported.
 
-  game = ''.join(
-    word.capitalize()
-    for word in level.removeprefix(suites.ATARI_PREFIX).split('_')
-  )
+  words = level.removeprefix(suites.ATARI_PREFIX).split('_')
+  game = ''.join(word.capitalize() for word in words)
   environment = gym.make(f'{game}NoFrameskip-v4', disable_env_checker=True)
   environment.reset(seed=seed)
   return wrappers.wrap_all(
@@ -171,11 +155,8 @@ class LearnerNode:
     spec, network = _make_model(configuration)
     self._stop = lp.stop_event()
     self._rows = configuration.directory.metrics / 'learner.csv'
-    self._frames_of_step = (
-      config.batch_size
-      * config.unroll_length
-      * configuration.num_action_repeats
-    )
+    frames = config.unroll_length * configuration.num_action_repeats
+    self._frames_of_step = config.batch_size * frames
     self._learner = impala.IMPALALearner(
       spec,
       network,
@@ -220,7 +201,7 @@ def run_actor(
   learner: courier.Client,
   queue: reverb.Client,
 ) -> None:
-  """Acme's actor in Acme's loop, until the program stops."""
+  """Acme's actor in Acme's loop, until it is killed."""
   length = configuration.agent.unroll_length
   _, network = _make_model(configuration)
   client = variable_utils.VariableClient(
@@ -234,16 +215,12 @@ def run_actor(
     client,
   )
   seed = configuration.agent.seed * 1000 + index
-  environment = _Stoppable(_make_environment(configuration, seed))
-  try:
-    client.update_and_wait()
-    acme.EnvironmentLoop(environment, actor, logger=loggers.NoOpLogger()).run()
-  except nodes.Stopped:
-    pass
+  environment = _make_environment(configuration, seed)
+  client.update_and_wait()
+  acme.EnvironmentLoop(environment, actor, logger=loggers.NoOpLogger()).run()
 
 
 def _make_program(configuration: runs.Configuration) -> lp.Program:
-  """Wires the nodes in the groups of `programs.impala`."""
   program = lp.Program('acme_impala')
   with program.group(nodes.QUEUE):
     queue = program.add_node(

@@ -57,16 +57,7 @@ def make_parser(
 def parse(
   parser: argparse.ArgumentParser, arguments: Sequence[str], *above_zero: str
 ) -> tuple[argparse.Namespace, list[str]]:
-  """The benchmark's own flags, and those of `train`.
-
-  Args:
-    parser: Of the benchmark.
-    arguments: All flags.
-    *above_zero: Names of flags whose value must be greater than 0.
-
-  Raises:
-    SystemExit: With status 2, after the rule that a value breaks.
-  """
+  """The benchmark's flags, some of which must be above zero, and `train`'s."""
   given, train_flags = parser.parse_known_args(arguments)
   for name in above_zero:
     if (value := getattr(given, name)) <= 0:
@@ -80,12 +71,12 @@ def finish(
   folder: pathlib.Path | None = None,
   name: str = '',
 ) -> None:
-  """Prints a result: tables for people, then a line for programs.
+  """Prints a result for people, then, in a line, as JSON.
 
   Args:
     result: What was measured; 'benchmark' is its name.
     shown: The same for people.
-    folder: Where it is kept too, or None.
+    folder: Where the JSON is kept too, or None.
     name: Of the file in there, without '.json'; by default the benchmark's.
   """
   console = rich.console.Console(highlight=False, soft_wrap=True)
@@ -100,12 +91,7 @@ def finish(
 def make_table(
   title: str, rows: Mapping[str, Mapping[str, Any]]
 ) -> rich.table.Table:
-  """A table of figures.
-
-  Args:
-    title: Above it.
-    rows: Name -> heading -> figure, text or some of them.
-  """
+  """A table of figures: name -> heading -> figure, text or some of them."""
   table = rich.table.Table(title=title, title_justify='left', box=None)
   table.add_column('')
   for heading in next(iter(rows.values()), {}):

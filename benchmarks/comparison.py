@@ -9,7 +9,7 @@ from typing import Any
 import rich.table
 import scipy.stats
 
-from benchmarks import commands, components, pipeline, trial
+from benchmarks import commands, components, peers, pipeline, trial
 
 _DESCRIPTION = """\
 Measures in turns, again and again, in alternating order, so that a machine that
@@ -26,6 +26,10 @@ acme runs a Launchpad program of dm-acme 0.4.0's own classes as they are
 published, with our network, unroll length, batch size, queue, oneDNN and
 threads. Its actor plays one environment; its agent steps count the padding of
 its sequences.
+
+rllib and sample_factory are peers, which peers compares with pipeline: Pong
+with the same network, unrolls, batches and V-trace, 2 workers of 64 games. They
+are installed first, below ~/.cache/impala/peers: Python 3.11, 2 GB each.
 
 components measures each part alone, in a process of its own with the threads
 that it has in the program; environments, forward pass and learner step also
@@ -44,12 +48,7 @@ Contestant = Callable[[float, float], dict[str, Any]]
 
 
 def main(names: Sequence[str], arguments: Sequence[str]) -> int:
-  """Measures and prints; returns the exit status.
-
-  Args:
-    names: Distinct ones of 'pipeline', 'acme' and 'components'.
-    arguments: The flags.
-  """
+  """Measures what is named and prints; returns the exit status."""
   name = ' '.join(names)
   parser = commands.make_parser(
     name,
@@ -72,8 +71,10 @@ def main(names: Sequence[str], arguments: Sequence[str]) -> int:
       contestants |= _make_variants(parser, given.vary, train_flags)
     elif each == 'acme':
       contestants[each] = functools.partial(pipeline.run_acme, train_flags)
-    else:
+    elif each == 'components':
       contestants['limit'] = functools.partial(components.run, train_flags)
+    else:
+      contestants[each] = functools.partial(peers.run, each)
   rounds = run_rounds(contestants, given)
   result = {'benchmark': name, **commands.machine(), **summarise(rounds)}
   shown: list[rich.table.Table | str] = []
@@ -81,7 +82,8 @@ def main(names: Sequence[str], arguments: Sequence[str]) -> int:
     whole = median_round(label, rounds)
     module = components if 'limit' in whole else pipeline
     shown += module.tables(label, whole)
-  shown += make_tables(result)
+  for title in ('agent_steps_per_second', 'ratios'):
+    shown.append(commands.make_table(title.replace('_', ' '), result[title]))
   commands.finish(result, shown, given.output, 'comparison')
   return 0
 
@@ -89,7 +91,6 @@ def main(names: Sequence[str], arguments: Sequence[str]) -> int:
 def _make_variants(
   parser: argparse.ArgumentParser, vary: str | None, train_flags: Sequence[str]
 ) -> dict[str, Contestant]:
-  """Label -> the program, once or with each value of a flag."""
   if vary is None:
     return {'pipeline': functools.partial(pipeline.run, train_flags)}
   flag, _, values = vary.partition('=')
@@ -108,18 +109,7 @@ def _make_variants(
 def run_rounds(
   contestants: Mapping[str, Contestant], given: argparse.Namespace
 ) -> list[dict[str, dict[str, Any]]]:
-  """Measures in turns.
-
-  Args:
-    contestants: Label -> who is measured.
-    given: `rounds`, `warmup_seconds` and `window_seconds`.
-
-  Returns:
-    Label -> result, of each round.
-
-  Raises:
-    trial.TrialError: One cannot be measured.
-  """
+  """Measures in turns; label -> result, of each round."""
   labels = list(contestants)
   rounds: list[dict[str, dict[str, Any]]] = []
   for number in range(given.rounds):
@@ -186,14 +176,3 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     'interval_95': [ordered[least - 1], ordered[-least]] if least else None,
     'values': list(values),
   }
-
-
-def make_tables(result: Mapping[str, Any]) -> list[rich.table.Table]:
-  """What `summarise` gave, for people."""
-  return [
-    commands.make_table(
-      f'agent steps/s, {result["cores"]} cores',
-      result['agent_steps_per_second'],
-    ),
-    commands.make_table('ratios', result['ratios']),
-  ]

@@ -20,19 +20,7 @@ _WARM_UP_SLICES = 2  # The first builds a function, the second its buffers.
 def run(
   train_flags: Sequence[str], warmup_seconds: float, window_seconds: float
 ) -> dict[str, Any]:
-  """Measures every component.
-
-  Args:
-    train_flags: Of the run whose components they are.
-    warmup_seconds: Not needed: each is warm before it is measured.
-    window_seconds: For all together, about.
-
-  Returns:
-    The figures, as they stand in the JSON object.
-
-  Raises:
-    trial.TrialError: One cannot be measured.
-  """
+  """Measures every component; each is warm before, so there is no warm-up."""
   configuration = trial.resolve(train_flags)
   cores = commands.machine()['cores']
   num_copies = min(cores, _MAX_COPIES)
@@ -64,17 +52,9 @@ def run(
 def measure(
   measured: Mapping[str, Sequence[isolated.Component]], seconds: float
 ) -> dict[str, list[isolated.Cost]]:
-  """Measures in turns, so that a machine that gets busy is busy for all.
+  """Measures copies of components, by name; a cost for each slice of time.
 
-  Args:
-    measured: Name -> copies of a component, that work at the same time.
-    seconds: For all together, about.
-
-  Returns:
-    Name -> a cost for each slice.
-
-  Raises:
-    trial.TrialError: One cannot be measured.
+  In turns, so that a machine that gets busy is busy for all.
   """
   for copies in measured.values():
     for _ in range(_WARM_UP_SLICES):
@@ -115,13 +95,6 @@ def tables(
   label: str, result: Mapping[str, Any]
 ) -> list[rich.table.Table | str]:
   """The result for people."""
-  alone, together = (
-    ' + '.join(
-      f'{kind.replace("_", " ")} {ms:.3f}'
-      for kind, ms in result[f'{how}_cpu_ms_per_agent_step'].items()
-    )
-    for how in ('alone', 'together')
-  )
   return [
     commands.make_table(
       f'components: {result["level_name"]}, {result["num_envs_per_actor"]} '
@@ -129,7 +102,6 @@ def tables(
       result['parts'],
     ),
     f'{label}: {result["limit"]:,.0f} agent steps/s with {result["cores"]} '
-    f'cores, each part alone ({alone} ms)\nwith '
-    f'{result["together_copies"]} copies at once: '
-    f'{result["together_limit"]:,.0f} ({together} ms)',
+    f'cores, each part alone; {result["together_limit"]:,.0f} with '
+    f'{result["together_copies"]} copies at once',
   ]

@@ -30,16 +30,10 @@ _units: Iterator[Mapping[str, Any]]  # Of the component whose process this is.
 
 
 class Cost(NamedTuple):
-  """What a stretch of work took.
+  """What a stretch of work took."""
 
-  Attributes:
-    agent_steps: That it was for.
-    cpu_seconds: Of all threads and child processes.
-    wall_seconds: On the clock.
-  """
-
-  agent_steps: float
-  cpu_seconds: float
+  agent_steps: float  # That it was for.
+  cpu_seconds: float  # Of all threads and child processes.
   wall_seconds: float
 
 
@@ -61,7 +55,6 @@ class Component(contextlib.AbstractContextManager):
     resources = impala.make_resources(configuration)[_GROUPS[kind]]
     before = dict(os.environ)
     os.environ.update({name: str(text) for name, text in resources.env.items()})
-    os.environ['PYTHONPATH'] = trial.import_path()
     try:
       self._facts = self._process.submit(_make, kind, configuration)
     finally:
@@ -69,11 +62,7 @@ class Component(contextlib.AbstractContextManager):
       os.environ.update(before)
 
   def facts(self) -> Mapping[str, Any]:
-    """What it says of itself; waits until it is ready.
-
-    Raises:
-      trial.TrialError: It cannot be measured.
-    """
+    """What it says of itself; waits until it is ready."""
     return self._result(self._facts)
 
   def __exit__(self, *exception: object) -> None:
@@ -93,11 +82,7 @@ class Component(contextlib.AbstractContextManager):
 
   @staticmethod
   def work(copies: Sequence['Component'], seconds: float) -> Cost:
-    """Has some of the same kind work at the same time, for a unit at least.
-
-    Raises:
-      trial.TrialError: One cannot be measured.
-    """
+    """Has some of the same kind work at the same time, for a unit at least."""
     answers = [each._process.submit(_work, seconds) for each in copies]
     costs = [
       each._result(answer) for each, answer in zip(copies, answers, strict=True)
@@ -131,7 +116,7 @@ def _make(kind: str, configuration: runs.Configuration) -> Mapping[str, Any]:
   global _units
   from benchmarks import workloads  # TensorFlow, here alone.
 
-  _units = workloads.KINDS[kind](configuration)
+  _units = getattr(workloads, kind)(configuration)
   return next(_units)
 
 

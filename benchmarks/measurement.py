@@ -3,23 +3,15 @@
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import psutil
-import rich.table
 
-from benchmarks import commands, trial
+from benchmarks import trial
 from programs.inspection import rows
 
 MEGABYTE = 1e6
-
-
-class Usage(NamedTuple):
-  """What a process took."""
-
-  cpu_seconds: float  # User and system time since its start.
-  rss_mb: float  # Resident memory.
 
 
 def measure(
@@ -32,27 +24,22 @@ def measure(
     repeats: Frames in an agent step.
     warmup_seconds: Of learning, not measured.
     window_seconds: Of learning, measured.
-
-  Returns:
-    The figures, as they stand in the JSON object.
-
-  Raises:
-    trial.TrialError: The program ended before the window did.
   """
   trial.tell('starting the program')
   (first,) = run.rows_until(0)
   trial.tell(f'warming up for {warmup_seconds:g} s')
   begin = run.rows_until(first['time'] + warmup_seconds)[-1]
-  before = _read_usage(run.processes())
+  before = _cpu_seconds(run.processes())
   trial.tell(f'measuring for {window_seconds:g} s')
   found = [begin, *run.rows_until(begin['time'] + window_seconds)]
-  after = _read_usage(run.processes())
+  processes = run.processes()
+  after = _cpu_seconds(processes)
   grown = {
     name: found[-1][name] - begin[name]
     for name in ('time', 'frames', 'learner_steps')
   }
   seconds, agent_steps = grown['time'], grown['frames'] / repeats
-  roles = by_role(before, after, seconds, agent_steps)
+  roles = _by_role(before, after, processes, seconds, agent_steps)
   return {
     'window_seconds': seconds,
     'agent_steps_per_second': agent_steps / seconds,
@@ -66,41 +53,32 @@ def measure(
   }
 
 
-def _read_usage(processes: Mapping[str, psutil.Process]) -> dict[str, Usage]:
+def _cpu_seconds(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
   found = {}
   for name, process in processes.items():
     with contextlib.suppress(psutil.NoSuchProcess):
-      times, rss = process.cpu_times(), process.memory_info().rss
-      found[name] = Usage(times.user + times.system, rss / MEGABYTE)
+      times = process.cpu_times()
+      found[name] = times.user + times.system
   return found
 
 
-def by_role(
-  before: Mapping[str, Usage],
-  after: Mapping[str, Usage],
+def _by_role(
+  before: Mapping[str, float],
+  after: Mapping[str, float],
+  processes: Mapping[str, psutil.Process],
   seconds: float,
   agent_steps: float,
 ) -> dict[str, dict[str, float]]:
-  """Role -> figure -> value.
-
-  Args:
-    before: Name -> what a process had taken.
-    after: The same, `seconds` later.
-    seconds: Between them.
-    agent_steps: Learned from meanwhile.
-  """
   result: dict[str, dict[str, float]] = {}
   for role in dict.fromkeys(map(role_of, after)):
     names = [name for name in after if role_of(name) == role]
-    cpu = math.fsum(
-      after[name].cpu_seconds - before.get(name, Usage(0, 0)).cpu_seconds
-      for name in names
-    )
+    cpu = math.fsum(after[name] - before.get(name, 0.0) for name in names)
+    sizes = [processes[name].memory_info().rss for name in names]
     result[role] = {
       'processes': len(names),
       'cpu_ms_per_agent_step': 1000 * cpu / agent_steps,
       'cores_used': cpu / seconds,
-      'rss_mb_largest': max(after[name].rss_mb for name in names),
+      'rss_mb_largest': max(sizes) / MEGABYTE,
     }
   return result
 
@@ -132,18 +110,3 @@ def mean(values: Sequence[float], weights: np.ndarray) -> float | None:
   if not np.any(weights[known]):
     return None
   return float(np.average(np.array(values)[known], weights=weights[known]))
-
-
-def make_tables(
-  title: str, result: Mapping[str, Any]
-) -> list[rich.table.Table | str]:
-  """What `measure` found, for people."""
-  figures = {
-    name: {title: value}
-    for name, value in result.items()
-    if isinstance(value, float)
-  }
-  return [
-    commands.make_table('', figures),
-    commands.make_table('', result['roles']),
-  ]

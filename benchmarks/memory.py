@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import commands, measurement, trial
+from benchmarks import commands, measurement, pipeline, trial
 
 _DESCRIPTION = """\
 Runs the real training program in a temporary directory for some minutes of
@@ -23,17 +23,11 @@ allow. RSS counts shared pages in each process, PSS a share of them. A MB is
 
 
 class Reading(NamedTuple):
-  """The memory of one process at one time.
+  """The memory of one process at one time."""
 
-  Attributes:
-    minutes: Since learning began.
-    rss_mb: Resident memory.
-    pss_mb: The same, pages shared by n processes counted as 1/n.
-  """
-
-  minutes: float
+  minutes: float  # Since learning began.
   rss_mb: float
-  pss_mb: float
+  pss_mb: float  # Pages shared by n processes counted as 1/n.
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
       f'got {given.period_seconds:g}'
     )
   configuration = trial.resolve(train_flags)
-  with trial.start(train_flags) as run:
+  with trial.start(train_flags, pipeline.TRAIN) as run:
     readings = _watch(run, given.minutes, given.period_seconds)
   judged = judge(readings, given)
   result = {'benchmark': 'memory', **commands.facts(configuration), **judged}
@@ -92,15 +86,7 @@ def _watch(
 def judge(
   readings: Mapping[str, Sequence[Reading]], given: argparse.Namespace
 ) -> dict[str, Any]:
-  """Each process's figures, and what is over the limits that were given.
-
-  Args:
-    readings: Of each process, at least two of them after `settle_minutes`.
-    given: The flags.
-
-  Returns:
-    'processes', name -> MB, and MB/minute by least squares; 'complaints'.
-  """
+  """Each process's figures, and what is over the limits that were given."""
   processes, complaints = {}, []
   for name, each in readings.items():
     settled = [r for r in each if r.minutes >= given.settle_minutes]

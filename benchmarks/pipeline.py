@@ -8,36 +8,30 @@ import rich.table
 from benchmarks import commands, measurement, trial
 from programs.inspection import reading
 
+TRAIN = 'programs.train'
 _WORTH = 0.01  # Of the time: less is not shown.
 
 
 def run(
-  train_flags: Sequence[str], warmup_seconds: float, window_seconds: float
+  train_flags: Sequence[str],
+  warmup_seconds: float,
+  window_seconds: float,
+  module: str = TRAIN,
 ) -> dict[str, Any]:
-  """Starts a run, measures it and ends it.
+  """Starts a run, measures it and ends it; see `measurement.measure`.
 
   Args:
     train_flags: What the user gives.
-    warmup_seconds: See `measurement.measure`.
-    window_seconds: See there.
-
-  Returns:
-    The figures, as they stand in the JSON object.
-
-  Raises:
-    trial.TrialError: The run ended before the window did.
+    warmup_seconds: Of learning, not measured.
+    window_seconds: Of learning, measured.
+    module: Of the program, which takes the flags of `train`.
   """
   configuration = trial.resolve(train_flags)
-  with trial.start(train_flags) as started:
-    figures = measurement.measure(
-      started,
-      configuration.num_action_repeats,
-      warmup_seconds,
-      window_seconds,
-    )
+  repeats = configuration.num_action_repeats
+  with trial.start(train_flags, module) as started:
     return {
       **commands.facts(configuration),
-      **figures,
+      **measurement.measure(started, repeats, warmup_seconds, window_seconds),
       **_activities(started),
     }
 
@@ -46,20 +40,12 @@ def run_acme(
   train_flags: Sequence[str], warmup_seconds: float, window_seconds: float
 ) -> dict[str, Any]:
   """The same of Acme's parts, whose actors have one environment each."""
-  configuration = trial.resolve(train_flags)
-  if configuration.agent.lstm:
+  if trial.resolve(train_flags).agent.lstm:
     raise trial.TrialError('lstm must be false for acme, got True')
-  with trial.start(train_flags, 'benchmarks.acme_impala') as started:
-    return {
-      **commands.facts(configuration),
-      'num_envs_per_actor': 1,
-      **measurement.measure(
-        started,
-        configuration.num_action_repeats,
-        warmup_seconds,
-        window_seconds,
-      ),
-    }
+  found = run(
+    train_flags, warmup_seconds, window_seconds, 'benchmarks.acme_impala'
+  )
+  return {**found, 'num_envs_per_actor': 1}
 
 
 def _activities(run: trial.Trial) -> dict[str, Any]:
@@ -98,7 +84,13 @@ def tables(
     f'{label}: {result["level_name"]}, {result["num_actors"]} actors x '
     f'{result["num_envs_per_actor"]} environments, {result["cores"]} cores'
   )
-  shown = measurement.make_tables(title, result)
+  figures = {
+    name: {title: value}
+    for name, value in result.items()
+    if isinstance(value, float)
+  }
+  shown = [commands.make_table('', each) for each in (figures, result['roles'])]
+  lines = []
   for role, shares in result.get('activities', {}).items():
     worth = sorted(shares.items(), key=lambda item: -item[1])
     text = ', '.join(
@@ -106,5 +98,5 @@ def tables(
       for name, share in worth
       if share >= _WORTH
     )
-    shown.append(f'{role}: {text}')
-  return [*shown, result.get('verdict', '')]
+    lines.append(f'{role}: {text}')
+  return [*shown, *lines, result.get('verdict', '')]

@@ -3,7 +3,6 @@
 import contextlib
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from benchmarks import commands, components, isolated, measurement, trial
 
@@ -60,34 +59,21 @@ def main(arguments: Sequence[str]) -> int:
     costs = components.measure(
       {name: [each] for name, each in unrolls.items()}, given.window_seconds
     )
-    sizes = {
-      name: each.facts()['unroll_bytes'] for name, each in unrolls.items()
-    }
-  result: dict[str, Any] = {
-    'benchmark': 'queue',
-    **commands.machine(),
-    'rows': {
-      name: _summarise(
-        costs[name], configurations[name].agent.unroll_length, sizes[name]
+    rows = {}
+    for name, slices in costs.items():
+      length = configurations[name].agent.unroll_length
+      num_bytes = unrolls[name].facts()['unroll_bytes']
+      rate = statistics.median(
+        cost.agent_steps / length / cost.wall_seconds for cost in slices
       )
-      for name in names
-    },
-  }
-  table = commands.make_table(f'{result["cores"]} cores', result['rows'])
+      rows[name] = {
+        'unroll_length': length,
+        'unroll_bytes': num_bytes,
+        'unrolls_per_second': rate,
+        'mb_per_second': rate * num_bytes / measurement.MEGABYTE,
+        'cpu_ms_per_unroll': components.cpu_ms(slices) * length,
+      }
+  result = {'benchmark': 'queue', **commands.machine(), 'rows': rows}
+  table = commands.make_table(f'{result["cores"]} cores', rows)
   commands.finish(result, [table], given.output)
   return 0
-
-
-def _summarise(
-  costs: Sequence[isolated.Cost], unroll_length: int, unroll_bytes: int
-) -> dict[str, float]:
-  rate = statistics.median(
-    cost.agent_steps / unroll_length / cost.wall_seconds for cost in costs
-  )
-  return {
-    'unroll_length': unroll_length,
-    'unroll_bytes': unroll_bytes,
-    'unrolls_per_second': rate,
-    'mb_per_second': rate * unroll_bytes / measurement.MEGABYTE,
-    'cpu_ms_per_unroll': components.cpu_ms(costs) * unroll_length,
-  }

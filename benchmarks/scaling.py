@@ -51,7 +51,7 @@ _SWEEPS = {
 # Where costs are not to grow: these sweeps, in this range of environments.
 _JUDGED = ('environments', 'actors')
 _FLAT = range(8, 65)
-_ROLES = ('actor', 'learner', 'queue')
+_FIGURES = {'cpu_ms': 'cpu_ms_per_agent_step', 'rss_mb': 'rss_mb_largest'}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
   shown = [
     commands.make_table(
       f'{name}: CPU ms of an agent step, RSS MB of a process',
-      {str(row['size']): _columns(row) for row in each},
+      {str(row['size']): row for row in each},
     )
     for name, each in rows.items()
   ]
@@ -125,24 +125,20 @@ def _make_sweeps(
   return sweeps
 
 
-def _medians(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _medians(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
   """Over the rounds of one size."""
-
-  def by_role(figure: str) -> dict[str, float]:
-    return {
-      role: statistics.median(each['roles'][role][figure] for each in results)
-      for role in results[0]['roles']
-    }
-
+  names = ('agent_steps_per_second', 'cpu_ms_per_agent_step')
+  first = results[0]
   return {
-    'num_actors': results[0]['num_actors'],
-    'num_envs_per_actor': results[0]['num_envs_per_actor'],
+    'environments': first['num_actors'] * first['num_envs_per_actor'],
+    **{name: statistics.median(r[name] for r in results) for name in names},
     **{
-      name: statistics.median(each[name] for each in results)
-      for name in ('agent_steps_per_second', 'cpu_ms_per_agent_step')
+      f'{role}_{name}': statistics.median(
+        each['roles'][role][figure] for each in results
+      )
+      for name, figure in _FIGURES.items()
+      for role in ('actor', 'learner', 'queue')
     },
-    'cpu_ms_by_role': by_role('cpu_ms_per_agent_step'),
-    'rss_mb_by_role': by_role('rss_mb_largest'),
   }
 
 
@@ -160,7 +156,7 @@ def judge(
     costs = [
       row['cpu_ms_per_agent_step']
       for row in sweeps.get(name, ())
-      if row['num_actors'] * row['num_envs_per_actor'] in _FLAT
+      if row['environments'] in _FLAT
     ]
     pairs = itertools.combinations(costs, 2)
     growth = max((later / cost for cost, later in pairs), default=0.0)
@@ -171,12 +167,3 @@ def judge(
         f'{max_cost_ratio:g}'
       )
   return complaints
-
-
-def _columns(row: Mapping[str, Any]) -> dict[str, float]:
-  return {
-    'steps/s': row['agent_steps_per_second'],
-    'CPU ms': row['cpu_ms_per_agent_step'],
-    **{f'of {role}': row['cpu_ms_by_role'][role] for role in _ROLES},
-    **{f'MB of {role}': row['rss_mb_by_role'][role] for role in _ROLES},
-  }

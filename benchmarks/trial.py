@@ -32,7 +32,6 @@ TRAIN_FLAGS = (
 # left to gain from more.
 ATARI_FLAG = '--num_envs_per_actor=48'
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
 _PATIENCE_SECONDS = 300  # TensorFlow in every process, on a slow, busy disk.
 _STOP_SECONDS = 30  # The program's own notice is 10 s.
 _POLL_SECONDS = 0.1
@@ -56,11 +55,6 @@ class Trial:
       self.directory.metrics / 'learner.csv', from_start=False
     )
     self._frames = 0.0
-
-  @property
-  def configuration(self) -> runs.Configuration:
-    """What the run is made of."""
-    return runs.Configuration.from_dict(self.directory.read_config())
 
   def processes(self) -> Mapping[str, psutil.Process]:
     """'<group>/<index>' -> process, and the launcher.
@@ -110,11 +104,7 @@ class Trial:
     return found
 
   def wait(self) -> None:
-    """Waits for the program's own end.
-
-    Raises:
-      TrialError: It was no good end.
-    """
+    """Waits for the program's own end; raises TrialError for a bad one."""
     while not self._launcher.poll():
       time.sleep(_POLL_SECONDS)
     if self._launcher.returncode:
@@ -143,9 +133,7 @@ class Trial:
 
 
 @contextlib.contextmanager
-def start(
-  train_flags: Sequence[str], module: str = 'programs.train'
-) -> Iterator[Trial]:
+def start(train_flags: Sequence[str], module: str) -> Iterator[Trial]:
   """Starts a program with flags of `train`; nothing of it is left."""
   with tempfile.TemporaryDirectory(prefix='impala_benchmark_') as folder:
     path = pathlib.Path(folder, 'run')
@@ -165,17 +153,15 @@ def start_in(
   Args:
     path: Its run directory; what it says goes to a log beside it.
     command: What starts it.
-    environment: By default, that of this project's programs.
+    environment: By default, this process's own.
   """
-  if environment is None:
-    environment = {**os.environ, 'PYTHONPATH': import_path()}
   launcher = children.Child(
     children.NodeCommand(
       name=LAUNCHER,
       group=f'{path.name}.{LAUNCHER}',
       index=0,
       argv=tuple(command),
-      env=environment,
+      env=environment or os.environ,
     ),
     path.parent,
   )
@@ -188,11 +174,7 @@ def start_in(
 
 
 def resolve(train_flags: Sequence[str]) -> runs.Configuration:
-  """The configuration that `start` with these flags has.
-
-  Raises:
-    TrialError: There is no such configuration; says why.
-  """
+  """The configuration that `start` has; raises TrialError with the reason."""
   try:
     return flags.resolve(parse(_all_flags(train_flags)))
   except ValueError as error:
@@ -218,9 +200,3 @@ def parse(train_flags: Sequence[str]) -> dict[str, Any]:
 def tell(text: str) -> None:
   """Progress, on the standard error."""
   print(f'{time.strftime("%H:%M:%S")} {text}', file=sys.stderr, flush=True)
-
-
-def import_path() -> str:
-  """`PYTHONPATH` of children that import the project."""
-  before = os.environ.get('PYTHONPATH')
-  return f'{_ROOT}:{before}' if before else str(_ROOT)

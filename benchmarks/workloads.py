@@ -11,16 +11,14 @@ import math
 import multiprocessing
 import threading
 from collections.abc import (
-  Callable,
   Generator,
   Iterable,
   Mapping,
   Sequence,
 )
 from concurrent import futures
-from typing import Any
+from typing import Any, NamedTuple
 
-import acme
 import courier
 import numpy as np
 import reverb
@@ -38,6 +36,7 @@ from agents.impala import (
   networks,
   policies,
 )
+from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
 from benchmarks import isolated
 from programs import models, nodes, runs
@@ -45,7 +44,7 @@ from programs import models, nodes, runs
 _Units = Generator[Mapping[str, Any], None, None]
 
 
-def _environment(configuration: runs.Configuration) -> _Units:
+def environment(configuration: runs.Configuration) -> _Units:
   """Steps each environment of an actor once, with random actions."""
   run = configuration.run
   batch = environments.make_batch(
@@ -68,40 +67,36 @@ def _environment(configuration: runs.Configuration) -> _Units:
       yield facts
 
 
-def _forward_pass(configuration: runs.Configuration) -> _Units:
+def forward_pass(configuration: runs.Configuration) -> _Units:
   """Chooses an action for each environment of an actor."""
   num_envs = configuration.run.num_envs_per_actor
-  network, signature = models.make_model(configuration)
-  _, given = _act(configuration, network, signature, num_envs, 0)
-  policy = policies.Policy(network)
+  acted = _act(configuration, num_envs, 0)
+  policy = policies.Policy(acted.network)
   facts = {'agent_steps': num_envs}
   yield facts
   while True:
-    np.asarray(policy(*given).action)
+    np.asarray(policy(*acted.given).action)
     yield facts
 
 
-def _learner(configuration: runs.Configuration) -> _Units:
+def learner(configuration: runs.Configuration) -> _Units:
   """Takes a learner step, of two batches that went through a real queue."""
   config = configuration.agent
-  network, signature = models.make_model(configuration)
   num_unrolls = 2 * config.batch_size
   num_envs = min(configuration.run.num_envs_per_actor, num_unrolls)
-  unrolls, _ = _act(configuration, network, signature, num_envs, num_unrolls)
+  acted = _act(configuration, num_envs, num_unrolls)
   # Larger than the run's own, for all to fit.
-  roomy = dataclasses.replace(config, queue_capacity=len(unrolls))
-  server = reverb.Server(unrolls_lib.make_tables(roomy, signature), None)
-  queue_address = f'localhost:{server.port}'
-  # Kept: what it has not yet sent would be lost with it.
-  writer = _make_writer(configuration, queue_address)
-  writer.write(unrolls)
-  reader = batches.UnrollReader(
-    batches.make_dataset(queue_address, signature, config), threading.Event()
+  roomy = dataclasses.replace(config, queue_capacity=len(acted.unrolls))
+  server = reverb.Server(unrolls_lib.make_tables(roomy, acted.signature), None)
+  writer, reader = _make_ends(
+    configuration, acted.signature, f'localhost:{server.port}'
   )
+  # Kept: what it has not yet sent would be lost with it.
+  writer.write(acted.unrolls)
   a_meter = meter.Meter()
   learner = learning.Learner(
     config,
-    network,
+    acted.network,
     itertools.cycle([next(reader), next(reader)]),
     configuration.num_action_repeats,
     metrics.LearnerMetrics(
@@ -117,24 +112,22 @@ def _learner(configuration: runs.Configuration) -> _Units:
     yield facts
 
 
-def _unrolls(configuration: runs.Configuration) -> _Units:
+def unrolls(configuration: runs.Configuration) -> _Units:
   """Writes unrolls of an actor's environments and reads them as batches."""
   config = configuration.agent
   num_envs = configuration.run.num_envs_per_actor
-  network, signature = models.make_model(configuration)
-  written, _ = _act(configuration, network, signature, num_envs, num_envs)
+  acted = _act(configuration, num_envs, num_envs)
+  written = acted.unrolls
   fresh = config.batch_size - config.num_replayed
   num_unrolls = math.lcm(len(written), fresh)
   # In a process of its own, as in the program.
   context = multiprocessing.get_context('spawn')
   pipe, theirs = context.Pipe()
-  queue = context.Process(target=_serve_queue, args=(configuration, theirs))
-  queue.start()
-  address = pipe.recv()
-  writer = _make_writer(configuration, address)
-  reader = batches.UnrollReader(
-    batches.make_dataset(address, signature, config), threading.Event()
+  queue = context.Process(
+    target=_serve_queue, args=(configuration.agent, acted.signature, theirs)
   )
+  queue.start()
+  writer, reader = _make_ends(configuration, acted.signature, pipe.recv())
 
   def write() -> None:
     for _ in range(num_unrolls // len(written)):
@@ -159,11 +152,12 @@ def _unrolls(configuration: runs.Configuration) -> _Units:
     queue.kill()
 
 
-def _variables(configuration: runs.Configuration) -> _Units:
+def variables(configuration: runs.Configuration) -> _Units:
   """Serves and fetches variables, as an actor does once in an unroll."""
   network, _ = models.make_model(configuration)
+  served = learning.served_variables(network, metrics.Counts())
   server = courier.Server()
-  server.Bind('get_variables', _Source(network).get_variables)
+  server.Bind('get_variables', lambda names: [served[name] for name in names])
   server.Start()
   client = variable_utils.VariableClient(
     nodes.NodeClient(
@@ -179,78 +173,51 @@ def _variables(configuration: runs.Configuration) -> _Units:
     yield facts
 
 
-KINDS: Mapping[str, Callable[[runs.Configuration], _Units]] = {
-  'environment': _environment,
-  'forward_pass': _forward_pass,
-  'learner': _learner,
-  'unrolls': _unrolls,
-  'variables': _variables,
-}
-
-
-def _serve_queue(configuration: runs.Configuration, pipe: Any) -> None:
+def _serve_queue(
+  config: config_lib.ImpalaConfig, signature: unrolls_lib.Unroll, pipe: Any
+) -> None:
   isolated.end_with_parent()
-  _, signature = models.make_model(configuration)
-  server = reverb.Server(
-    unrolls_lib.make_tables(configuration.agent, signature), None
-  )
+  server = reverb.Server(unrolls_lib.make_tables(config, signature), None)
   pipe.send(f'localhost:{server.port}')
   server.wait()
 
 
-class _Source(acme.VariableSource):
-  """Serves a network's variables as a learner does."""
+class _Recorder(policies.UniformPolicy):
+  """In the place of an actor's policy and writer: keeps what it is given."""
 
-  def __init__(self, network: networks.ImpalaNetwork) -> None:
-    self._served = learning.served_variables(network, metrics.Counts())
+  learner_step = 0
 
-  def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
-    """See `learning.Learner.get_variables`."""
-    return [self._served[name] for name in names]
-
-
-class _Keeper(unrolls_lib.UnrollWriter):
-  """Keeps unrolls in place of writing them."""
-
-  def __init__(self) -> None:
+  def __init__(self, network: networks.ImpalaNetwork, num_actions: int) -> None:
+    super().__init__(num_actions, seed=1)
+    self.initial_state = network.initial_state
     self.unrolls: list[unrolls_lib.Unroll] = []
 
+  def __call__(self, *given: Any) -> policies.PolicyStep:
+    self.given = given
+    return super().__call__(*given)
+
+  def update(self, wait: bool = False) -> None:
+    pass
+
   def write(self, unrolls: Iterable[unrolls_lib.Unroll]) -> None:
-    """Copies them."""
     self.unrolls += [tree.map_structure(np.copy, unroll) for unroll in unrolls]
 
 
-class _Tap(policies.UniformPolicy):
-  """Keeps what it is given."""
+class _Acted(NamedTuple):
+  """What an actor with random actions did."""
 
-  def __call__(
-    self, inputs: networks.NetworkInput, core_state: networks.CoreState
-  ) -> policies.PolicyStep:
-    self.given = (inputs, core_state)
-    return super().__call__(inputs, core_state)
+  network: networks.ImpalaNetwork
+  signature: unrolls_lib.Unroll
+  given: Any  # To the policy, first.
+  unrolls: Sequence[unrolls_lib.Unroll]
 
 
 def _act(
-  configuration: runs.Configuration,
-  network: networks.ImpalaNetwork,
-  signature: unrolls_lib.Unroll,
-  num_envs: int,
-  num_unrolls: int,
-) -> tuple[Sequence[unrolls_lib.Unroll], Any]:
-  """Acts unrolls with random actions, by the real actor.
-
-  Args:
-    configuration: Of the run.
-    network: See `models.make_model`.
-    signature: See there.
-    num_envs: Environments of the actor.
-    num_unrolls: How many, rounded up to a multiple of `num_envs`.
-
-  Returns:
-    The unrolls, and what the policy was given first.
-  """
-  keeper, a_meter = _Keeper(), meter.Meter()
-  tap = _Tap(signature.behaviour_logits.shape[-1], seed=1)
+  configuration: runs.Configuration, num_envs: int, num_unrolls: int
+) -> _Acted:
+  """Has the real actor act so many unrolls or a few more."""
+  network, signature = models.make_model(configuration)
+  recorder: Any = _Recorder(network, signature.behaviour_logits.shape[-1])
   with contextlib.closing(
     environments.make_batch(
       configuration.run.level_name,
@@ -259,29 +226,28 @@ def _act(
     )
   ) as batch:
     actor = acting.Actor(
-      policies.LocalPolicy(network, tap, _Source(network), a_meter),
-      signature,
-      batch.levels,
-      keeper,
-      a_meter,
+      recorder, signature, batch.levels, recorder, meter.Meter()
     )
     timestep = batch.reset()
     actor.observe_first(timestep)
     action = actor.select_action(timestep.observation)
-    given = tree.map_structure(np.array, tap.given)
-    while len(keeper.unrolls) < num_unrolls:
+    given = tree.map_structure(np.array, recorder.given)
+    while len(recorder.unrolls) < num_unrolls:
       timestep = batch.step(action)
       actor.observe(action, timestep)
       action = actor.select_action(timestep.observation)
-  return keeper.unrolls, given
+  return _Acted(network, signature, given, recorder.unrolls)
 
 
-def _make_writer(
-  configuration: runs.Configuration, address: str
-) -> unrolls_lib.UnrollWriter:
+def _make_ends(
+  configuration: runs.Configuration,
+  signature: unrolls_lib.Unroll,
+  address: str,
+) -> tuple[unrolls_lib.UnrollWriter, batches.UnrollReader]:
+  """An actor's writer and the learner's reader of the queue at an address."""
+  config, stop = configuration.agent, threading.Event()
   return unrolls_lib.UnrollWriter(
-    reverb.Client(address),
-    threading.Event(),
-    meter.Meter(),
-    configuration.agent.num_replayed > 0,
+    reverb.Client(address), stop, meter.Meter(), config.num_replayed > 0
+  ), batches.UnrollReader(
+    batches.make_dataset(address, signature, config), stop
   )

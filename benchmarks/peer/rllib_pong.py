@@ -27,11 +27,7 @@ from ray.rllib.core.rl_module.torch import torch_rl_module
 class Network(
   torch_rl_module.TorchRLModule, value_function_api.ValueFunctionAPI
 ):
-  """The paper's shallow network.
-
-  RLlib's own takes pictures of floats alone, four times the bytes between its
-  processes.
-  """
+  """The paper's shallow network, of bytes; RLlib's own takes floats alone."""
 
   def setup(self) -> None:
     """Makes the layers, as RLlib wants it."""
