@@ -7,14 +7,14 @@ import time
 
 import dm_env
 import numpy as np
+import pipelines
 import processes
 import psutil
 import pytest
-import reverb
 import tensorflow as tf
 from dm_env import specs
 
-from agents.impala import acting, meter, networks, policies
+from agents.impala import acting, networks, policies
 from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
@@ -85,33 +85,9 @@ class Source:
     return [[*variables, np.int64(self.step)]]
 
 
-class Rig:
-  """A queue with an actor's ends connected."""
-
-  def __init__(self, config=CONFIG):
-    self.config = config
-    self.stop = threading.Event()
-    self.network = networks.make_network(config, OBSERVATION, A)
-    self.signature = unrolls_lib.make_signature(
-      config, OBSERVATION, A, self.network.initial_state(1)
-    )
-    self.server = reverb.Server(
-      unrolls_lib.make_tables(config, self.signature), port=None
-    )
-    self.address = f'localhost:{self.server.port}'
-    self.client = reverb.Client(self.address)
-
-  def size(self):
-    return self.client.server_info()['queue'].current_size
-
-  def close(self):
-    self.stop.set()
-    processes.stop_later(self.server)
-
-
 @pytest.fixture
 def rig():
-  made = Rig()
+  made = pipelines.Queue(CONFIG, OBSERVATION, A)
   yield made
   made.close()
 
@@ -119,7 +95,7 @@ def rig():
 @pytest.fixture(scope='module')
 def played():
   """Tapes, source and batches of six unrolls; nothing that a test changes."""
-  made = Rig()
+  made = pipelines.Queue(CONFIG, OBSERVATION, A)
   yield play(made, 6)
   made.close()
 
@@ -129,28 +105,9 @@ def play(rig, num_unrolls, policy=None):
   tapes = [Tape(0, [3, 5, 1]), Tape(1, [2])]
   source = Source(networks.make_network(CONFIG, OBSERVATION, A))
   environment = batch.EnvironmentBatch(tapes, levels=[7, 3])
-  actor_meter = meter.Meter()
-  actor = acting.Actor(
-    policies.LocalPolicy(
-      rig.network,
-      policy or policies.Policy(rig.network),
-      source,
-      actor_meter,
-    ),
-    rig.signature,
-    environment.levels,
-    unrolls_lib.UnrollWriter(rig.client, rig.stop, actor_meter),
-    actor_meter,
-  )
-  timestep = environment.reset()
-  actor.observe_first(timestep)
-  for _ in range(num_unrolls * T):
-    action = actor.select_action(timestep.observation)
-    timestep = environment.step(action)
-    actor.observe(action, timestep)
-  reader = iter(
-    batches_lib.make_dataset(rig.address, rig.signature, rig.config)
-  )
+  actor = rig.actor(source, environment.levels, policy)
+  pipelines.play(actor, environment, num_unrolls * T)
+  reader = iter(rig.dataset())
   return tapes, source, [next(reader).unroll for _ in range(num_unrolls)]
 
 
@@ -302,23 +259,24 @@ def test_passes_leave_nothing_behind():
   assert grown(10_000) < 10_000 * 100
 
 
-def write(rig, writer, num_unrolls):
+def write(rig, num_unrolls):
   empty = unrolls_lib.empty_unrolls(num_unrolls, rig.signature)
-  writer.write(
+  rig.writer.write(
     tf.nest.map_structure(lambda column, i=i: column[i], empty)
     for i in range(num_unrolls)
   )
 
 
 def test_a_writer_waits_while_the_queue_is_full_and_ends_with_the_program():
-  rig = Rig(dataclasses.replace(CONFIG, queue_capacity=2))
+  rig = pipelines.Queue(
+    dataclasses.replace(CONFIG, queue_capacity=2), OBSERVATION, A
+  )
   try:
-    writer = unrolls_lib.UnrollWriter(rig.client, rig.stop, meter.Meter())
     written = []
 
     def write_all():
       for _ in range(10):
-        write(rig, writer, 1)
+        write(rig, 1)
         written.append(1)
 
     thread = threading.Thread(target=write_all)
@@ -326,7 +284,7 @@ def test_a_writer_waits_while_the_queue_is_full_and_ends_with_the_program():
     processes.wait_until(lambda: len(written) == 3, 20)
     time.sleep(0.5)
     # Two in the queue, one in flight; the fourth write has not returned.
-    assert (len(written), rig.size()) == (3, 2)
+    assert (len(written), rig.info().current_size) == (3, 2)
     rig.stop.set()
     thread.join(5)
     assert not thread.is_alive()
@@ -335,13 +293,10 @@ def test_a_writer_waits_while_the_queue_is_full_and_ends_with_the_program():
 
 
 def test_a_reader_waits_for_a_batch_and_ends_with_the_program(rig):
-  dataset = batches_lib.make_dataset(rig.address, rig.signature, rig.config)
-  reader = batches_lib.UnrollReader(dataset, rig.stop)
-  got = []
+  reader, got = rig.reader(), []
   thread = threading.Thread(target=lambda: got.extend(reader))
   thread.start()
-  writer = unrolls_lib.UnrollWriter(rig.client, rig.stop, meter.Meter())
-  write(rig, writer, 3)
+  write(rig, 3)
   processes.wait_until(lambda: got, 20)
   assert len(got) == 1  # The third unroll waits for a fourth.
   rig.stop.set()

@@ -1,18 +1,13 @@
 """Strings through actor, Reverb, dataset and learner: DeepMind Lab's INSTR."""
 
-import threading
-
 import dm_env
 import numpy as np
-import processes
-import pytest
-import reverb
+import pipelines
 import tensorflow as tf
 from dm_env import specs
 
-from agents.impala import acting, learning, meter, metrics, networks, policies
-from agents.impala import batches as batches_lib
 from agents.impala import config as config_lib
+from agents.impala import networks
 from agents.impala import unrolls as unrolls_lib
 from environments import batch
 
@@ -55,70 +50,23 @@ class Instructed(dm_env.Environment):
     return dm_env.termination(1.0, self._observe())
 
 
-class Rows:
-  def __init__(self):
-    self.rows = []
+def test_instructions_reach_the_learner_and_are_learned_from():
+  queue, rows, batches = pipelines.Queue(CONFIG, SPEC, 3), pipelines.Rows(), []
 
-  def write(self, data):
-    self.rows.append(data)
-
-  def close(self):
-    pass
-
-
-@pytest.fixture
-def server():
-  network = networks.make_network(CONFIG, SPEC, 3)
-  signature = unrolls_lib.make_signature(
-    CONFIG, SPEC, 3, network.initial_state(1)
-  )
-  made = reverb.Server(unrolls_lib.make_tables(CONFIG, signature), port=None)
-  yield network, signature, f'localhost:{made.port}'
-  processes.stop_later(made)
-
-
-def test_instructions_reach_the_learner_and_are_learned_from(server):
-  network, signature, address = server
-  stop, rows = threading.Event(), Rows()
-  batches = []
-
-  def keep(reader):
-    for each in reader:
+  def keep():
+    for each in queue.reader():
       batches.append(each)
       yield each
 
-  dataset = batches_lib.make_dataset(address, signature, CONFIG)
-  learner = learning.Learner(
-    CONFIG,
-    network,
-    keep(batches_lib.UnrollReader(dataset, stop)),
-    4,
-    metrics.LearnerMetrics(
-      rows, 0.0, lambda: 0, lambda *told: None, meter.Meter()
-    ),
-    meter.Meter(),
-  )
+  network = networks.make_network(CONFIG, SPEC, 3)
+  learner = pipelines.make_learner(CONFIG, network, keep(), rows, 0.0)
   environment = batch.EnvironmentBatch([Instructed('a'), Instructed('b')])
-  acting_network = networks.make_network(CONFIG, SPEC, 3)
-  actor = acting.Actor(
-    policies.LocalPolicy(
-      acting_network, policies.Policy(acting_network), learner, meter.Meter()
-    ),
-    signature,
-    environment.levels,
-    unrolls_lib.UnrollWriter(reverb.Client(address), stop, meter.Meter()),
-    meter.Meter(),
-  )
   before = [v.numpy() for v in network.trainable_variables]
-  timestep = environment.reset()
-  actor.observe_first(timestep)
-  for _ in range(2 * T):
-    action = actor.select_action(timestep.observation)
-    timestep = environment.step(action)
-    actor.observe(action, timestep)
+  actor = queue.actor(learner, environment.levels)
+  pipelines.play(actor, environment, 2 * T)
   learner.step()
   learner.step()
-  stop.set()
+  queue.close()
 
   text = np.concatenate([each.inputs.observation['INSTR'] for each in batches])
   assert text.shape == (2 * (T + 1), N)
@@ -137,7 +85,7 @@ def test_instructions_reach_the_learner_and_are_learned_from(server):
 def test_the_gradient_of_a_word_that_is_there_twice_is_counted_twice():
   """Of an embedding it comes in pieces; its norm is that of their sum."""
   network = networks.make_network(CONFIG, SPEC, 3)
-  rows = Rows()
+  rows = pipelines.Rows()
   inputs = networks.NetworkInput(
     observation={
       'RGB_INTERLEAVED': np.zeros((T + 1, N, 36, 36, 3), np.uint8),
@@ -161,16 +109,7 @@ def test_the_gradient_of_a_word_that_is_there_twice_is_counted_twice():
     core_state=network.initial_state(N),
   )
   unroll = tf.nest.map_structure(tf.constant, unroll)
-  learner = learning.Learner(
-    CONFIG,
-    network,
-    iter([unroll]),
-    4,
-    metrics.LearnerMetrics(
-      rows, 0.0, lambda: 0, lambda *told: None, meter.Meter()
-    ),
-    meter.Meter(),
-  )
+  learner = pipelines.make_learner(CONFIG, network, iter([unroll]), rows, 0.0)
   before = [v.numpy() for v in network.trainable_variables]
   learner.step()
   # The first step of RMSProp from mean square one: g / sqrt(~1.09 + g^2 / 100).

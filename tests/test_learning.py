@@ -3,13 +3,12 @@ import math
 import threading
 
 import numpy as np
+import pipelines
 import pytest
-import reverb
 import tensorflow as tf
 
 import environments
-from agents.impala import acting, learning, meter, metrics, networks, policies
-from agents.impala import batches as batches_lib
+from agents.impala import acting, meter, networks
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
 from programs import checkpoints, evaluation, examinations, flags
@@ -26,19 +25,6 @@ CONFIG = config_lib.ImpalaConfig(
 )
 SPEC = environments.spec('catch')
 REPEATS = 4
-
-
-class Rows:
-  """Keeps the rows that are logged."""
-
-  def __init__(self):
-    self.rows = []
-
-  def write(self, data):
-    self.rows.append(data)
-
-  def close(self):
-    pass
 
 
 def make_batch(seed, config=CONFIG):
@@ -73,13 +59,7 @@ def make_batch(seed, config=CONFIG):
   return tf.nest.map_structure(tf.constant, batch)
 
 
-def make_metrics(logger=None, period=math.inf, on_games=lambda *told: None):
-  return metrics.LearnerMetrics(
-    logger or Rows(), period, lambda: 2, on_games, meter.Meter()
-  )
-
-
-def make_learner(batches, config=CONFIG, *arguments, **options):
+def make_learner(batches, config=CONFIG, rows=None, **options):
   tf.random.set_seed(3)
   network = networks.make_network(config, SPEC.observations, 3)
   state = network.initial_state(1)
@@ -87,13 +67,8 @@ def make_learner(batches, config=CONFIG, *arguments, **options):
     batch._replace(core_state=type(state)(*batch.core_state))
     for batch in batches
   )
-  return learning.Learner(
-    config,
-    network,
-    batches,
-    REPEATS,
-    make_metrics(*arguments, **options),
-    meter.Meter(),
+  return pipelines.make_learner(
+    config, network, batches, rows, repeats=REPEATS, **options
   )
 
 
@@ -156,7 +131,7 @@ def test_replayed_unrolls_are_learned_from_and_not_counted():
     episode_return=tf.constant(returns),
     learner_step=tf.constant([0, 0, -50, -60], tf.int64),
   )
-  told, rows = [], Rows()
+  told, rows = [], pipelines.Rows()
   learner = make_learner(
     [batch], config, rows, period=0, on_games=lambda *given: told.append(given)
   )
@@ -174,7 +149,7 @@ def test_replayed_unrolls_are_learned_from_and_not_counted():
   # The loss is that of all four: with other replayed unrolls it is another.
   reward = batch.reward.numpy()
   reward[:, 2:] *= -1
-  changed = Rows()
+  changed = pipelines.Rows()
   make_learner(
     [batch._replace(reward=tf.constant(reward))], config, changed, period=0
   ).step()
@@ -202,14 +177,14 @@ def test_games_are_told_with_their_level():
 
 
 def test_restarts_add_up_over_learner_steps_and_stops(tmp_path):
-  rows = Rows()
+  rows = pipelines.Rows()
   batches = [make_batch(seed) for seed in range(3)]
-  learner = make_learner(batches[:2], logger=rows)
+  learner = make_learner(batches[:2], rows=rows)
   learner.step()
   learner.step()
   learner.close()
   checkpoints.Checkpoints(tmp_path, learner.state).save()
-  again = make_learner(batches[2:], logger=rows, period=0)
+  again = make_learner(batches[2:], rows=rows, period=0)
   assert checkpoints.Checkpoints(tmp_path, again.state).restore()
   again.step()
   told = [row['environment_restarts'] for row in rows.rows]
@@ -217,8 +192,8 @@ def test_restarts_add_up_over_learner_steps_and_stops(tmp_path):
 
 
 def test_a_row_of_figures():
-  rows = Rows()
-  learner = make_learner([make_batch(s) for s in range(3)], logger=rows)
+  rows = pipelines.Rows()
+  learner = make_learner([make_batch(s) for s in range(3)], rows=rows)
   for _ in range(3):
     learner.step()
   assert not rows.rows
@@ -264,7 +239,7 @@ def test_a_row_of_figures():
 
 def test_gradients_are_clipped_by_their_global_norm():
   tight = dataclasses.replace(CONFIG, max_gradient_norm=1e-6, epsilon=1.0)
-  rows = Rows()
+  rows = pipelines.Rows()
   learner = make_learner([make_batch(0)], tight, rows, period=0)
   before = everything(learner)
   learner.step()
@@ -321,42 +296,28 @@ def test_catch_is_learned():
   configuration = flags.resolve(
     {'level_name': 'catch', 'total_environment_frames': 200_000}
   )
-  config, stop = configuration.agent, threading.Event()
+  config = configuration.agent
   tf.random.set_seed(config.seed)
-  ours, theirs = (
-    networks.make_network(config, SPEC.observations, 3) for _ in range(2)
-  )
-  signature = unrolls_lib.make_signature(config, SPEC.observations, 3, ())
-  server = reverb.Server(unrolls_lib.make_tables(config, signature), port=None)
-  address = f'localhost:{server.port}'
-  reader = batches_lib.UnrollReader(
-    batches_lib.make_dataset(address, signature, config), stop
-  )
-  learner = learning.Learner(
-    config, ours, reader, 1, make_metrics(), meter.Meter()
+  queue = pipelines.Queue(config, SPEC.observations, 3)
+  learner = pipelines.make_learner(
+    config,
+    networks.make_network(config, SPEC.observations, 3),
+    queue.reader(),
   )
   batch = environments.make_batch('catch', list(range(32)))
-  actor = acting.Actor(
-    policies.LocalPolicy(
-      theirs, policies.Policy(theirs), learner, meter.Meter()
-    ),
-    signature,
-    batch.levels,
-    unrolls_lib.UnrollWriter(reverb.Client(address), stop, meter.Meter()),
-    meter.Meter(),
-  )
+  actor = queue.actor(learner, batch.levels)
   thread = threading.Thread(
     target=acting.run_environments,
-    args=(actor, batch, stop, meter.Meter()),
+    args=(actor, batch, queue.stop, meter.Meter()),
   )
   thread.start()
   try:
     while learner.frames < config.total_environment_frames:
       learner.step()
   finally:
-    stop.set()
+    queue.stop.set()
     thread.join(10)
-    server.stop()
+    queue.close()
   player = evaluation.Player(configuration, learner, threading.Event())
   assert player.update() == learner.frames
   examination = examinations.Examination('catch', 100)

@@ -2,19 +2,16 @@
 once."""
 
 import pickle
-import threading
 
 import numpy as np
-import processes
+import pipelines
 import pytest
-import reverb
 import tensorflow as tf
 from dm_env import specs
 
 import environments
-from agents.impala import acting, batches, meter, networks, policies, stacks
 from agents.impala import config as config_lib
-from agents.impala import unrolls as unrolls_lib
+from agents.impala import policies, stacks
 from environments import pictures
 
 T = 6
@@ -55,30 +52,13 @@ def test_a_batch_shows_what_the_actor_saw(level_name, num_unrolls):
     network='mlp', lstm=False, unroll_length=T, batch_size=3, queue_capacity=200
   )
   num_actions = batch.action_spec.num_values
-  network = networks.make_network(config, batch.observation_spec, num_actions)
-  signature = unrolls_lib.make_signature(
-    config, batch.observation_spec, num_actions, ()
-  )
-  server = reverb.Server(unrolls_lib.make_tables(config, signature), port=None)
-  address = f'localhost:{server.port}'
+  queue = pipelines.Queue(config, batch.observation_spec, num_actions)
   policy = Remembering(num_actions)
   try:
-    writer = unrolls_lib.UnrollWriter(
-      reverb.Client(address), threading.Event(), meter.Meter()
-    )
-    acting_policy = policies.LocalPolicy(
-      network, policy, Source(network), meter.Meter()
-    )
-    actor = acting.Actor(
-      acting_policy, signature, batch.levels, writer, meter.Meter()
-    )
-    timestep = batch.reset()
-    actor.observe_first(timestep)
-    for _ in range(num_unrolls * T):
-      timestep = batch.step(actor.select_action(timestep.observation))
-      actor.observe(np.zeros(3, np.int32), timestep)
+    actor = queue.actor(Source(queue.network), batch.levels, policy)
+    timestep = pipelines.play(actor, batch, num_unrolls * T)
     policy.seen.append(np.array(timestep.observation))
-    reader = iter(batches.make_dataset(address, signature, config))
+    reader = iter(queue.dataset())
     starts = 0
     for number in range(num_unrolls):
       inputs = next(reader).unroll.inputs
@@ -89,7 +69,7 @@ def test_a_batch_shows_what_the_actor_saw(level_name, num_unrolls):
     assert starts >= 3
   finally:
     batch.close()
-    processes.stop_later(server)
+    queue.close()
 
 
 @pytest.mark.parametrize('num_stacked', [2, 4, 9])
