@@ -11,7 +11,7 @@ import processes
 import pytest
 import tensorflow as tf
 
-from agents.impala import batching, inference
+from agents.impala import batching, inference, meter
 
 SECONDS = 20  # After which a test that hangs fails.
 
@@ -96,13 +96,12 @@ def test_rows_of_a_request_stay_together(callers):
   for number, request in enumerate(requests):
     futures.append(callers(batcher.compute, request))
     processes.wait_until(lambda: len(batcher._waiting) == number + 1, SECONDS)  # noqa: B023
-  batch = batcher.get_inputs()
+  a_meter = meter.Meter()
+  callers(batcher.serve, lambda numbers: (numbers * 10, numbers), a_meter)
   # The fourth would have been the seventh to ninth row.
-  assert batch.inputs.tolist() == [1, 2, 3, 4, 5, 6]
-  assert (batch.num_rows, batch.num_requests) == (6, 3)
-  batcher.set_outputs(batch.computation_id, (batch.inputs * 10, batch.inputs))
   tens, same = futures[2].result(SECONDS)
   assert (tens.tolist(), same.tolist()) == ([50, 60], [5, 6])
+  assert a_meter.read()['counts'] == {'batches': 1, 'requests': 3, 'rows': 6}
   batcher.close()
   assert isinstance(futures[3].exception(SECONDS), inference.Closed)
 
@@ -111,9 +110,8 @@ def test_a_batch_that_cannot_reach_its_minimum_is_made(callers):
   """Two requests are more than the minimum, and more than the maximum."""
   batcher = inference.Batcher(5, 6, timeout_ms=None)
   futures = [callers(batcher.compute, rows(1, 2, 3, i)) for i in range(2)]
-  batch = batcher.get_inputs()
-  assert batch.num_rows == 4
-  batcher.set_outputs(batch.computation_id, batch.inputs)
+  callers(batcher.serve, sizes)
+  processes.wait_until(lambda: any(each.done() for each in futures), SECONDS)
   batcher.close()
   assert errors(futures).count(None) == 1
 
@@ -155,8 +153,7 @@ def test_a_request_unlike_the_first_is_refused_alone(callers, inputs, rule):
     callers(batcher.compute, inputs).result(SECONDS)
   # The others have nothing of it.
   more = callers(batcher.compute, np.ones((2, 2)))
-  batch = batcher.get_inputs()
-  batcher.set_outputs(batch.computation_id, batch.inputs + 1)
+  callers(batcher.serve, lambda numbers: numbers + 1)
   assert waiting.result(SECONDS).tolist() == [[1, 1]]
   assert more.result(SECONDS).tolist() == [[2, 2], [2, 2]]
 
@@ -218,13 +215,9 @@ def test_a_clean_close(callers):
 def test_a_closed_batcher_releases_who_computes(callers):
   batcher = inference.Batcher()
   serving = [callers(batcher.serve, abs) for _ in range(2)]
-  getting = callers(batcher.get_inputs)
   time.sleep(0.05)
   batcher.close()
   assert errors(serving) == [None, None]
-  assert isinstance(getting.exception(SECONDS), inference.Closed)
-  with pytest.raises(inference.Closed):
-    batcher.set_outputs(0, rows(1))
 
 
 def test_an_error_ends_all_who_serve(callers):
@@ -255,13 +248,14 @@ def test_the_minimum_is_waited_for_until_the_timeout(callers):
 
 def test_the_timeout_counts_from_the_oldest_request(callers):
   batcher = inference.Batcher(minimum_batch_size=9, timeout_ms=500)
-  callers(batcher.compute, rows(1))
+  first = callers(batcher.compute, rows(1))
   processes.wait_until(lambda: batcher._waiting, SECONDS)
   time.sleep(0.3)
-  callers(batcher.compute, rows(2))
+  second = callers(batcher.compute, rows(2))
   processes.wait_until(lambda: len(batcher._waiting) == 2, SECONDS)
   start = time.monotonic()
-  assert batcher.get_inputs().inputs.tolist() == [1, 2]
+  callers(batcher.serve, sizes)
+  assert results([first, second]) == [[2], [2]]
   assert time.monotonic() - start <= 0.4
 
 
@@ -269,38 +263,28 @@ def test_a_batch_has_the_maximum_at_most(callers):
   batcher = inference.Batcher(maximum_batch_size=2)
   futures = [callers(batcher.compute, rows(i)) for i in range(5)]
   processes.wait_until(lambda: len(batcher._waiting) == 5, SECONDS)
-  found = []
-  for _ in range(3):
-    batch = batcher.get_inputs()
-    found.append(batch.num_rows)
-    batcher.set_outputs(batch.computation_id, batch.inputs)
-  assert found == [2, 2, 1]
-  assert sorted(int(got[0]) for got in results(futures)) == [0, 1, 2, 3, 4]
+  callers(batcher.serve, sizes)
+  assert sorted(int(got[0]) for got in results(futures)) == [1, 2, 2, 2, 2]
 
 
 def test_batches_may_complete_out_of_order(callers):
   batcher = inference.Batcher(maximum_batch_size=1)
-  futures, batches = [], []
-  for i in range(3):
-    futures.append(callers(batcher.compute, rows(i)))
-    batches.append(batcher.get_inputs())
-  assert [batch.inputs.tolist() for batch in batches] == [[0], [1], [2]]
+  leave = [threading.Event() for _ in range(3)]
+  entered = threading.Barrier(4)
+
+  def add(numbers):
+    entered.wait(SECONDS)
+    assert leave[numbers[0]].wait(SECONDS)
+    return numbers + 10
+
+  for _ in leave:
+    callers(batcher.serve, add)
+  futures = [callers(batcher.compute, rows(i)) for i in range(3)]
+  entered.wait(SECONDS)
   for i in (2, 0, 1):
     assert not futures[i].done()
-    batcher.set_outputs(batches[i].computation_id, batches[i].inputs + 10)
+    leave[i].set()
     assert futures[i].result(SECONDS) == [10 + i]
-
-
-def test_an_unknown_computation_is_refused(callers):
-  batcher = inference.Batcher()
-  future = callers(batcher.compute, rows(1))
-  batch = batcher.get_inputs()
-  with pytest.raises(ValueError, match=r'without outputs, \[0\], got 7'):
-    batcher.set_outputs(7, rows(1))
-  batcher.set_outputs(batch.computation_id, rows(5))
-  assert future.result(SECONDS) == [5]
-  with pytest.raises(ValueError, match=r'without outputs, \[\], got 0'):
-    batcher.set_outputs(batch.computation_id, rows(5))
 
 
 def test_outputs_have_the_structure_and_types_of_the_function(callers):

@@ -7,11 +7,10 @@ it, a request may have several rows, which stay together.
 """
 
 import collections
-import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tree
@@ -36,29 +35,12 @@ class Closed(Exception):
     return made
 
 
-class Batch(NamedTuple):
-  """The requests of one computation.
-
-  Attributes:
-    computation_id: For `Batcher.set_outputs`.
-    inputs: Nest of arrays, `[rows, ...]`.
-    num_rows: Of all its requests.
-    num_requests: So many.
-  """
-
-  computation_id: int
-  inputs: Any
-  num_rows: int
-  num_requests: int
-
-
 class Batcher:
   """Collects requests into batches, and hands the results back.
 
-  Callers block in `compute`. Computing threads, one or several, take batches
-  with `get_inputs` and give results with `set_outputs`, in any order; `serve`
-  is such a thread's loop. As many callers as are to share a batch must be in
-  `compute` at the same time, each in a thread of its own.
+  Callers block in `compute`. One thread or several compute batches in `serve`.
+  As many callers as are to share a batch must be in `compute` at the same time,
+  each in a thread of its own.
 
   Args:
     minimum_batch_size: A batch waits for so many rows, in vain at most until
@@ -95,8 +77,7 @@ class Batcher:
     self._example: Any = None  # The first request, which others must be like.
     self._waiting: collections.deque[requests_lib.Request] = collections.deque()
     self._num_rows = 0  # Of those that wait.
-    self._ids = itertools.count()
-    self._computing: dict[int, list[requests_lib.Request]] = {}
+    self._computing: set[requests_lib.Request] = set()
     self._is_closed = False
     self._error: BaseException | None = None
 
@@ -131,53 +112,38 @@ class Batcher:
       raise Closed.because(self._error)
     return tree.unflatten_as(*request.outputs)
 
-  def get_inputs(self) -> Batch:
-    """Waits for a batch; its requests then wait for `set_outputs`.
-
-    Raises:
-      Closed: The batcher is closed.
-    """
+  def _next_batch(self) -> list[requests_lib.Request]:
+    """Waits for requests, which then wait for their results."""
     with self._changed:
       while not self._is_closed and not self._is_due():
         self._changed.wait(self._seconds_left())
       if self._is_closed:
         raise Closed.because(self._error)
       requests = self._take()
-      computation_id = next(self._ids)
-      self._computing[computation_id] = requests
+      self._computing.update(requests)
       if self._waiting:
         self._changed.notify()  # Another thread may have a batch already.
+      return requests
+
+  def _inputs(self, requests: Sequence[requests_lib.Request]) -> Any:
+    """Nest of arrays, `[rows, ...]`."""
     columns = zip(*(request.leaves for request in requests), strict=True)
     leaves = [
       column[0] if len(column) == 1 else np.concatenate(column)
       for column in columns
     ]
-    return Batch(
-      computation_id,
-      tree.unflatten_as(self._example, leaves),
-      sum(request.num_rows for request in requests),
-      len(requests),
-    )
+    return tree.unflatten_as(self._example, leaves)
 
-  def set_outputs(self, computation_id: int, outputs: Any) -> None:
-    """Gives the results of a batch, a nest of `[rows, ...]`, to its callers.
-
-    Raises:
-      ValueError: There is no such batch, or a result is not one a row.
-      Closed: The batcher is closed.
-    """
+  def _hand_back(
+    self, requests: Sequence[requests_lib.Request], outputs: Any
+  ) -> None:
+    """Gives the results of a batch, a nest of `[rows, ...]`, to its callers."""
     with self._changed:
       if self._is_closed:
         raise Closed.because(self._error)
-      if computation_id not in self._computing:
-        raise ValueError(
-          'computation_id must be of a batch without outputs, '
-          f'{sorted(self._computing)}, got {computation_id}'
-        )
-      requests = self._computing[computation_id]
       leaves = [np.asarray(leaf) for leaf in tree.flatten(outputs)]
       _check_outputs(leaves, sum(request.num_rows for request in requests))
-      del self._computing[computation_id]
+      self._computing.difference_update(requests)
     end = 0
     for request in requests:
       start, end = end, end + request.num_rows
@@ -201,9 +167,10 @@ class Batcher:
     try:
       while True:
         with meter.measure('waiting_for_requests'):
-          batch = self.get_inputs()
-        meter.count(batches=1, requests=batch.num_requests, rows=batch.num_rows)
-        self.set_outputs(batch.computation_id, function(batch.inputs))
+          requests = self._next_batch()
+        num_rows = sum(request.num_rows for request in requests)
+        meter.count(batches=1, requests=len(requests), rows=num_rows)
+        self._hand_back(requests, function(self._inputs(requests)))
     except BaseException as error:
       self.close(error)
       if not isinstance(error, Closed):
@@ -217,8 +184,7 @@ class Batcher:
       if self._is_closed:
         return
       self._is_closed, self._error = True, error
-      computing = itertools.chain.from_iterable(self._computing.values())
-      for request in (*self._waiting, *computing):
+      for request in (*self._waiting, *self._computing):
         request.done.set()
       self._waiting.clear()
       self._computing.clear()
