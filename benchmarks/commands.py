@@ -93,7 +93,7 @@ def make_table(
 ) -> rich.table.Table:
   """A table of figures: name -> heading -> figure, text or some of them."""
   table = rich.table.Table(title=title, title_justify='left', box=None)
-  table.add_column('')
+  table.add_column('', no_wrap=True)
   for heading in next(iter(rows.values()), {}):
     table.add_column(heading.replace('_', ' '), justify='right')
   for name, figures in rows.items():

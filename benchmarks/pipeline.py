@@ -85,11 +85,14 @@ def tables(
     f'{result["num_envs_per_actor"]} environments, {result["cores"]} cores'
   )
   figures = {
-    name: {title: value}
+    name: {'': value}
     for name, value in result.items()
     if isinstance(value, float)
   }
-  shown = [commands.make_table('', each) for each in (figures, result['roles'])]
+  shown = [
+    commands.make_table(title, figures),
+    commands.make_table('', result['roles']),
+  ]
   lines = []
   for role, shares in result.get('activities', {}).items():
     worth = sorted(shares.items(), key=lambda item: -item[1])
