@@ -16,7 +16,6 @@ import numpy as np
 import tree
 
 from agents.impala import meter as meter_lib
-from agents.impala import requests as requests_lib
 
 
 class Closed(Exception):
@@ -33,6 +32,60 @@ class Closed(Exception):
     made = cls(f'the batcher is closed, since {type(error).__name__}: {error}')
     made.__cause__ = error
     return made
+
+
+class _Request:
+  """A caller's rows, and later what came of them.
+
+  Attributes:
+    leaves: Arrays of the inputs, `[num_rows, ...]`.
+    num_rows: At least 1.
+    since: `time.monotonic()` of its making.
+    outputs: Structure and `[num_rows, ...]` leaves; None before `done`, and
+      after it where there will be none.
+    done: Set when the caller need not wait any more.
+  """
+
+  def __init__(self, inputs: Any, maximum: int) -> None:
+    self._inputs = inputs
+    self.leaves = [np.asarray(leaf) for leaf in tree.flatten(inputs)]
+    shapes = [leaf.shape for leaf in self.leaves]
+    rows = {shape[:1] for shape in shapes}
+    if len(rows) != 1 or () in rows:
+      raise ValueError(
+        f'inputs must all have the same first dimension, got shapes {shapes}'
+      )
+    self.num_rows = shapes[0][0]
+    if not 1 <= self.num_rows <= maximum:
+      raise ValueError(
+        f'inputs must have 1 to maximum_batch_size rows, {maximum}, got '
+        f'{self.num_rows}'
+      )
+    self.since = time.monotonic()
+    self.outputs: tuple[Any, Sequence[np.ndarray]] | None = None
+    self.done = threading.Event()
+
+  def no_rows(self) -> Any:
+    """What the inputs are like: the same nest of arrays without rows."""
+    return tree.unflatten_as(
+      self._inputs, [leaf[:0].copy() for leaf in self.leaves]
+    )
+
+  def check_like(self, example: Any) -> None:
+    """Raises a ValueError unless these fit what `no_rows` gave of others."""
+    try:
+      tree.assert_same_structure(self._inputs, example)
+    except (TypeError, ValueError) as error:
+      raise ValueError(
+        f'inputs must have the structure of the first request: {error}'
+      ) from error
+    for leaf, first in zip(self.leaves, tree.flatten(example), strict=True):
+      if leaf.dtype != first.dtype or leaf.shape[1:] != first.shape[1:]:
+        raise ValueError(
+          'inputs must be like those of the first request but for the number '
+          f'of rows, {first.dtype} {first.shape[1:]}, got {leaf.dtype} '
+          f'{leaf.shape[1:]}'
+        )
 
 
 class Batcher:
@@ -75,9 +128,9 @@ class Batcher:
     self._seconds = None if timeout_ms is None else timeout_ms / 1000
     self._changed = threading.Condition()  # Guards all below.
     self._example: Any = None  # The first request, which others must be like.
-    self._waiting: collections.deque[requests_lib.Request] = collections.deque()
+    self._waiting: collections.deque[_Request] = collections.deque()
     self._num_rows = 0  # Of those that wait.
-    self._computing: set[requests_lib.Request] = set()
+    self._computing: set[_Request] = set()
     self._is_closed = False
     self._error: BaseException | None = None
 
@@ -95,7 +148,7 @@ class Batcher:
       ValueError: The rows are none, too many, or not like others.
       Closed: The batcher was closed before there were results.
     """
-    request = requests_lib.Request(inputs, self._maximum)
+    request = _Request(inputs, self._maximum)
     with self._changed:
       if self._is_closed:
         raise Closed.because(self._error)
@@ -112,7 +165,7 @@ class Batcher:
       raise Closed.because(self._error)
     return tree.unflatten_as(*request.outputs)
 
-  def _next_batch(self) -> list[requests_lib.Request]:
+  def _next_batch(self) -> list[_Request]:
     """Waits for requests, which then wait for their results."""
     with self._changed:
       while not self._is_closed and not self._is_due():
@@ -125,7 +178,7 @@ class Batcher:
         self._changed.notify()  # Another thread may have a batch already.
       return requests
 
-  def _inputs(self, requests: Sequence[requests_lib.Request]) -> Any:
+  def _inputs(self, requests: Sequence[_Request]) -> Any:
     """Nest of arrays, `[rows, ...]`."""
     columns = zip(*(request.leaves for request in requests), strict=True)
     leaves = [
@@ -134,9 +187,7 @@ class Batcher:
     ]
     return tree.unflatten_as(self._example, leaves)
 
-  def _hand_back(
-    self, requests: Sequence[requests_lib.Request], outputs: Any
-  ) -> None:
+  def _hand_back(self, requests: Sequence[_Request], outputs: Any) -> None:
     """Gives the results of a batch, a nest of `[rows, ...]`, to its callers."""
     with self._changed:
       if self._is_closed:
@@ -202,7 +253,7 @@ class Batcher:
       return None
     return self._waiting[0].since + self._seconds - time.monotonic()
 
-  def _take(self) -> list[requests_lib.Request]:
+  def _take(self) -> list[_Request]:
     """The oldest requests, as many as the maximum allows."""
     taken, num_rows = [], 0
     while (
