@@ -39,7 +39,6 @@ from programs import impala as our_impala
 from programs.launching import local, supervisor
 
 _ROW_SECONDS = 0.2
-_NOTICE_SECONDS = 3.0  # Its loops do not look up.
 
 
 class _OldApi:
@@ -267,7 +266,7 @@ def main() -> None:
     _make_resources(configuration),
     pathlib.Path(configuration.run.logdir),
     name_processes,
-    notice_seconds=_NOTICE_SECONDS,
+    notice_seconds=3.0,  # Acme's loops do not look up.
   )
   sys.exit(outcome.describe())
 
