@@ -1,5 +1,6 @@
 """The benchmarks, on real runs of Catch, and what they compute."""
 
+import argparse
 import contextlib
 import io
 import json
@@ -11,28 +12,13 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks import (
-  __main__ as command,
-)
-from benchmarks import (
-  commands,
-  comparison,
-  isolated,
-  measurement,
-  memory,
-  scaling,
-  trial,
-)
+from benchmarks import __main__ as command
+from benchmarks import comparison, isolated, measurement, memory, scaling, trial
 
 _CATCH = ('--level_name=catch', '--num_actors=1', '--log_period_seconds=0.5')
 _TIMES = ('--rounds=1', '--warmup_seconds=0.5', '--window_seconds=2')
 _PROCESSES = [
-  'launcher',
-  'monitor/0',
-  'queue/0',
-  'learner/0',
-  'actor/0',
-  'evaluator/0',
+  *('launcher', 'monitor/0', 'queue/0', 'learner/0', 'actor/0', 'evaluator/0')
 ]
 
 
@@ -166,24 +152,6 @@ def test_six_values_say_how_sure_their_median_is():
   assert comparison.spread(values[1:])['interval_95'] is None
 
 
-def test_the_order_turns_with_the_rounds():
-  asked = []
-
-  def contestant(name):
-    def measure(warmup_seconds, window_seconds):
-      asked.append((name, warmup_seconds, window_seconds))
-      return {'agent_steps_per_second': 1.0}
-
-    return measure
-
-  given = commands.make_parser(
-    'x', '', rounds=(3, ''), warmup_seconds=(1.0, ''), window_seconds=(2.0, '')
-  ).parse_args([])
-  contestants = {name: contestant(name) for name in 'ab'}
-  assert len(comparison.run_rounds(contestants, given)) == 3
-  assert asked == [(name, 1, 2) for name in 'abbaab']
-
-
 def test_a_run_that_does_not_start_is_shown_with_its_words(capsys):
   assert command.main(['memory', '--num_actors=0']) == 1
   captured = capsys.readouterr()
@@ -223,7 +191,7 @@ def test_memory_is_judged_from_what_comes_after_settling():
   flags = dict(settle_minutes=3, max_slope_mb_per_minute=2.9, max_actor_mb=900)
 
   def judge(name, **more):
-    given = commands.argparse.Namespace(**{**flags, **more})
+    given = argparse.Namespace(**{**flags, **more})
     return memory.judge({name: readings}, given)
 
   judged = judge('queue')

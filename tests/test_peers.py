@@ -51,6 +51,7 @@ def test_a_peer_that_fails_is_shown_with_its_words(folder, monkeypatch):
     peers.run('stand_in', 0, 1)
 
 
+@pytest.mark.thorough
 def test_a_failed_installation_says_what_to_do_and_is_tried_again(
   folder, monkeypatch
 ):
