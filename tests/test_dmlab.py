@@ -13,10 +13,10 @@ import subprocess
 import sys
 import threading
 
+import episodes
 import numpy as np
 import pytest
 from absl.testing import absltest
-from dm_env import test_utils
 
 import environments
 from environments import suites
@@ -56,27 +56,17 @@ def make(monkeypatch):
     environment.close()
 
 
-class ConformanceTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
+class ConformanceTest(episodes.Conformance, absltest.TestCase):
   def make_object_under_test(self):
     patch = pytest.MonkeyPatch()
     self.addCleanup(patch.undo)
     use_double(patch)
     return environments.make(LEVEL, 1)
 
-  def make_action_sequence(self):
-    for action in np.random.default_rng(0).integers(9, size=80):
-      yield np.int32(action)
-
 
 def newest_lab():
   """The double of the environment that was made last."""
   return sys.modules['deepmind_lab'].made[-1]
-
-
-def play(environment, num_steps):
-  timesteps = [environment.reset()]
-  actions = np.random.default_rng(0).integers(9, size=num_steps)
-  return timesteps + [environment.step(action) for action in actions]
 
 
 def test_a_level_is_played_as_the_reference_plays_it(make):
@@ -144,7 +134,7 @@ def test_settings_reach_the_simulator(make):
 def test_an_episode_ends_with_its_last_picture(make):
   environment = make()
   # Two seconds of 60 frames, four frames a step.
-  timesteps = play(environment, 30)
+  timesteps = episodes.play(environment, 30)
   assert [timestep.last() for timestep in timesteps] == [False] * 30 + [True]
   last = timesteps[-1]
   assert last.discount == 0.0
@@ -157,18 +147,7 @@ def test_an_episode_ends_with_its_last_picture(make):
 
 
 def test_the_same_seed_and_actions_repeat_the_same_episodes(make):
-  first, same, other = (play(make(seed=seed), 70) for seed in (1, 1, 2))
-  for a, b in zip(first, same, strict=True):
-    assert a.reward == b.reward
-    np.testing.assert_array_equal(
-      a.observation['RGB_INTERLEAVED'], b.observation['RGB_INTERLEAVED']
-    )
-  assert any(
-    not np.array_equal(
-      a.observation['RGB_INTERLEAVED'], b.observation['RGB_INTERLEAVED']
-    )
-    for a, b in zip(first, other, strict=True)
-  )
+  episodes.check_seeds(lambda seed: make(seed=seed), 70)
 
 
 @pytest.mark.parametrize(

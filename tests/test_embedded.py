@@ -1,25 +1,19 @@
 """The embedded levels: Catch and Memory."""
 
 import dm_env
+import episodes
 import numpy as np
 import pytest
 from absl.testing import absltest
-from dm_env import test_utils
 
 from environments import catch, memory
 
 
-class CatchConformanceTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
+class CatchConformanceTest(episodes.Conformance, absltest.TestCase):
   level = catch.Catch
 
   def make_object_under_test(self):
     return self.level(seed=1)
-
-  def make_action_sequence(self):
-    rng = np.random.default_rng(0)
-    spec = self.environment.action_spec()
-    for _ in range(100):
-      yield spec.dtype.type(rng.integers(spec.num_values))
 
 
 class MemoryConformanceTest(CatchConformanceTest):

@@ -5,12 +5,13 @@ import pathlib
 import subprocess
 import sys
 
+import episodes
 import numpy as np
 import processes
 import psutil
 import pytest
 from absl.testing import absltest
-from dm_env import StepType, test_utils
+from dm_env import StepType
 
 import environments
 from environments import suites, vizdoom
@@ -35,24 +36,11 @@ def make():
     environment.close()
 
 
-class ConformanceTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
+class ConformanceTest(episodes.Conformance, absltest.TestCase):
+  num_steps = 120
+
   def make_object_under_test(self):
     return environments.make('doom_basic', 1)
-
-  def make_action_sequence(self):
-    rng = np.random.default_rng(0)
-    for action in rng.integers(4, size=120):
-      yield np.int32(action)
-
-
-def play(environment, num_steps, seed=0):
-  """The timesteps of random actions, the reset's first."""
-  rng = np.random.default_rng(seed)
-  num_actions = environment.action_spec().num_values
-  timesteps = [environment.reset()]
-  for action in rng.integers(num_actions, size=num_steps):
-    timesteps.append(environment.step(int(action)))
-  return timesteps
 
 
 def engine(environment):
@@ -69,7 +57,7 @@ def engine(environment):
 
 @pytest.mark.parametrize('level', IN_THE_PACKAGE)
 def test_every_scenario_of_the_package_plays(make, level):
-  timesteps = play(make(level), 20)
+  timesteps = episodes.play(make(level), 20)
   for timestep in timesteps:
     assert timestep.observation.shape == (72, 128, 3)
     assert timestep.observation.dtype == np.uint8
@@ -87,15 +75,7 @@ def test_actions_are_nothing_and_each_button(make):
 
 
 def test_the_same_seed_and_actions_repeat_the_same_episodes(make):
-  first, same, other = (play(make(seed=seed), 200) for seed in (3, 3, 4))
-  assert sum(timestep.last() for timestep in first) >= 2
-  for a, b in zip(first, same, strict=True):
-    assert a[:3] == b[:3]
-    np.testing.assert_array_equal(a.observation, b.observation)
-  assert any(
-    not np.array_equal(a.observation, b.observation)
-    for a, b in zip(first, other, strict=True)
-  )
+  episodes.check_seeds(lambda seed: make(seed=seed), 200)
 
 
 def test_a_timeout_is_a_truncation_and_shows_the_last_picture(make):
@@ -171,7 +151,7 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   environment = environments.make('doom_basic', 1)
   child, folder = engine(environment).pid, environment._folder
-  play(environment, 5)
+  episodes.play(environment, 5)
   assert os.listdir(tmp_path) == []
   environment.close()
   processes.wait_until(lambda: not processes.is_alive(child), 10)
