@@ -48,9 +48,6 @@ def option(
     meaning: One sentence for `--help`.
     unit: What the number counts; empty for names and switches.
     rule: What the value must satisfy.
-
-  Returns:
-    A `dataclasses.field` with these in its metadata.
   """
   return dataclasses.field(
     default=default, metadata={'help': meaning, 'unit': unit, 'rule': rule}

@@ -152,15 +152,7 @@ def _unfold(tensor: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
 def make_network(
   config: config_lib.ImpalaConfig, observation_spec: Any, num_actions: int
 ) -> ImpalaNetwork:
-  """Builds the network that `config` names, with its variables.
-
-  Args:
-    config: `network`, `lstm`, `center_frames` and `precision` are read.
-    observation_spec: Of one environment, a nest of `dm_env.specs.Array`.
-    num_actions: A.
-
-  Returns:
-    A network whose variables exist (one step was run on zeros).
+  """Builds the network that `config` names; one step on zeros makes variables.
 
   Raises:
     ValueError: The torso cannot take such observations.

@@ -216,17 +216,11 @@ class InstructedTorso(snt.Module):
 def make_torso(
   config: config_lib.ImpalaConfig, observation_spec: Any
 ) -> snt.Module:
-  """The torso that a network's name means.
-
-  Args:
-    config: `network`, `center_frames` and `precision` are read.
-    observation_spec: See `observations.check`.
-
-  Returns:
-    A module from `[N, ...]` observations to `[N, D]` features.
+  """The torso of `config.network`, `[N, ...]` observations -> `[N, D]`.
 
   Raises:
-    ValueError: The torso cannot take such observations.
+    ValueError: The torso cannot take such observations; see
+      `observations.check`.
   """
   network = config.network
   observations.check(network, observation_spec)

@@ -75,16 +75,13 @@ def make_signature(
   num_actions: int,
   core_state: networks.CoreState,
 ) -> Unroll:
-  """The shapes and types of one unroll.
+  """The shapes and types of one unroll, as `tf.TensorSpec`.
 
   Args:
     config: `unroll_length` is read.
     observation_spec: Of one environment, a nest of `dm_env.specs.Array`.
     num_actions: A.
     core_state: The network's initial state for a batch of 1.
-
-  Returns:
-    An `Unroll` of `tf.TensorSpec`.
   """
   length = config.unroll_length
 
@@ -175,10 +172,8 @@ class UnrollWriter:
     """Sends unrolls; waits until all sent before these are in the queue.
 
     So at most the unrolls of one call are in flight, and an actor is at most
-    that far ahead of a full queue. Returns early when the program stops.
-
-    Args:
-      unrolls: Arrays as in the signature; free to be reused afterwards.
+    that far ahead of a full queue. Returns early when the program stops. The
+    arrays are free to be reused afterwards.
     """
     if self._writer is None:
       self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
