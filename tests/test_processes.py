@@ -203,6 +203,18 @@ def test_a_death_before_there_are_rows_is_counted(make, tmp_path):
   assert there.reset().environment_restarts.tolist() == [1]
 
 
+def test_a_death_between_episodes_starts_the_next_one(make):
+  there = make([functools.partial(Broken, 'nowhere')] * 2, 2)
+  there.reset()
+  for _ in range(4):
+    there.step(np.zeros(2, int))
+  os.kill(there._children[0].pid, signal.SIGKILL)
+  shown = there.step(np.zeros(2, int))
+  assert shown.start_of_episode.tolist() == [True, True]
+  # The new process's first episode, the other's second.
+  assert shown.observation.tolist() == [[1, 0], [2, 0]]
+
+
 @pytest.mark.parametrize('where', ['constructor', 'reset'])
 def test_what_keeps_dying_ends_it_with_the_reason(make, where):
   with pytest.raises(
@@ -259,10 +271,14 @@ def test_close_closes_the_environments(make, tmp_path):
 
 
 def test_children_end_with_a_killed_parent():
+  """Also where a simulator is at something that takes long."""
   code = """if True:
-    import os, signal, environments
-    made = environments.make_batch('catch', [1, 2, 3], num_processes=3)
-    print(*(child.pid for child in made._children), flush=True)
+    import functools, os, psutil, signal, threading, time
+    from environments import processes
+    arguments = [functools.partial(time.sleep, 60)] * 3, [0] * 3, 3
+    threading.Thread(target=processes.ProcessBatch, args=arguments).start()
+    time.sleep(2)
+    print(*(child.pid for child in psutil.Process().children()), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
   """
   done = subprocess.run(
