@@ -344,7 +344,13 @@ def test_an_error_while_reading_reaches_the_learner():
 
 def test_an_evaluation_actor_passes_on_what_an_actor_passes_on():
   network = networks.make_network(CONFIG, OBSERVATION, A)
-  player = acting.EvaluationActor(network, policies.Policy(network), None)
+  policy, seen = policies.Policy(network), []
+
+  def watch(inputs, core_state):
+    seen.append([part.tolist() for part in inputs[1:]])
+    return policy(inputs, core_state)
+
+  player = acting.EvaluationActor(network, watch, None)
   environment = Tape(0, [9])
   timestep = environment.reset()
   player.observe_first(timestep)
@@ -362,6 +368,7 @@ def test_an_evaluation_actor_passes_on_what_an_actor_passes_on():
       state,
     )
     assert action == np.argmax(output.logits[0])
+    assert seen[-1] == [[last_action], [last_reward], [start]]
     timestep = environment.step(action)
     player.observe(action, timestep)
     last_action, last_reward, start = action, timestep.reward, False
