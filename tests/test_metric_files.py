@@ -87,15 +87,6 @@ def test_rows_are_as_far_apart_as_asked_for_and_none_is_lost(tmp_path):
   assert (row['frames'], row['episodes']) == ('200', '2')
 
 
-def test_nothing_piles_up_without_a_suite(tmp_path):
-  levels = make(tmp_path, log_period_seconds=1e-9)
-  for _ in range(3):
-    levels.add(1, games((0, 1.0, 9)))
-  assert not levels._unscored
-  assert not levels._recent
-  levels.close()
-
-
 def test_a_file_of_other_columns_is_kept_aside(tmp_path):
   path = tmp_path / 'metrics/levels.csv'
   path.parent.mkdir()
