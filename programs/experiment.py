@@ -16,7 +16,8 @@ Takes the command lines of the published code's experiment.py and of its fork
 with Atari and ViZDoom: its flags are flags of train, with its defaults. It
 shows which command of this project that is and runs it. Levels 'doom_...' and
 'atari_...' have the fork's defaults (preset reference_fork), others the
-published code's (reference).
+published code's (reference). Without these flags level_name is
+explore_goal_locations_small, and logdir /tmp/agent.
 
   ./impala experiment --num_actors=48 --batch_size=32
   ./impala experiment --level_name=doom_benchmark --num_actors=4
