@@ -51,7 +51,9 @@ def main(arguments: Sequence[str]) -> int:
   with trial.start(train_flags, pipeline.TRAIN) as run:
     readings = _watch(run, given.minutes, given.period_seconds)
   judged = judge(readings, given)
-  result = {'benchmark': 'memory', **commands.facts(configuration), **judged}
+  times = {name: getattr(given, name) for name in ('minutes', 'settle_minutes')}
+  facts = {'benchmark': 'memory', **commands.facts(configuration), **times}
+  result: dict[str, Any] = {**facts, **judged}
   table = commands.make_table(
     f'{result["level_name"]}, {result["num_actors"]} actors x '
     f'{result["num_envs_per_actor"]} environments',

@@ -24,13 +24,12 @@ from ray.rllib.core.rl_module.apis import value_function_api
 from ray.rllib.core.rl_module.torch import torch_rl_module
 
 
-class Network(
+class _Network(
   torch_rl_module.TorchRLModule, value_function_api.ValueFunctionAPI
 ):
   """The paper's shallow network, of bytes; RLlib's own takes floats alone."""
 
   def setup(self) -> None:
-    """Makes the layers, as RLlib wants it."""
     self.torso = torch.nn.Sequential(
       torch.nn.Conv2d(4, 16, 8, 4),
       torch.nn.ReLU(),
@@ -60,7 +59,6 @@ class Network(
   def compute_values(
     self, batch: dict[str, Any], embeddings: torch.Tensor | None = None
   ) -> torch.Tensor:
-    """`[...]` values of observations."""
     if embeddings is None:
       embeddings = self._features(batch)
     return self.value(embeddings).squeeze(-1)
@@ -98,7 +96,7 @@ def make_config(settings: dict[str, Any]) -> impala.IMPALAConfig:
       vf_loss_coeff=0.5,
       grad_clip=40.0,
     )
-    .rl_module(rl_module_spec=rl_module.RLModuleSpec(module_class=Network))
+    .rl_module(rl_module_spec=rl_module.RLModuleSpec(module_class=_Network))
     .reporting(min_time_s_per_iteration=1)
   )
 
