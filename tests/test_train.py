@@ -425,7 +425,7 @@ def test_the_graph_of_the_program_is_there(directory, finished):
   assert len(graph.edges) == 8
   page = (directory / 'graph.html').read_text()
   for name, pid in finished.meta['processes'].items():
-    row = page.partition(f'<tr id="{name}">')[2].partition('</tr>')[0]
+    row = page.partition(f'<tr><th>{name}</th>')[2].partition('</tr>')[0]
     assert f'<dt>process</dt><dd>{pid}</dd>' in row
     log = directory / 'logs' / f'{name.replace("/", "_")}.log'
     assert f'<dt>log</dt><dd>{log}</dd>' in row and log.exists()
