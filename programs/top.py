@@ -1,6 +1,5 @@
 """Shows a run in the terminal: `./impala top --logdir=DIR`."""
 
-import datetime
 import pathlib
 import sys
 import time
@@ -8,10 +7,9 @@ from collections.abc import Sequence
 
 import rich.console
 import rich.live
-import rich.text
 
 from programs import flags
-from programs.inspection import curves, reading, terminal
+from programs.inspection import reading, terminal
 
 _DESCRIPTION = """\
 Shows a run's graph with figures: what each node is at, what flows, how full the
@@ -63,28 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _page(run: reading.Run) -> rich.console.RenderableType:
   """What matters most stands where no terminal is too small for it."""
-  figures, row = run.figures, run.learner.last
-  head = [str(run.directory), run.state]
-  if seconds := run.seconds:
-    head.append(str(datetime.timedelta(seconds=round(seconds))))
-  if row:
-    head.append(f'frames {curves.number(row, "frames"):,.0f}')
-    head.append(f'return {curves.number(row, "episode_return"):.2f}')
-  parts: list[rich.console.RenderableType] = [
-    rich.text.Text('  '.join(head), style='bold')
-  ]
-  for warning in figures.warnings if figures else ():
-    parts.append(rich.text.Text(warning, style='bold red'))
-  if run.verdict:
-    parts.append(rich.text.Text(run.verdict.sentence))
-  parts.append(
-    f'machine: {figures.cores} cores, {figures.machine_busy:.0%} busy'
-    if figures
-    else 'No figures yet: nodes import TensorFlow, or run unwatched.'
-  )
-  if run.graph:  # A run that is set aside is gone for a moment.
-    parts += ['', terminal.graph_text(run.graph, figures)]
-  return rich.console.Group(*parts)
+  if run.graph is None:  # A run that is set aside is gone for a moment.
+    return terminal.progress(run)
+  graph = terminal.graph_text(run.graph, run.figures)
+  return rich.console.Group(terminal.progress(run), '', graph)
 
 
 if __name__ == '__main__':

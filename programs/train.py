@@ -115,14 +115,7 @@ def _train(
   drawn = wiring.make_graph(program)
   graph.write_files(drawn, configuration)
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
-  with status.Status(
-    f'impala {configuration.run.level_name}',
-    directory.path,
-    configuration.agent.total_environment_frames,
-    configuration.agent.queue_capacity,
-    console,
-    startup.STARTED,
-  ) as shown:
+  with status.Status(directory.path, console, startup.STARTED) as shown:
     if plan.has_threads:
       end = _run_threads(program, configuration, plan, shown, say)
     else:
