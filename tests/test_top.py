@@ -85,7 +85,7 @@ def test_the_command_on_a_finished_run(tmp_path, capsys, monkeypatch):
   assert top.main([f'--logdir={tmp_path}']) == 0
   text = capsys.readouterr().out
   for part in (
-    *('finished', '640 of 500,000', 'actor x 3', 'machine', 'Stuck [here].'),
+    *('finished', '640 of 500,000', 'actor x 3', 'Stuck [here].'),
     'The learner waits for data 80% of the time: the actors',
   ):
     assert part in text

@@ -9,6 +9,7 @@ from typing import Any
 from programs.inspection import rows
 
 MAX_POINTS = 500
+MEDIAN = 'median human %'  # Over a suite's levels.
 
 _LEARNER = ('time', 'episode_return', 'loss', 'entropy', 'policy_lag_mean')
 
@@ -47,14 +48,12 @@ class Curve:
       self._stride *= 2
     self._sums.append([x, y, 1])
 
-  def points(self) -> list[tuple[float, float]]:
-    """The curve."""
-    return [(x / count, y / count) for x, y, count in self._sums]
-
   def to_dict(self) -> dict[str, list[float]]:
-    """The same as plain data: all x, and all y."""
-    points = self.points()
-    return {'x': [x for x, _ in points], 'y': [y for _, y in points]}
+    """All x, and all y."""
+    return {
+      name: [each[index] / each[2] for each in self._sums]
+      for index, name in enumerate('xy')
+    }
 
 
 class CurveFile:
@@ -112,18 +111,13 @@ def learner_values(
 def level_values(
   row: rows.Row, before: rows.Row
 ) -> Iterable[tuple[str, float]]:
-  """Of `levels.csv`: a curve for each level."""
+  """Of `levels.csv` a curve for each level; of a suite's file its median."""
   del before
-  if row.get('level_name'):
-    yield str(row['level_name']), number(row, 'episode_return')
-
-
-def suite_values(
-  row: rows.Row, before: rows.Row
-) -> Iterable[tuple[str, float]]:
-  """Of `<suite>.csv`: its median over levels, human-normalised."""
-  del before
-  yield 'training_median', number(row, 'training_median')
+  name = str(row.get('level_name', MEDIAN))
+  yield (
+    name,
+    number(row, 'training_median' if name == MEDIAN else 'episode_return'),
+  )
 
 
 def number(row: rows.Row, name: str) -> float:

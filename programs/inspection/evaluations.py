@@ -1,5 +1,6 @@
 """The evaluations of a run and their videos, from `evaluations/*`."""
 
+import contextlib
 import json
 import math
 import pathlib
@@ -12,7 +13,7 @@ Results = Mapping[str, Any]  # What a `results.json` holds.
 
 
 class Evaluations:
-  """Follows the folder; each file is read once, and again when it changes.
+  """Follows the folder, and reads it again when a file has changed.
 
   Attributes:
     found: Name of a folder -> results, the latest first.
@@ -22,28 +23,25 @@ class Evaluations:
   def __init__(self, folder: pathlib.Path) -> None:
     """Reads nothing yet; the folder need not exist."""
     self._folder = folder
-    self._files: dict[str, tuple[int, Results | None]] = {}
+    self._written: dict[pathlib.Path, int] = {}
     self.found: Mapping[str, Results] = {}
     self.version = 0
 
   def read(self) -> None:
     """Reads what is new."""
-    files: dict[str, tuple[int, Results | None]] = {}
+    written = {}
     for path in self._folder.glob('[!.]*/results.json'):
-      name = path.parent.name
-      try:
-        written = path.stat().st_mtime_ns
-      except OSError:
-        continue
-      before = self._files.get(name)
-      if before is None or before[0] != written:
-        before = written, read_results(path)
-      files[name] = before
-    if files != self._files:
-      self._files = files
-      found = {name: each for name, (_, each) in files.items() if each}
+      with contextlib.suppress(OSError):
+        written[path] = path.stat().st_mtime_ns
+    if written != self._written:
+      self._written = written
+      found = [(path.parent.name, read_results(path)) for path in written]
       # When is said in the file: a copy is of any time.
-      self.found = dict(sorted(found.items(), key=_when, reverse=True))
+      found.sort(
+        key=lambda each: (str((each[1] or {}).get('evaluated')), each[0]),
+        reverse=True,
+      )
+      self.found = {name: results for name, results in found if results}
       self.version += 1
 
   def of_training(self) -> list[Results]:
@@ -56,11 +54,6 @@ class Evaluations:
     if name not in self.found:
       return []
     return sorted((self._folder / name / 'videos').glob('[!.]*.mp4'))
-
-
-def _when(item: tuple[str, Results]) -> tuple[str, str]:
-  name, results = item
-  return str(results.get('evaluated', '')), name
 
 
 def read_results(path: pathlib.Path) -> Results | None:

@@ -183,7 +183,7 @@ class Run:
     name = self.level_name
     if self.suite is None and name.isidentifier():
       path = self.directory / 'metrics' / f'{name}.csv'
-      self.suite = curves_lib.CurveFile(path, curves_lib.suite_values)
+      self.suite = curves_lib.CurveFile(path, curves_lib.level_values)
     if self.suite:
       self.suite.read()
 
@@ -233,20 +233,20 @@ class Run:
     points = list(self._clock)
     if len(points) < 2:
       return None
-    now, frames = points[-1]
-    then, before = next(
-      (point for point in points[:-1] if now - point[0] <= seconds), points[-2]
+    late = (
+      point for point in points[:-1] if points[-1][0] - point[0] <= seconds
     )
-    return max(frames - before, 0.0) / (now - then) if now > then else None
+    return _speed(next(late, points[-2]), points[-1])
 
   def mean_frames_per_second(self) -> float | None:
     """Mean since the last start; None where it is not known."""
-    clock = self.learner.curves['time'].points()
-    points = [(y, x) for x, y in clock if y >= self.started]
-    if len(points) < 2 or points[-1][0] <= points[0][0]:
-      return None
-    (then, before), (now, frames) = points[0], points[-1]
-    return max(frames - before, 0.0) / (now - then)
+    clock = self.learner.curves['time'].to_dict()
+    points = [
+      (time_, frames)
+      for frames, time_ in zip(clock['x'], clock['y'], strict=True)
+      if time_ >= self.started
+    ]
+    return _speed(points[0], points[-1]) if points else None
 
   def log(self, node: str, size: int = LOG_BYTES) -> dict[str, Any] | None:
     """The end of a node's log, from the start of a line.
@@ -302,6 +302,14 @@ def timestamp(text: Any) -> float | None:
     return datetime.datetime.fromisoformat(text).timestamp()
   except (TypeError, ValueError):
     return None
+
+
+def _speed(
+  first: tuple[float, float], last: tuple[float, float]
+) -> float | None:
+  """Frames a second between two times; None where these are the same."""
+  seconds, frames = last[0] - first[0], last[1] - first[1]
+  return max(frames, 0.0) / seconds if seconds > 0 else None
 
 
 def _identify(directory: pathlib.Path) -> tuple[int, int] | None:

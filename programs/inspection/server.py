@@ -41,11 +41,7 @@ class App:
   """The WSGI application."""
 
   def __init__(self, view: view_lib.View) -> None:
-    """Reads the page's own files.
-
-    Args:
-      view: Of the run.
-    """
+    """Reads the page's own files."""
     self._view = view
     self._files = page_files.read()
 

@@ -40,8 +40,11 @@ def progress(run: reading.Run) -> rich.console.Group:
     parts.append(rich.text.Text(warning, style='bold red'))
   if run.verdict:
     parts.append(rich.text.Text(run.verdict.sentence))
-  if not figures:
-    parts.append('No figures yet: nodes import TensorFlow, or run unwatched.')
+  parts.append(
+    f'machine: {figures.cores} cores, {figures.machine_busy:.0%} busy'
+    if figures
+    else 'No figures yet: nodes import TensorFlow, or run unwatched.'
+  )
   table = rich.table.Table.grid(padding=(0, 2, 0, 0))
   for name, text in facts(run):
     table.add_row(rich.text.Text(name, style='bold'), rich.text.Text(text))

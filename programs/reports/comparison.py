@@ -164,28 +164,28 @@ def make_curves(
             for point in view.evaluation_points(runs[name], level_names)
           ],
           **_make_curve(
-            [
-              np.array(curves[name][level].points()).T
-              for name in members
-              if level in curves[name] and curves[name][level].points()
-            ]
+            [curves[name][level] for name in members if level in curves[name]]
           ),
         }
       )
   return found
 
 
-def _curves(run: reading.Run) -> dict[str, curves_lib.Curve]:
-  """Level -> its curve, in the order of the configuration."""
-  found: dict[str, curves_lib.Curve] = {}
-  if run.suite and run.suite.curves['training_median'].points():
-    title = f'{run.level_name}, median human %'
-    found[title] = run.suite.curves['training_median']
+def _curves(run: reading.Run) -> dict[str, np.ndarray]:
+  """Level -> `[2, N]` frames and returns, in the configuration's order."""
   # Of an older run means of the last 100 games.
   older = {run.level_name: run.learner.curves['episode_return']}
-  levels = run.levels.curves or older
-  order = [*suites.split(run.level_name), *levels]
-  return found | {n: levels[n] for n in sorted(levels, key=order.index)}
+  levels = dict(run.levels.curves or older)
+  order = [curves_lib.MEDIAN, *suites.split(run.level_name), *levels]
+  if run.suite:
+    levels |= run.suite.curves
+  found = {}
+  for level in sorted(levels, key=order.index):
+    curve = levels[level].to_dict()
+    title = f'{run.level_name}, ' if level == curves_lib.MEDIAN else ''
+    if curve['x']:
+      found[title + level] = np.array([curve['x'], curve['y']])
+  return found
 
 
 def _evaluated(run: reading.Run, level: str) -> set[str]:
