@@ -138,14 +138,14 @@ def test_another_run_in_the_same_place(path):
   write_rows(path / 'metrics/learner.csv', LEARNER)
   write_rows(path / 'metrics/levels.csv', LEVEL)
   run = read(path)
-  before = run.versions
+  before = run.version
   assert list(run.levels.curves) == ['catch']
   path.rename(path.with_name('aside'))
   run.look()
   assert run.state == 'starting' and run.graph is None
   write_run(path, num_actors=7)
   run.look()
-  assert all(run.versions[part] != before[part] for part in before)
+  assert run.version != before
   assert not run.learner.last and not run.levels.curves
   assert run.figures is None
   assert len(run.graph.roles['actor']) == 7
@@ -154,10 +154,10 @@ def test_another_run_in_the_same_place(path):
 def test_more_actors_after_a_resume(path):
   write_run(path, num_actors=2)
   run = read(path)
-  before = run.versions['graph']
+  before = run.version
   write_run(path, num_actors=5)
   run.look()
-  assert run.versions['graph'] != before
+  assert run.version != before
   assert len(run.graph.roles['actor']) == 5
 
 
@@ -222,11 +222,11 @@ def test_a_file_of_other_columns_goes_on(path):
   file = path / 'metrics/learner.csv'
   write_rows(file, LEARNER)
   run = read(path)
-  before = run.versions['curves']
+  before = run.version
   file.rename(file.with_name('learner.before-17.csv'))
   write_rows(file, {**LEARNER, 'frames': 1280, 'new': 1})
   run.look()
-  assert run.versions['curves'] != before
+  assert run.version != before
   assert run.learner.curves['loss'].to_dict()['x'] == [640, 1280]
 
 

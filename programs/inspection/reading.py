@@ -6,10 +6,10 @@ same place.
 """
 
 import collections
+import contextlib
 import datetime
 import fcntl
 import json
-import math
 import os
 import pathlib
 import time
@@ -49,11 +49,7 @@ class Run:
   """
 
   def __init__(self, directory: pathlib.Path) -> None:
-    """Reads nothing yet.
-
-    Args:
-      directory: Of the run, which need not exist yet.
-    """
+    """Reads nothing yet; the directory need not exist."""
     self.directory = directory
     self._identity: tuple[int, int] | None = None
     self._begin()
@@ -76,7 +72,7 @@ class Run:
     )
     self.suite: curves_lib.CurveFile | None = None
     self.evaluations = evaluations.Evaluations(self.directory / 'evaluations')
-    self._changes: collections.Counter[str] = collections.Counter()
+    self._changes = 0
     self._clock: collections.deque[tuple[float, float]] = collections.deque()
     self._begin_records()
 
@@ -124,18 +120,12 @@ class Run:
     return (end or time.time() - (lost or 0.0)) - self.started
 
   @property
-  def versions(self) -> dict[str, str]:
-    """Part -> another text after it has changed."""
-    evaluated = self.evaluations.version
-    counts = {
-      **{name: self._changes[name] for name in ('graph', 'configuration')},
-      # These show evaluations too.
-      'curves': self.learner.version + self.levels.version + evaluated,
-      'evaluations': evaluated,
-    }
+  def version(self) -> str:
+    """Another text after there was something to read besides records."""
+    files = self.learner, self.levels, self.evaluations
+    count = self._changes + sum(each.version for each in files)
     # Counted anew for another run and by another process.
-    whose = f'{os.getpid()} {self._identity}'
-    return {part: f'{whose} {count}' for part, count in counts.items()}
+    return f'{os.getpid()} {self._identity} {count}'
 
   def look(self) -> None:
     """Reads what is new."""
@@ -143,10 +133,11 @@ class Run:
     if identity != self._identity:
       self._identity = identity
       self._begin()
-    self._update('config', 'configuration', self._read_config())
-    self._update('graph', 'graph', read_graph(self.directory))
-    meta = _read_json(self.directory / 'meta.json')
-    self.meta = meta if isinstance(meta, dict) else {}
+    before = self.config, self.graph
+    self.config = _read_groups(self.directory / 'config.json') or self.config
+    self.graph = read_graph(self.directory) or self.graph
+    self._changes += before != (self.config, self.graph)
+    self.meta = _read_json(self.directory / 'meta.json')
     self._read_curves()
     self.evaluations.read()
     try:
@@ -156,33 +147,17 @@ class Run:
       self._begin_records()
       self.figures = self.verdict = None
 
-  def _update(self, name: str, part: str, content: Any) -> None:
-    """Takes what is there, if it is another one."""
-    if content and content != getattr(self, name):
-      setattr(self, name, content)
-      self._changes[part] += 1
-
-  def _read_config(self) -> Mapping[str, Mapping[str, Any]] | None:
-    config = _read_json(self.directory / 'config.json')
-    is_good = isinstance(config, dict) and all(
-      isinstance(group, dict) for group in config.values()
-    )
-    return config if is_good else None
-
   def _read_curves(self) -> None:
     for row in self.learner.read():
       now = curves_lib.number(row, 'time')
-      frames = curves_lib.number(row, 'frames')
-      if math.isfinite(now) and math.isfinite(frames):
-        self._clock.append((now, frames))
-        while self._clock[0][0] < now - _RECENT_SECONDS:
-          self._clock.popleft()
+      self._clock.append((now, curves_lib.number(row, 'frames')))
+      while self._clock[0][0] < now - _RECENT_SECONDS:
+        self._clock.popleft()
     if not self.learner.last:
       self._clock.clear()
     self.levels.read()
-    name = self.level_name
-    if self.suite is None and name.isidentifier():
-      path = self.directory / 'metrics' / f'{name}.csv'
+    if self.suite is None and self.level_name.isidentifier():
+      path = self.directory / 'metrics' / f'{self.level_name}.csv'
       self.suite = curves_lib.CurveFile(path, curves_lib.level_values)
     if self.suite:
       self.suite.read()
@@ -199,16 +174,17 @@ class Run:
     self.age_seconds = None
     if self._recent and self._recent[-1]['time'] >= self.started:
       self.age_seconds = time.time() - self._recent[-1]['time']
-    is_fresh = self.age_seconds is not None and (
-      self.age_seconds <= _LOST_SECONDS
+    is_fresh = (
+      self.age_seconds is not None and self.age_seconds <= _LOST_SECONDS
     )
     self.state = self._judge_state(is_fresh)
     if self.is_over:
       found = self._ends.records()
       judged = found if self._ends.are_under_way else []
     else:
-      found = self._latest() if is_fresh else []
-      judged = [record for record in found if recording.is_under_way(record)]
+      last = self._recent[-1]['start'] if is_fresh else None
+      found = [each for each in self._recent if each['start'] == last]
+      judged = [each for each in found if recording.is_under_way(each)]
     self.figures = figures_lib.make_figures(found)
     told = figures_lib.make_figures(judged)
     self.verdict = (
@@ -223,11 +199,6 @@ class Run:
     is_recorded = self.config.get('run', {}).get('monitor', True)
     return 'running' if is_fresh or not is_recorded else 'starting'
 
-  def _latest(self) -> list[recording.Record]:
-    """The last seconds of the last start."""
-    start = self._recent[-1]['start']
-    return [record for record in self._recent if record['start'] == start]
-
   def frames_per_second(self, seconds: float) -> float | None:
     """Mean over the last seconds, or as much as there is; None: not known."""
     points = list(self._clock)
@@ -241,34 +212,29 @@ class Run:
   def mean_frames_per_second(self) -> float | None:
     """Mean since the last start; None where it is not known."""
     clock = self.learner.curves['time'].to_dict()
-    points = [
-      (time_, frames)
-      for frames, time_ in zip(clock['x'], clock['y'], strict=True)
-      if time_ >= self.started
-    ]
+    points = [*zip(clock['y'], clock['x'], strict=True)]
+    points = [point for point in points if point[0] >= self.started]
     return _speed(points[0], points[-1]) if points else None
 
   def log(self, node: str, size: int = LOG_BYTES) -> dict[str, Any] | None:
     """The end of a node's log, from the start of a line.
 
     Args:
-      node: Its name.
+      node: Its name; None is returned where there is no such node.
       size: Bytes at most.
-
-    Returns:
-      None where there is no such node.
     """
     if self.graph is None or node not in {n.name for n in self.graph.nodes}:
       return None
     # What is colocated writes to the log of its process.
     name = '_'.join(node.split('/')[:2]) + '.log'
-    try:
-      with open(self.directory / 'logs' / name, 'rb') as file:
-        length = file.seek(0, os.SEEK_END)
-        file.seek(max(length - size, 0))
-        data = file.read(size)
-    except OSError:
-      return {'name': name, 'text': '', 'is_whole': True}
+    length, data = 0, b''
+    with (
+      contextlib.suppress(OSError),
+      open(self.directory / 'logs' / name, 'rb') as file,
+    ):
+      length = file.seek(0, os.SEEK_END)
+      file.seek(max(length - size, 0))
+      data = file.read(size)
     if length > size:
       data = data.partition(b'\n')[2]
     text = data.decode('utf-8', 'replace')
@@ -304,6 +270,13 @@ def timestamp(text: Any) -> float | None:
     return None
 
 
+def _read_groups(path: pathlib.Path) -> Mapping[str, Mapping[str, Any]]:
+  """A `config.json`; empty where it is damaged or not there."""
+  groups = _read_json(path)
+  is_good = all(isinstance(group, dict) for group in groups.values())
+  return groups if is_good else {}
+
+
 def _speed(
   first: tuple[float, float], last: tuple[float, float]
 ) -> float | None:
@@ -314,15 +287,15 @@ def _speed(
 
 def _identify(directory: pathlib.Path) -> tuple[int, int] | None:
   """Another value where another run stands in the directory's place."""
-  try:
+  with contextlib.suppress(OSError):
     status = os.stat(directory)
-  except OSError:
-    return None
-  return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino
+  return None
 
 
-def _read_json(path: pathlib.Path) -> Any:
-  try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, ValueError):
-    return None
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+  """Empty where there is no such file, or no object in it."""
+  with contextlib.suppress(OSError, ValueError):
+    content = json.loads(path.read_text(encoding='utf-8'))
+    return content if isinstance(content, dict) else {}
+  return {}

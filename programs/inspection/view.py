@@ -125,7 +125,7 @@ def _state(run: reading.Run) -> dict[str, Any]:
       for edge in graph.role_edges
     }
   return {
-    'versions': run.versions,
+    'version': run.version,
     'run': {
       'directory': str(run.directory),
       'level': run.level_name,

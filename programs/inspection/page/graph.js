@@ -5,11 +5,14 @@ const INSET = 14;
 const BAR = {y: 59, height: 9};
 
 let drawing = null;  // The picture in the page.
+let drawn = null;  // What it was made of.
 
 /** Puts a picture in the place of the one before, and names the roles. */
 async function readGraph() {
   const found = await read('graph');
   if (!found) return false;
+  if (found.svg === drawn) return true;
+  drawn = found.svg;
   roles = found.roles;
   drawing = null;
   byId('graph').replaceChildren();

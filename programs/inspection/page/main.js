@@ -2,14 +2,8 @@
 'use strict';
 
 const MILLISECONDS = 1000;
-const READERS = {
-  graph: readGraph,
-  curves: readCurves,
-  evaluations: readEvaluations,
-  configuration: readConfiguration,
-};
 
-let known = {};  // Part -> its version that the page shows.
+let known = '';  // The version of all but the state that the page shows.
 let timer = 0;
 
 /** One round: the state, and the parts that have changed. */
@@ -28,11 +22,13 @@ async function lookOnce() {
   byId('unreachable').hidden = state !== null;
   document.body.classList.toggle('stale', state === null);
   if (state === null) {
-    known = {};  // What answers next may be another one.
+    known = '';  // What answers next may be another one.
     return;
   }
-  for (const [part, version] of Object.entries(state.versions))
-    if (known[part] !== version && await READERS[part]()) known[part] = version;
+  const readers = [readGraph, readCurves, readEvaluations, readConfiguration];
+  if (known !== state.version
+      && (await Promise.all(readers.map((each) => each()))).every(Boolean))
+    known = state.version;
   showState(state);
 }
 
