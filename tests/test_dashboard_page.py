@@ -234,7 +234,7 @@ def test_a_box_opens_and_a_node_shows_its_log(page):
     file.write('<b id="injected">bold</b>\n')
   page.wait('#log-text', '<b id="injected">bold</b>')
   assert page.page.locator('#injected').count() == 0
-  page.page.keyboard.press('Escape')
+  page.page.get_by_text('Close').click()
   sync_api.expect(page.page.locator('#details')).to_be_hidden()
   page.check()
 

@@ -44,8 +44,7 @@ class Run:
     age_seconds: Since the last record; None before there is one.
     learner: Curves of `learner.csv`.
     levels: Curves of `levels.csv`, by level.
-    suite: Curve of a suite's own file.
-    evaluations: As they are made.
+    suite: Curve of a suite's own file; None before its name is known.
   """
 
   def __init__(self, directory: pathlib.Path) -> None:

@@ -1,13 +1,9 @@
 // A role that was opened: its nodes in a table, and the log of one of them.
 'use strict';
 
-const LOG_MILLISECONDS = 2000;
 const RESTARTS = 'environment_restarts';
 
 let roles = [];
-let shownLog = '';  // Node whose log is in the page.
-let isPaused = false;
-let logTimer = 0;
 
 /** What the address names: {role, node}, each empty where there is none. */
 function opened() {
@@ -20,36 +16,22 @@ function opened() {
 }
 
 /** Shows the panel of what the address names, or hides it. */
-function openDetails() {
-  const {role, node} = opened();
-  const panel = byId('details');
-  const wasHidden = panel.hidden;
-  panel.hidden = !role;
-  if (!role) return openLog('');
-  setText(byId('details-title'), role.title);
-  setText(byId('details-about'), role.about);
-  if (wasHidden) {
-    panel.scrollIntoView({block: 'nearest'});
-    byId('details-title').focus({preventScroll: true});
-  }
-  openLog(node);
-}
-
-/** Shows new figures of the nodes. */
 function updateDetails(nodes) {
   const {role} = opened();
+  byId('details').hidden = !role;
   if (!role) return;
-  const focused = document.activeElement?.dataset?.node;
+  setText(byId('details-title'), role.title);
+  setText(byId('details-about'), role.about);
+  const focused = document.activeElement?.hash;
   fillTable('nodes', ['node', 'states', 'now', 'share and time of a call',
     'figures', 'cores', 'memory', 'restarts', 'host, process'],
     role.nodes.map((name) => row(name, nodes[name])));
   [...byId('nodes').querySelectorAll('a')]
-    .find((link) => link.dataset.node === focused)?.focus();
+    .find((link) => link.hash === focused)?.focus();
 }
 
 function row(name, node) {
-  const link = make('a', {href: `#${encodeURIComponent(name)}`,
-    'data-node': name, title: 'Show its log'}, name);
+  const link = make('a', {href: `#${encodeURIComponent(name)}`}, name);
   if (!node) return [link];
   const bar = draw('svg', {class: 'states', width: 120, height: 10},
     ...segments(node.states, 0, 0, 120, 10));
@@ -92,43 +74,16 @@ function list(entries) {
     [make('dt', {}, words(name)), make('dd', {}, value)]));
 }
 
-function openLog(node) {
+/** Reads the end of the opened node's log, and goes on at its end. */
+async function updateLog() {
+  const {node} = opened();
   byId('log').hidden = !node;
-  if (node === shownLog) return;
-  shownLog = node;
-  byId('log-text').textContent = '';
+  const log = node && await read('log', node);
+  if (!log || node !== opened().node) return;
+  const text = byId('log-text');
+  const isAtEnd = text.scrollTop + text.clientHeight >= text.scrollHeight - 8;
   setText(byId('log-title'), `Log of ${node}`);
-  readLog();
-  if (node) byId('log').scrollIntoView({block: 'nearest'});
-}
-
-/** Reads the log now and every two seconds. */
-async function readLog() {
-  clearTimeout(logTimer);
-  const node = shownLog;
-  if (!node || isPaused) return;
-  const log = await read('log', node);
-  if (node !== shownLog) return;
-  if (log && !isPaused) {
-    const text = byId('log-text');
-    const isAtEnd = text.scrollTop + text.clientHeight >= text.scrollHeight - 8;
-    setText(text, log.text || '(empty)');
-    setText(byId('log-note'), log.is_whole ? log.name : `the end of ${log.name}`);
-    if (isAtEnd) text.scrollTop = text.scrollHeight;
-  }
-  if (!exported) logTimer = setTimeout(readLog, LOG_MILLISECONDS);
-}
-
-function startDetails() {
-  const button = byId('log-pause');
-  button.hidden = exported !== null;
-  button.addEventListener('click', () => {
-    isPaused = !isPaused;
-    button.setAttribute('aria-pressed', isPaused);
-    button.textContent = isPaused ? 'Go on' : 'Pause';
-    readLog();
-  });
-  document.addEventListener('keydown', (event) => {
-    if (event.key === 'Escape' && opened().role) location.hash = '';
-  });
+  setText(byId('log-note'), log.is_whole ? log.name : `the end of ${log.name}`);
+  setText(text, log.text || '(empty)');
+  if (isAtEnd) text.scrollTop = text.scrollHeight;
 }

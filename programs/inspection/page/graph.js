@@ -26,7 +26,6 @@ async function readGraph() {
       box.append(draw('g', {class: 'live'}));
     }
   }
-  openDetails();
   return true;
 }
 

@@ -6,7 +6,6 @@ const MILLISECONDS = 1000;
 let known = '';  // The version of all but the state that the page shows.
 let timer = 0;
 
-/** One round: the state, and the parts that have changed. */
 async function look() {
   clearTimeout(timer);
   try {
@@ -17,6 +16,7 @@ async function look() {
   }
 }
 
+/** One round: the state, and the rest if that has changed. */
 async function lookOnce() {
   const state = await read('state');
   byId('unreachable').hidden = state !== null;
@@ -30,6 +30,7 @@ async function lookOnce() {
       && (await Promise.all(readers.map((each) => each()))).every(Boolean))
     known = state.version;
   showState(state);
+  await updateLog();
 }
 
 function showState(state) {
@@ -84,9 +85,5 @@ for (const [state, name] of Object.entries(STATES))
   byId('legend').append(make('li', {}, make('i', {class: `swatch ${state}`}), name));
 startComparison();
 startPanels();
-startDetails();
-window.addEventListener('hashchange', () => {
-  openDetails();
-  look();
-});
+window.addEventListener('hashchange', look);
 look();
