@@ -249,20 +249,16 @@ def test_what_is_learned_again_takes_the_place_of_what_was_lost():
   assert curve.to_dict()['x'] == [1, 2, 3, 3.5, 4.5]
 
 
-def test_evaluations_and_their_videos(path):
+def test_evaluations(path):
   folder = path / 'evaluations'
   later = {**RESULTS, 'evaluated': '2021-01-01T00:00:00+00:00'}
   runs.write_json(folder / '640/results.json', RESULTS)
   runs.write_json(folder / '640_greedy/results.json', later)
   runs.write_json(folder / '.running-1/results.json', RESULTS)
-  for name in ('catch_0.mp4', 'secret.txt', '.x.mp4'):
-    runs.write_text(folder / '640/videos' / name, 'a film')
   found = read(path).evaluations
   assert list(found.found) == ['640_greedy', '640']
   assert 'returns' not in found.found['640']['levels'][0]
   assert len(found.of_training()) == 1
-  assert [video.name for video in found.videos('640')] == ['catch_0.mp4']
-  assert found.videos('../640') == []
 
 
 @pytest.mark.parametrize(

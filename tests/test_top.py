@@ -53,22 +53,19 @@ def test_the_graph_with_figures():
     '── variables 6/s ──▶ actor x 3',
   ):
     assert part in text, part
-  assert sum('actor/' in line for line in text.splitlines()) == 3
   assert 'call' not in text
 
 
 def test_many_nodes_are_told_as_one():
   text = drawn(make_graph(num_actors=64), make_records(1000.0, num_actors=64))
   assert 'agent steps 100/3,250/6,400/s' in text
-  assert 'actor/' not in text
 
 
 def test_a_silent_node_stands_out():
   first, last = make_records(1000.0)
   last['nodes']['actor/1']['age_seconds'] = 30
   text = drawn(make_graph(num_actors=3), [first, last])
-  (line,) = (line for line in text.splitlines() if 'actor/1' in line)
-  assert 'silent' in line
+  assert 'silent: actor/1\n' in text.replace(' \n', '\n')
 
 
 def test_the_graph_alone():

@@ -2,19 +2,20 @@
 
 Drawn are roles, not nodes: 64 actors are one box, 'actor x 64'. The layout is
 ours, since a graph of a few roles needs none of what a layout engine installs:
-columns along what flows from role to role, variables and other edges that lead
-back below, and above those who only call and are called, as a monitor.
+a row along what flows from role to role, edges that lead back or farther below,
+and above those who only call and are called, as a monitor.
 """
 
 import collections
 import html
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from programs.inspection import graph as graph_lib
 
 _WIDTH, _HEIGHT = 168, 64  # Of a box, in pixels, as everything here.
-_COLUMN, _ROW = 300, 132  # From one box to the next.
+_COLUMN = 300  # From one box to the next.
+_GAP = 68  # Between those who watch and others.
 _MARGIN = 28
 _LANE = 30  # Below the boxes, for each edge that leads back.
 _LINE = 16  # For each further line in a box.
@@ -36,8 +37,22 @@ def title(role: str, nodes: Sequence[graph_lib.Node]) -> str:
 
 def order(graph: graph_lib.ProgramGraph) -> list[str]:
   """The roles along what flows, and at the end those who watch."""
-  above, points = watching(graph), _layout(graph)
-  return sorted(graph.roles, key=lambda role: (role in above, points[role]))
+  above = watching(graph)
+  left = [role for role in graph.roles if role not in above]
+  placed: list[str] = []
+  while left:
+    behind = {
+      edge.target
+      for edge in graph.role_edges
+      if edge.source in left
+      and edge.source != edge.target
+      and edge.kind != 'variables'  # These lead back.
+    }
+    # The first that nothing flows to, or of a cycle any.
+    role = next((role for role in left if role not in behind), left[0])
+    left.remove(role)
+    placed.append(role)
+  return placed + [role for role in graph.roles if role in above]
 
 
 def watching(graph: graph_lib.ProgramGraph) -> set[str]:
@@ -65,28 +80,23 @@ def svg(graph: graph_lib.ProgramGraph, num_lines: int = 0) -> str:
     num_lines: Empty lines of text in each box, for who fills them.
   """
   height = _HEIGHT + _LINE * num_lines
+  corners = _corners(graph, height)
   above = watching(graph)
-  corners = {
-    role: _Point(
-      _MARGIN + point.x * _COLUMN,
-      _MARGIN + point.y * (_ROW + _LINE * num_lines),
-    )
-    for role, point in _layout(graph).items()
-  }
   floor = max((p.y for p in corners.values()), default=0) + height
   drawn = [_marker(kind, color) for kind, color in COLORS.items()]
-  seen: collections.Counter[frozenset[str]] = collections.Counter()
+  seen: collections.Counter[tuple[str, str]] = collections.Counter()
   for edge in graph.role_edges:
     source, target = corners[edge.source], corners[edge.target]
-    pair = frozenset((edge.source, edge.target))
-    if pair & above:
+    if {edge.source, edge.target} & above:
       path, middle = _upright(source, target, height)
-    elif source.x < target.x:
-      path, middle = _forward(source, target, height / 2 + 16 * seen[pair])
-      seen[pair] += 1
+    elif target.x - source.x == _COLUMN:
+      y = source.y + height / 2 + 16 * seen[edge.source, edge.target]
+      seen[edge.source, edge.target] += 1
+      path = f'M{source.x + _WIDTH:g} {y:g} H{target.x:g}'
+      middle = _Point((source.x + _WIDTH + target.x) / 2, y - 7)
     else:
       floor += _LANE
-      path, middle = _back(source, target, height, floor)
+      path, middle = _below(source, target, height, floor)
     drawn.append(_edge(edge, path, middle))
   for role, nodes in graph.roles.items():
     drawn.append(_box(role, nodes, corners[role], height, num_lines))
@@ -105,61 +115,20 @@ def svg(graph: graph_lib.ProgramGraph, num_lines: int = 0) -> str:
   )
 
 
-def _layout(graph: graph_lib.ProgramGraph) -> dict[str, _Point]:
-  """Role -> column and row, from 0; who watches, above the middle of others."""
-  above = watching(graph)
-  columns = _columns(_flow(graph, above))
-  rows: collections.Counter[int] = collections.Counter()
-  points = {}
-  for role in (r for r in graph.roles if r not in above):
-    points[role] = _Point(columns[role], rows[columns[role]] + bool(above))
-    rows[columns[role]] += 1
-  middle = (max(columns.values(), default=0) - len(above) + 1) / 2
-  for number, role in enumerate(r for r in graph.roles if r in above):
-    points[role] = _Point(max(middle, 0) + number, 0)
-  return points
-
-
-def _flow(
-  graph: graph_lib.ProgramGraph, above: Collection[str]
-) -> dict[str, set[str]]:
-  """Role -> the roles that stand behind it."""
-  targets: dict[str, set[str]] = {
-    role: set() for role in graph.roles if role not in above
+def _corners(graph: graph_lib.ProgramGraph, height: float) -> dict[str, _Point]:
+  """Where boxes are; who watches, above the middle of others."""
+  above, roles = watching(graph), order(graph)
+  count = len(roles) - len(above)
+  top = _MARGIN + (height + _GAP if above else 0)
+  middle = max((count - len(above)) / 2, 0)
+  return {
+    role: _Point(
+      _MARGIN
+      + _COLUMN * (number if number < count else middle + number - count),
+      top if number < count else _MARGIN,
+    )
+    for number, role in enumerate(roles)
   }
-  edges = [e for e in graph.role_edges if not {e.source, e.target} & {*above}]
-  for edge in edges:
-    if edge.source != edge.target and edge.kind != 'variables':
-      targets[edge.source].add(edge.target)
-  # Who only takes variables stands behind who gives them.
-  bound = {r for r, t in targets.items() if t} | set().union(*targets.values())
-  for edge in edges:
-    if edge.kind == 'variables' and edge.target not in bound:
-      targets[edge.source].add(edge.target)
-  return targets
-
-
-def _columns(targets: Mapping[str, Iterable[str]]) -> dict[str, int]:
-  """Role -> its column: one more than the last of those before it."""
-  roles = list(targets)
-  columns: dict[str, int] = {}
-  under_way: set[str] = set()
-
-  def place(role: str, column: int) -> None:
-    if role in under_way:
-      return  # A cycle: this edge leads back.
-    under_way.add(role)
-    if column > columns.get(role, -1):
-      columns[role] = column
-      for target in sorted(targets[role], key=roles.index):
-        place(target, column + 1)
-    under_way.remove(role)
-
-  entered = set().union(*targets.values())
-  for role in [*(r for r in targets if r not in entered), *targets]:
-    if role not in columns:
-      place(role, 0)
-  return columns
 
 
 def _marker(kind: str, color: str) -> str:
@@ -211,17 +180,7 @@ def _edge(edge: graph_lib.RoleEdge, path: str, middle: _Point) -> str:
   )
 
 
-def _forward(
-  source: _Point, target: _Point, shift: float
-) -> tuple[str, _Point]:
-  """From the right of one box to the left of another, `shift` from the top."""
-  x, y, end = source.x + _WIDTH, source.y + shift, target.y + shift
-  bend = (x + target.x) / 2
-  path = f'M{x:g} {y:g} C{bend:g} {y:g} {bend:g} {end:g} {target.x:g} {end:g}'
-  return path, _Point(bend, (y + end) / 2 - 7)
-
-
-def _back(
+def _below(
   source: _Point, target: _Point, height: float, lane: float
 ) -> tuple[str, _Point]:
   """Down from one box, along a lane below all, and up into another."""

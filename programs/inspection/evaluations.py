@@ -1,10 +1,10 @@
-"""The evaluations of a run and their videos, from `evaluations/*`."""
+"""The evaluations of a run, from `evaluations/*`."""
 
 import contextlib
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 _PER_EPISODE = ('returns', 'steps')  # Lists that nobody looks at.
@@ -48,12 +48,6 @@ class Evaluations:
     """Those made as while training, by frames."""
     found = [each for name, each in self.found.items() if name.isdecimal()]
     return sorted(found, key=lambda each: each['trained_frames'])
-
-  def videos(self, name: str) -> Sequence[pathlib.Path]:
-    """Of an evaluation; none of one that is not there."""
-    if name not in self.found:
-      return []
-    return sorted((self._folder / name / 'videos').glob('[!.]*.mp4'))
 
 
 def read_results(path: pathlib.Path) -> Results | None:

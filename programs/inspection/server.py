@@ -2,8 +2,8 @@
 
 It listens on this machine alone and answers browsers of this machine alone: a
 page from elsewhere whose name leads here (DNS rebinding) is refused by its
-`Host`. Requests name nodes, levels, evaluations and videos, which are looked up
-among those of the run; no request names a path.
+`Host`. Requests name nodes, levels and evaluations, which are looked up among
+those of the run; no request names a path.
 """
 
 import re
@@ -13,7 +13,6 @@ from typing import Any
 
 import werkzeug.exceptions
 import werkzeug.serving
-import werkzeug.utils
 import werkzeug.wrappers
 
 from programs.inspection import page_files
@@ -25,7 +24,7 @@ _TYPES = {'html': 'text/html', 'css': 'text/css', 'js': 'text/javascript'}
 _HEADERS = {
   'Cache-Control': 'no-store',
   'Content-Security-Policy': "default-src 'none'; script-src 'self'; "
-  "style-src 'self'; connect-src 'self'; media-src 'self'; img-src data:; "
+  "style-src 'self'; connect-src 'self'; img-src data:; "
   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   'Cross-Origin-Resource-Policy': 'same-origin',
   'Referrer-Policy': 'no-referrer',
@@ -75,23 +74,10 @@ class App:
     if name in self._files:
       kind = _TYPES[name.rpartition('.')[2]]
       return _Response(self._files[name], content_type=f'{kind}; charset=utf-8')
-    if name == 'video':
-      return self._video(request)
     content = self._view.read(name, request.args.get('name', ''))
     if content is None:
       raise werkzeug.exceptions.NotFound('There is no such page.')
     return _Response(view_lib.to_json(content), content_type='application/json')
-
-  def _video(self, request: _Request) -> _Response:
-    path = self._view.video(
-      request.args.get('evaluation', ''), request.args.get('name', '')
-    )
-    if path is None or not path.is_file():
-      raise werkzeug.exceptions.NotFound('There is no such video.')
-    # Answers requests for a range, by which browsers wind forward.
-    return werkzeug.utils.send_file(
-      path, request.environ, mimetype='video/mp4', etag=False
-    )
 
 
 class _QuietHandler(werkzeug.serving.WSGIRequestHandler):

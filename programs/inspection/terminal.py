@@ -20,7 +20,6 @@ _LOOKS = {
   'idle': ('░', 'bright_black'),
 }
 _BAR = 24  # Characters.
-_MOST_NODES = 16  # Of a role, that are listed one by one.
 _WORTH = 0.005  # Shares below are not told.
 _WINDOWS_SECONDS = (10, 60, 300)  # Over which speeds are means.
 
@@ -154,8 +153,11 @@ def _figures(
     medians = {name: spread.median for name, spread in states.items()}
     head.append_text(_states_bar(medians))
     head.append(f'  {_shares(states, {})}')
-  if 1 < len(nodes) <= _MOST_NODES:
-    yield _members(nodes, figures)
+  known = {
+    n.name: figures.nodes[n.name] for n in nodes if n.name in figures.nodes
+  }
+  if silent := ', '.join(name for name in known if known[name].is_silent):
+    yield rich.text.Text(f'    silent: {silent}', style='bold red')
   calls = spreads.get('milliseconds', {})
   if activities := _shares(spreads.get('activities', {}), calls):
     yield rich.text.Text(f'    {activities}')
@@ -203,24 +205,6 @@ def _counts(spreads: Mapping[str, _Spreads]) -> Iterator[str]:
       yield f'{name.replace("_", " ")} {_spread(spread)}/s'
   for name, spread in spreads.get('gauges', {}).items():
     yield f'{name.replace("_", " ")} {_spread(spread)}'
-
-
-def _members(
-  nodes: Sequence[graph_lib.Node], figures: figures_lib.Figures
-) -> rich.table.Table:
-  """The nodes of a role, one by one."""
-  table = rich.table.Table.grid(padding=(0, 2, 0, 0))
-  for node in nodes:
-    each = figures.nodes.get(node.name, figures_lib.NodeFigures())
-    steps = each.rates.get('agent_steps')
-    table.add_row(
-      f'    {node.name}',
-      _states_bar(each.states) if each.states else '',
-      'silent' if each.is_silent else (each.activity or '').replace('_', ' '),
-      '' if steps is None else f'{_figure(steps)} agent steps/s',
-      '' if each.cores is None else f'{each.cores:.2f} cores',
-    )
-  return table
 
 
 def _spread(

@@ -79,12 +79,6 @@ class View:
       content['log'][node.name] = run.log(node.name, _EXPORTED_LOG_BYTES)
     return content
 
-  def video(self, evaluation: str, name: str) -> Any:
-    """Path of a video of an evaluation, if there is one of these names."""
-    with self._lock:
-      found = self._run.evaluations.videos(evaluation)
-    return next((path for path in found if path.name == name), None)
-
   def _configuration(self) -> Settings:
     """The settings, and what is known of the run's start and end."""
     run = self._run
@@ -239,7 +233,6 @@ def _evaluations(run: reading.Run, name: str) -> dict[str, Any]:
     'names': list(found),
     'name': name,
     'content': found.get(name),
-    'videos': [each.name for each in run.evaluations.videos(name)],
   }
 
 

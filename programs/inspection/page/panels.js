@@ -40,7 +40,6 @@ async function readEvaluations() {
     : 'none yet');
   byId('evaluated').replaceChildren();
   if (content) showEvaluation(content.levels);
-  showVideos(found);
   return true;
 }
 
@@ -55,21 +54,6 @@ function showEvaluation(levels) {
       figure(row.min_return), figure(row.max_return),
       ...(isScored ? [number(row.human_normalised, 1)] : []),
     ]));
-}
-
-/** Videos that play are left alone; a report has none. */
-function showVideos({name, videos}) {
-  const key = exported ? '' : JSON.stringify([name, videos]);
-  const host = byId('videos');
-  if (host.dataset.key === key) return;
-  host.dataset.key = key;
-  host.replaceChildren(...(key ? videos : []).map((file) => {
-    const query = new URLSearchParams({evaluation: name, name: file});
-    return make('figure', {},
-      make('video', {src: `video?${query}`, controls: '', loop: '',
-                     preload: 'metadata', 'aria-label': file}),
-      make('figcaption', {}, file.replace(/\.mp4$/, '')));
-  }));
 }
 
 async function readConfiguration() {
