@@ -8,6 +8,7 @@ and above those who only call and are called, as a monitor.
 
 import collections
 import html
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -185,9 +186,10 @@ def _below(
 ) -> tuple[str, _Point]:
   """Down from one box, along a lane below all, and up into another."""
   x, end = source.x + _WIDTH * 0.6, target.x + _WIDTH * 0.4
+  turn = math.copysign(10, end - x)
   path = (
     f'M{x:g} {source.y + height:g} V{lane - 10:g} Q{x:g} {lane:g} '
-    f'{x - 10:g} {lane:g} H{end + 10:g} Q{end:g} {lane:g} {end:g} '
+    f'{x + turn:g} {lane:g} H{end - turn:g} Q{end:g} {lane:g} {end:g} '
     f'{lane - 10:g} V{target.y + height:g}'
   )
   return path, _Point((x + end) / 2, lane - 7)

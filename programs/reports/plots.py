@@ -38,36 +38,23 @@ def draw_curves(
       for frames, mean, low, high in curve['points']:
         if low is not None and high is not None:
           axes.plot([frames, frames], [low, high], color=color, linewidth=1)
-        axes.plot(
-          frames, mean, 'o', color=color, markerfacecolor='white', markersize=4
-        )
+        axes.plot(frames, mean, 'o', color=color, mfc='white', ms=4)
     limits = axes.get_ylim()  # Intervals of two runs are wide: cut them off.
     for curve in each:
       if 'low' in curve:
-        axes.fill_between(
-          curve['x'],
-          curve['low'],
-          curve['high'],
-          color=colors[curve['group']],
-          alpha=0.15,
-          linewidth=0,
-        )
+        ends = curve['low'], curve['high']
+        color = colors[curve['group']]
+        axes.fill_between(curve['x'], *ends, color=color, alpha=0.15, lw=0)
     axes.set_ylim(limits)
     axes.set_title(level, fontsize='medium', loc='left')
-    axes.set_xlabel('frames', fontsize='small')
-    axes.set_ylabel('return' if index % columns == 0 else '', fontsize='small')
-    axes.tick_params(labelsize='small')
+    axes.set_xlabel('frames')
+    axes.set_ylabel('return' if index % columns == 0 else '')
     axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
     axes.locator_params(nbins=8 if len(curves) == 1 else 4)
     axes.grid(alpha=0.25)
     axes.spines[['top', 'right']].set_visible(False)
   figure.legend(
-    handles.values(),
-    handles,
-    loc='outside upper left',
-    ncols=min(len(handles), 3),
-    frameon=False,
-    fontsize='small',
+    handles.values(), handles, loc='outside upper left', ncols=3, frameon=False
   )
   return figure
 
