@@ -74,8 +74,6 @@ function curve(line, {x, y}) {
       `M${[...path(line.low), ...path(line.high).reverse()].join('L')}Z`}));
   if (line.x.length)
     drawn.push(draw('path', {class: `line ${kind}`, d: `M${path(line.y).join('L')}`}));
-  if (line.x.length === 1)
-    drawn.push(draw('circle', {class: 'dot', cx: x(line.x[0]), cy: y(line.y[0]), r: 2.5}));
   return drawn;
 }
 

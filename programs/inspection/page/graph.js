@@ -37,8 +37,7 @@ function boxes() {
 function updateGraph(state) {
   for (const box of boxes()) {
     const {role} = box.dataset;
-    box.classList.toggle('opened', role === opened().role?.role);
-    updateBox(box, state.roles[role]);
+    updateBox(box, state.roles[role], role === opened().role?.role);
   }
   for (const edge of drawing?.querySelectorAll('g[data-edge]') ?? []) {
     const kind = edge.dataset.edge.split(' ')[1];
@@ -48,11 +47,11 @@ function updateGraph(state) {
   }
 }
 
-function updateBox(box, role) {
+function updateBox(box, role, isOpened) {
   const texts = box.querySelectorAll('text');
   const {state = '', first, second = '', bars = []} = describe(role);
-  box.dataset.state = state;
-  box.classList.toggle('bare', !bars.length);
+  box.setAttribute('class', `${state} ${bars.length ? '' : 'bare'} `
+    + (isOpened ? 'opened' : ''));
   setText(texts[1], first);
   setText(texts[3], second);
   box.setAttribute('aria-label', `${texts[0].textContent}: ${first}, ${second}`);

@@ -91,6 +91,6 @@ function startPanels() {
     readEvaluations();
   });
   for (const [name, title] of Object.entries(SMALL))
-    byId('small').append(make('figure', {}, make('figcaption', {}, title),
+    byId('small').append(make('figure', {}, make('figcaption', {class: 'faint'}, title),
       make('div', {class: 'chart', id: `small-${name}`})));
 }
