@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,7 +80,8 @@ def finish(
     folder: Where the JSON is kept too, or None.
     name: Of the file in there, without '.json'; by default the benchmark's.
   """
-  console = rich.console.Console(highlight=False, soft_wrap=True)
+  width = None if sys.stdout.isatty() else 120
+  console = rich.console.Console(highlight=False, soft_wrap=True, width=width)
   for each in shown:
     console.print(each, markup=not isinstance(each, str))
   if folder:
@@ -95,7 +97,8 @@ def make_table(
   table = rich.table.Table(title=title, title_justify='left', box=None)
   table.add_column('', no_wrap=True)
   for heading in next(iter(rows.values()), {}):
-    table.add_column(heading.replace('_', ' '), justify='right')
+    text = heading.replace('_', ' ')
+    table.add_column(text, justify='right', overflow='fold')
   for name, figures in rows.items():
     table.add_row(name.replace('_', ' '), *map(_format, figures.values()))
   return table

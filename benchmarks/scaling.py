@@ -82,10 +82,10 @@ def main(arguments: Sequence[str]) -> int:
     given,
   )
   rows = {
-    name: [
-      {'size': size, **_medians([found[flags] for found in rounds])}
+    name: {
+      str(size): _medians([found[flags] for found in rounds])
       for size, flags in sweep.items()
-    ]
+    }
     for name, sweep in sweeps.items()
   }
   complaints = judge(rows, given.max_cost_ratio)
@@ -96,13 +96,7 @@ def main(arguments: Sequence[str]) -> int:
     'sweeps': rows,
     'complaints': complaints,
   }
-  shown = [
-    commands.make_table(
-      f'{name}: CPU ms of an agent step, RSS MB of a process',
-      {str(row['size']): row for row in each},
-    )
-    for name, each in rows.items()
-  ]
+  shown = [commands.make_table(name, each) for name, each in rows.items()]
   said = [f'OVER THE LIMIT: {each}' for each in complaints]
   commands.finish(result, [*shown, *said], given.output)
   return 1 if complaints else 0
@@ -143,19 +137,19 @@ def _medians(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def judge(
-  sweeps: Mapping[str, Sequence[Mapping[str, Any]]], max_cost_ratio: float
+  sweeps: Mapping[str, Mapping[str, Mapping[str, float]]], max_cost_ratio: float
 ) -> list[str]:
   """A sentence for each way to add environments that makes a step dearer.
 
   Args:
-    sweeps: Name -> rows in the order of their sizes.
+    sweeps: Name -> size, ascending -> figures.
     max_cost_ratio: Limit of a cost over one of a smaller size.
   """
   complaints = []
   for name in _JUDGED:
     costs = [
       row['cpu_ms_per_agent_step']
-      for row in sweeps.get(name, ())
+      for row in sweeps.get(name, {}).values()
       if row['environments'] in _FLAT
     ]
     pairs = itertools.combinations(costs, 2)

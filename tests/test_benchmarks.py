@@ -301,7 +301,10 @@ def test_a_component_ends_with_who_measures_and_says_why_it_cannot():
 def test_costs_may_not_grow_where_it_matters():
   def rows(*sizes):
     names = ('environments', 'cpu_ms_per_agent_step')
-    return [dict(zip(names, size, strict=True)) for size in sizes]
+    return {
+      str(index): dict(zip(names, size, strict=True))
+      for index, size in enumerate(sizes)
+    }
 
   sweeps = {
     # In 8 to 64 environments they fall, and rise again, but less.
@@ -313,7 +316,7 @@ def test_costs_may_not_grow_where_it_matters():
   (complaint,) = scaling.judge(sweeps, 1.19)
   assert 'by actors' in complaint and 'a factor of 1.20' in complaint
   assert len(scaling.judge(sweeps, 1.1)) == 2
-  assert scaling.judge({'actors': sweeps['actors'][:1]}, 1.0) == []
+  assert scaling.judge({'actors': rows((8, 1.0))}, 1.0) == []
 
 
 @pytest.mark.thorough
@@ -324,7 +327,7 @@ def test_scaling_measures_each_size(tmp_path):
   assert status == 0
   assert result == json.loads((tmp_path / 'scaling.json').read_text())
   assert list(result['sweeps']) == ['batch_sizes']
-  for row, size in zip(result['sweeps']['batch_sizes'], (8, 32), strict=True):
-    assert row['size'] == size
+  assert list(result['sweeps']['batch_sizes']) == ['8', '32']
+  for row in result['sweeps']['batch_sizes'].values():
     roles = [row[f'{role}_cpu_ms'] for role in ('actor', 'learner', 'queue')]
     assert 0 < sum(roles) < row['cpu_ms_per_agent_step']
