@@ -21,7 +21,6 @@ _OTHERS = {
   'scaling': 'Do cost and memory stay flat as the program grows?',
   'queue': 'How much goes through the queue alone?',
   'memory': 'Does the memory of each process stay as it is?',
-  'machines': 'What happens on three machines that break?',
   'learning': 'Does it learn, and what does it need for that?',
 }
 _MODULES = {'queue': 'queues'}  # Where they are not called as the benchmark.

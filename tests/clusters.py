@@ -1,15 +1,17 @@
-"""Clusters of machines in name only: addresses of the loopback network."""
+"""Machines in name only (addresses of the loopback network), and runs there."""
 
 import contextlib
+import csv
+import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+import free_ports
 import psutil
 
 from programs.launching import ray_node
@@ -40,15 +42,29 @@ ROOT = pathlib.Path(__file__).absolute().parent.parent
 HEAD = '127.0.0.2'
 
 
+def wait_until(condition, seconds=120):
+  """Waits until something holds; returns for how long."""
+  started = time.monotonic()
+  while not condition():
+    assert time.monotonic() - started < seconds
+    time.sleep(0.1)
+  return time.monotonic() - started
+
+
+def kill_all(process):
+  """What a power cut does to a process and all that it has started."""
+  for each in [process, *process.children(recursive=True)]:
+    with contextlib.suppress(psutil.Error):
+      each.kill()
+
+
 class Cluster:
   """One process of `./impala cluster` for each machine."""
 
   def __init__(self, folder):
     self._folder = folder
     self._machines = {}
-    with socket.socket() as probe:
-      probe.bind((HEAD, 0))
-      self.address = f'{HEAD}:{probe.getsockname()[1]}'
+    self.address = f'{HEAD}:{free_ports.find(1)}'
 
   def add(self, ip, num_cpus):
     """Starts a machine."""
@@ -92,10 +108,7 @@ class Cluster:
 
   def kill(self, ip):
     """What a power cut does to a machine, as far as processes go."""
-    machine = psutil.Process(self._machines[ip].pid)
-    for process in [machine, *machine.children(recursive=True)]:
-      with contextlib.suppress(psutil.Error):
-        process.kill()
+    kill_all(psutil.Process(self._machines[ip].pid))
     self._machines.pop(ip).wait()
 
   def close(self):
@@ -128,3 +141,116 @@ def running(**num_cpus):
       yield cluster
     finally:
       cluster.close()
+
+
+class Run:
+  """Commands of one training run, and what its files tell."""
+
+  def __init__(self, tmp_path):
+    self.folder = tmp_path
+    self.directory = tmp_path / 'run'
+    self.processes = {}
+
+  def start(self, name, *arguments):
+    """Starts `train`."""
+    with open(self.folder / f'{name}.out', 'ab') as output:
+      self.processes[name] = subprocess.Popen(
+        [sys.executable, '-m', 'programs.train', *arguments],
+        cwd=ROOT,
+        env={**os.environ, 'TMPDIR': str(self.folder)},
+        stdout=output,
+        stderr=subprocess.STDOUT,
+      )
+    return self.processes[name]
+
+  def lead(self, *arguments):
+    """Starts the command that has the run directory."""
+    return self.start(
+      'learner',
+      f'--logdir={self.directory}',
+      '--seed=1',
+      '--evaluation_period_frames=0',
+      '--test_num_episodes=20',
+      *arguments,
+    )
+
+  def output(self, name):
+    """What a command has printed."""
+    return (self.folder / f'{name}.out').read_text()
+
+  def log(self, node):
+    """What stands in a node's log."""
+    path = self.directory / 'logs' / f'{node.replace("/", "_")}.log'
+    return path.read_text(errors='replace') if path.exists() else ''
+
+  def meta(self, key):
+    """Of the run directory's meta file."""
+    try:
+      meta = json.loads((self.directory / 'meta.json').read_text())
+    except FileNotFoundError:
+      return {}
+    return meta.get(key, {})
+
+  def process(self, node):
+    """A node's process, if it has one."""
+    return psutil.Process(self.meta('processes')[node])
+
+  def rows(self):
+    """Rows of the learner's metrics."""
+    path = self.directory / 'metrics/learner.csv'
+    lines = path.read_text().splitlines() if path.exists() else []
+    return list(csv.DictReader(lines))
+
+  def wait_until(self, condition, seconds=120):
+    """Waits; returns for how long."""
+    with_outputs = {}
+    try:
+      return wait_until(condition, seconds)
+    except AssertionError:
+      with_outputs = {name: self.output(name) for name in self.processes}
+    raise AssertionError(with_outputs)
+
+  def left(self):
+    """Processes that the commands or their children have started."""
+    return [
+      process
+      for process in psutil.process_iter(['environ', 'status'])
+      if (process.info['environ'] or {})
+      .get('TMPDIR', '')
+      .startswith(str(self.folder))
+      and process.info['status'] != psutil.STATUS_ZOMBIE
+    ]
+
+  def mean_return(self):
+    """Of the last evaluation."""
+    (results,) = self.directory.glob('evaluations/*/results.json')
+    return json.loads(results.read_text())['summary']['mean_return']
+
+  def close(self):
+    """Kills the commands; all else then ends by itself."""
+    for process in self.processes.values():
+      process.kill()
+      process.wait()
+    self.wait_until(lambda: not self.left(), 30)
+
+
+class Jobs(Run):
+  """A command for each role."""
+
+  def __init__(self, tmp_path, **hosts):
+    super().__init__(tmp_path)
+    self.port = free_ports.find(1)
+    actors = [HEAD, HEAD]
+    said = {'learner': [f'{HEAD}:{self.port}'], 'actor': actors, **hosts}
+    self._file = tmp_path / 'cluster.json'
+    self._file.write_text(json.dumps(said))
+
+  def lead(self, *arguments):
+    """Starts the learner's job."""
+    role = ('--job_name=learner', '--task=0', f'--cluster={self._file}')
+    return super().lead(*role, *arguments)
+
+  def join(self, task, *arguments, job='actor'):
+    """Starts another job."""
+    role = (f'--job_name={job}', f'--task={task}', f'--cluster={self._file}')
+    return self.start(f'{job}{task}', *role, *arguments)

@@ -1,26 +1,17 @@
 """Launching on Ray, on machines in name only: see `clusters`."""
 
 import contextlib
-import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import clusters
 import psutil
 import pytest
 
 TESTS = pathlib.Path(__file__).absolute().parent
-
-
-def wait_until(condition, seconds):
-  deadline = time.monotonic() + seconds
-  while not condition():
-    assert time.monotonic() < deadline
-    time.sleep(0.1)
 
 
 def recorded(folder):
@@ -82,88 +73,46 @@ def test_too_many_restarts_end_it_with_the_reason(tmp_path):
 @pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGKILL])
 def test_an_end_of_the_launcher_leaves_nothing(tmp_path, signum):
   with launcher(tmp_path) as (process, folder):
-    wait_until(lambda: len(recorded(folder)) == 2, 120)
+    clusters.wait_until(lambda: len(recorded(folder)) == 2, 120)
     family = [child.pid for child in psutil.Process(process.pid).children(True)]
     assert all(map(is_alive, recorded(folder))) and family
     process.send_signal(signum)
     text, _ = process.communicate(timeout=60)
-    wait_until(lambda: not any(map(is_alive, [*recorded(folder), *family])), 30)
+    clusters.wait_until(
+      lambda: not any(map(is_alive, [*recorded(folder), *family])), 30
+    )
   if signum == signal.SIGINT:
     assert process.returncode == 130
     assert 'interrupted by SIGINT' in text
     assert (folder / 'listener.ended').exists()
 
 
-class Run:
-  """A training run on a cluster, as its files tell of it."""
-
-  def __init__(self, directory, process):
-    self.directory, self.process = directory, process
-
-  def meta(self, key):
-    try:
-      meta = json.loads((self.directory / 'meta.json').read_text())
-    except FileNotFoundError:
-      return {}
-    return meta.get(key, {})
-
-  def log(self, node):
-    path = self.directory / 'logs' / f'{node.replace("/", "_")}.log'
-    return path.read_text() if path.exists() else ''
-
-  def steps(self):
-    """Learner steps that were logged."""
-    path = self.directory / 'metrics/learner.csv'
-    lines = path.read_text().splitlines() if path.exists() else []
-    return len(lines)
-
-  def wait_until(self, condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-      assert self.process.poll() is None, self.log('learner/0')
-      assert time.monotonic() < deadline
-      time.sleep(0.1)
-
-
 def test_catch_is_learned_whatever_happens_to_its_actors(tmp_path):
   """The learner on one machine, an actor on each of two others."""
   with clusters.running(m3=1, m4=1, m5=1) as cluster:
-    output = open(tmp_path / 'output', 'w')  # noqa: SIM115
-    with (
-      output,
-      subprocess.Popen(
-        [sys.executable, '-m', 'programs.train', '--launch=ray', '--seed=1']
-        + [f'--ray_address={cluster.address}', f'--logdir={tmp_path / "run"}']
-        + ['--num_actors=2', '--evaluation_period_frames=0']
-        + ['--total_environment_frames=200_000', '--test_num_episodes=20'],
-        cwd=TESTS.parent,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-      ) as process,
-    ):
-      run = Run(tmp_path / 'run', process)
-      try:
-        run.wait_until(lambda: run.steps() > 2, 300)
-        places = run.meta('machines')
-        assert places['learner/0'] == places['queue/0'] == clusters.HEAD
-        used = {places['actor/0'], places['actor/1']}
-        assert len(used) == 2 and clusters.HEAD not in used
-        # Its process: started again where it is.
-        killed = run.meta('processes')['actor/0']
-        os.kill(killed, signal.SIGKILL)
-        run.wait_until(lambda: run.meta('processes')['actor/0'] != killed, 60)
-        assert run.meta('machines')['actor/0'] == places['actor/0']
-        assert 'killed by SIGKILL; started again' in run.log('actor/0')
-        # Its machine: moved.
-        lost = places['actor/1']
-        cluster.kill(lost)
-        run.wait_until(
-          lambda: run.meta('machines')['actor/1'] not in ('', lost)
-        )
-        assert f'lost with its host on {lost}' in run.log('actor/1')
-        assert process.wait(300) == 0, (tmp_path / 'output').read_text()
-      finally:
-        process.kill()
-  (results,) = (tmp_path / 'run/evaluations').glob('*/results.json')
-  summary = json.loads(results.read_text())['summary']
-  assert summary['mean_return'] >= 0.9
+    run = clusters.Run(tmp_path)
+    process = run.lead(
+      *('--launch=ray', f'--ray_address={cluster.address}'),
+      *('--num_actors=2', '--total_environment_frames=200_000'),
+    )
+    try:
+      run.wait_until(lambda: len(run.rows()) > 1, 300)
+      places = run.meta('machines')
+      assert places['learner/0'] == places['queue/0'] == clusters.HEAD
+      used = {places['actor/0'], places['actor/1']}
+      assert len(used) == 2 and clusters.HEAD not in used
+      # Its process: started again where it is.
+      killed = run.meta('processes')['actor/0']
+      os.kill(killed, signal.SIGKILL)
+      run.wait_until(lambda: run.meta('processes')['actor/0'] != killed, 60)
+      assert run.meta('machines')['actor/0'] == places['actor/0']
+      assert 'killed by SIGKILL; started again' in run.log('actor/0')
+      # Its machine: moved.
+      lost = places['actor/1']
+      cluster.kill(lost)
+      run.wait_until(lambda: run.meta('machines')['actor/1'] not in ('', lost))
+      assert f'lost with its host on {lost}' in run.log('actor/1')
+      assert process.wait(300) == 0, run.output('learner')
+    finally:
+      run.close()
+  assert run.mean_return() >= 0.9

@@ -2,20 +2,13 @@
 
 import json
 import os
-import pathlib
 import signal
 import socket
-import subprocess
-import sys
-import time
 
-import free_ports
-import psutil
+import clusters
 import pytest
 
 from programs import flags, machines, roles, runs, train
-
-ROOT = pathlib.Path(__file__).absolute().parent.parent
 
 
 def parse(*arguments):
@@ -157,98 +150,22 @@ def test_to_evaluate_needs_the_run_directory(tmp_path):
   roles._check_shared(configuration)
 
 
-class Jobs:
-  """Commands of one run, as on several machines."""
-
-  def __init__(self, tmp_path, **hosts):
-    self.tmp_path = tmp_path
-    self.run = tmp_path / 'run'
-    self.processes = {}
-    self.port = free_ports.find(1)
-    actors = ['127.0.0.2', '127.0.0.2']
-    said = {'learner': [f'127.0.0.2:{self.port}'], 'actor': actors, **hosts}
-    self._cluster = write(tmp_path, said)
-
-  def start(self, job, task, *arguments):
-    name = f'{job}{task}'
-    with open(self.tmp_path / f'{name}.out', 'ab') as output:
-      self.processes[name] = subprocess.Popen(
-        [sys.executable, '-m', 'programs.train', self._cluster]
-        + [f'--job_name={job}', f'--task={task}', *arguments],
-        cwd=ROOT,
-        env={**os.environ, 'TMPDIR': str(self.tmp_path)},
-        stdout=output,
-        stderr=subprocess.STDOUT,
-      )
-    return self.processes[name]
-
-  def lead(self, *arguments):
-    return self.start(
-      'learner',
-      0,
-      f'--logdir={self.run}',
-      '--seed=1',
-      '--evaluation_period_frames=0',
-      '--test_num_episodes=20',
-      *arguments,
-    )
-
-  def output(self, name):
-    return (self.tmp_path / f'{name}.out').read_text()
-
-  def log(self, name):
-    path = self.run / 'logs' / f'{name}.log'
-    return path.read_text(errors='replace') if path.exists() else ''
-
-  def steps(self):
-    path = self.run / 'metrics/learner.csv'
-    return len(path.read_text().splitlines()) if path.exists() else 0
-
-  def meta(self, key):
-    return json.loads((self.run / 'meta.json').read_text())[key]
-
-  def wait_until(self, condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-      assert time.monotonic() < deadline, [
-        self.output(name) for name in self.processes
-      ]
-      time.sleep(0.1)
-
-  def left(self):
-    """Processes of the jobs' children and of the machines' workers."""
-    return [
-      process
-      for process in psutil.process_iter(['environ', 'status'])
-      if (process.info['environ'] or {})
-      .get('TMPDIR', '')
-      .startswith(str(self.tmp_path))
-      and process.info['status'] != psutil.STATUS_ZOMBIE
-    ]
-
-  def close(self):
-    for process in self.processes.values():
-      process.kill()
-      process.wait()
-    self.wait_until(lambda: not self.left(), 30)
-
-
 @pytest.fixture
 def jobs(tmp_path):
-  made = Jobs(tmp_path)
+  made = clusters.Jobs(tmp_path)
   yield made
   made.close()
 
 
 def test_catch_is_learned_by_jobs_of_their_own(tmp_path):
   """On three machines in name; one actor's process and one job are killed."""
-  jobs = Jobs(tmp_path, actor=['127.0.0.3', '127.0.0.4'])
+  jobs = clusters.Jobs(tmp_path, actor=['127.0.0.3', '127.0.0.4'])
   try:
-    first = jobs.start('actor', 0)
+    first = jobs.join(0)
     jobs.wait_until(lambda: 'waits for the learner' in jobs.output('actor0'))
     learner = jobs.lead('--total_environment_frames=200_000')
-    second = jobs.start('actor', 1)
-    jobs.wait_until(lambda: jobs.steps() > 2)
+    second = jobs.join(1)
+    jobs.wait_until(lambda: len(jobs.rows()) > 2)
     jobs.wait_until(lambda: 'actor/1' in jobs.meta('machines'))
     assert {
       name: jobs.meta('machines')[name]
@@ -262,37 +179,36 @@ def test_catch_is_learned_by_jobs_of_their_own(tmp_path):
     killed = jobs.meta('processes')['actor/0']
     os.kill(killed, signal.SIGKILL)
     jobs.wait_until(lambda: jobs.meta('processes')['actor/0'] != killed)
-    assert 'killed by SIGKILL; started again in 0 s' in jobs.log('actor_0')
+    assert 'killed by SIGKILL; started again in 0 s' in jobs.log('actor/0')
     # A job: its actor ends, and the next job with its task has it again.
-    lost = psutil.Process(jobs.meta('processes')['actor/1'])
+    lost = jobs.process('actor/1')
     second.kill()
     second.wait()
-    third = jobs.start('actor', 1)
+    third = jobs.join(1)
     jobs.wait_until(lambda: not lost.is_running(), 20)
-    assert learner.wait(240) == 0, jobs.output('learner0')
+    assert learner.wait(240) == 0, jobs.output('learner')
     for name, process in (('actor0', first), ('actor1', third)):
       assert process.wait(30) == 0, jobs.output(name)
-      assert f'joins the run in {jobs.run}' in jobs.output(name)
-    (results,) = (jobs.run / 'evaluations').glob('*/results.json')
-    assert json.loads(results.read_text())['summary']['mean_return'] >= 0.9
+      assert f'joins the run in {jobs.directory}' in jobs.output(name)
+    assert jobs.mean_return() >= 0.9
   finally:
     jobs.close()
   assert not [*tmp_path.glob('launching-*')]
 
 
 def test_who_leads_may_be_killed_and_come_back(jobs):
-  actors = jobs.start('actor', '0-1')
+  actors = jobs.join('0-1')
   learner = jobs.lead('--checkpoint_period_seconds=1')
-  jobs.wait_until(lambda: jobs.steps() > 2)
+  jobs.wait_until(lambda: len(jobs.rows()) > 2)
   learner.kill()
   learner.wait()
   # Nothing else runs a second later: neither nodes nor Ray.
   jobs.wait_until(lambda: len(jobs.left()) == 1, 20)
   assert actors.poll() is None
-  before = jobs.steps()
-  second = jobs.start('actor', 1)
+  before = len(jobs.rows())
+  second = jobs.join(1)
   learner = jobs.lead('--checkpoint_period_seconds=1')
-  jobs.wait_until(lambda: jobs.steps() > before)
+  jobs.wait_until(lambda: len(jobs.rows()) > before)
   jobs.wait_until(lambda: 'actor/1 runs already, here' in jobs.output('actor1'))
   learner.send_signal(signal.SIGINT)
   assert learner.wait(60) == 130
@@ -302,35 +218,37 @@ def test_who_leads_may_be_killed_and_come_back(jobs):
 
 
 def test_a_flag_of_another_run_is_refused_and_one_of_the_machine_is_not(jobs):
-  learner = jobs.lead('--total_environment_frames=10_000')
-  wrong = jobs.start('actor', 0, '--batch_size=7')
+  learner = jobs.lead('--total_environment_frames=100_000')
+  wrong = jobs.join(0, '--batch_size=7')
   assert wrong.wait(60) == 2
   assert 'batch_size must be 32, which it is in the' in jobs.output('actor0')
-  beyond = jobs.start('actor', '1-2')
+  beyond = jobs.join('1-2')
   assert beyond.wait(60) == 1
   assert 'it has no actor/2 for others to run' in jobs.output('actor1-2')
-  jobs.start('actor', 0, '--renderer=hardware')
-  assert learner.wait(120) == 0, jobs.output('learner0')
+  jobs.join(0, '--renderer=hardware')
+  jobs.wait_until(lambda: 'actor/0' in jobs.meta('processes'))
+  assert 'hardware' in jobs.process('actor/0').environ()[runs.OF_MACHINE]
+  assert learner.wait(120) == 0, jobs.output('learner')
 
 
 def test_an_evaluator_that_is_a_job_of_its_own_ends_the_run(tmp_path):
-  jobs = Jobs(tmp_path, evaluator=['127.0.0.2'])
+  jobs = clusters.Jobs(tmp_path, evaluator=['127.0.0.2'])
   try:
     learner = jobs.lead('--total_environment_frames=20_000')
-    actor = jobs.start('actor', '0-1')
-    jobs.wait_until(lambda: (jobs.run / 'config.json').exists(), 60)
-    evaluator = jobs.start('evaluator', 0)
-    assert learner.wait(120) == 0, jobs.output('learner0')
+    actor = jobs.join('0-1')
+    jobs.wait_until(lambda: (jobs.directory / 'config.json').exists(), 60)
+    evaluator = jobs.join(0, job='evaluator')
+    assert learner.wait(120) == 0, jobs.output('learner')
     assert evaluator.wait(30) == 0, jobs.output('evaluator0')
     assert actor.wait(30) == 0, jobs.output('actor0-1')
-    assert [*(jobs.run / 'evaluations').glob('*/results.json')]
+    assert [*(jobs.directory / 'evaluations').glob('*/results.json')]
   finally:
     jobs.close()
 
 
 @pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
 def test_who_waits_for_the_learner_is_interrupted(jobs, signum):
-  actor = jobs.start('actor', 0)
+  actor = jobs.join(0)
   jobs.wait_until(lambda: 'waits for the learner' in jobs.output('actor0'), 60)
   actor.send_signal(signum)
   assert actor.wait(30) == 128 + signum
@@ -338,7 +256,7 @@ def test_who_waits_for_the_learner_is_interrupted(jobs, signum):
 
 
 def test_a_wrong_flag_of_the_machine_does_not_wait_for_a_learner(jobs):
-  assert jobs.start('actor', 0, '--renderer=x').wait(30) == 2
+  assert jobs.join(0, '--renderer=x').wait(30) == 2
   assert 'renderer must be one of' in jobs.output('actor0')
   assert 'waits for' not in jobs.output('actor0')
 
@@ -347,15 +265,15 @@ def test_a_finished_run_sends_all_home(jobs):
   finished = {'finished_frames': 10}
   configuration = flags.resolve(
     {
-      'logdir': str(jobs.run),
+      'logdir': str(jobs.directory),
       'num_actors': 2,
       'total_environment_frames': 10,
     }
   )
   configuration.directory.write_config(configuration)
   configuration.directory.update_meta(**finished)
-  actor = jobs.start('actor', 0)
-  jobs.start('learner', 0, f'--logdir={jobs.run}')
+  actor = jobs.join(0)
+  jobs.lead()
   assert actor.wait(60) == 0, jobs.output('actor0')
   assert 'it had finished before' in jobs.output('actor0')
 
@@ -363,5 +281,5 @@ def test_a_finished_run_sends_all_home(jobs):
 def test_a_taken_port_ends_it_before_anything_runs(jobs):
   with socket.create_server(('127.0.0.2', jobs.port)):
     assert jobs.lead().wait(60) == 2
-  assert f'{jobs.port}: no Ray has this port' in jobs.output('learner0')
-  assert not jobs.log('learner_0')
+  assert f'{jobs.port}: no Ray has this port' in jobs.output('learner')
+  assert not jobs.log('learner/0')
