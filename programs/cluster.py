@@ -8,7 +8,7 @@ import ipaddress
 import sys
 from collections.abc import Sequence
 
-from programs import flags, machines, runs
+from programs import flags, runs
 from programs.launching import ray_node
 
 _DESCRIPTION = """\
@@ -23,17 +23,6 @@ Whoever reaches the ports of a cluster can run code on its machines. There are
 no passwords: keep the network to yourself (docs/cluster.md)."""
 
 _HEAD_PORT = 6379
-# Of a range, what Ray wants one port each for; the rest is for its workers,
-# of which there is one for each supervising process.
-_PORTS = (
-  'node-manager-port',
-  'object-manager-port',
-  'runtime-env-agent-port',
-  'dashboard-agent-grpc-port',
-  'dashboard-agent-listen-port',
-  'metrics-export-port',
-)
-_MIN_WORKER_PORTS = 10
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   """
   given = _make_parser().parse_args(argv)
   try:
-    arguments = make_arguments(given)
+    _check(given)
   except runs.RunError as error:
     print(f'./impala cluster: {error}', file=sys.stderr)
     return 2
@@ -54,15 +43,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     file=sys.stderr,
     flush=True,
   )
-  ray_node.main(arguments)
+  ray_node.main(
+    [
+      *(
+        ray_node.head(given.ip, given.port)
+        if given.head
+        else ray_node.worker(given.ip, given.join)
+      ),
+      *(
+        f'--num-{name}={value}'
+        for name, value in (('cpus', given.num_cpus), ('gpus', given.num_gpus))
+        if value is not None
+      ),
+    ]
+  )
   return 0
 
 
-def make_arguments(given: argparse.Namespace) -> list[str]:
-  """What `ray start` is given for the flags.
+def _check(given: argparse.Namespace) -> None:
+  """Looks at the flags.
 
   Raises:
-    runs.RunError: A flag breaks its rule.
+    runs.RunError: One breaks its rule.
   """
   try:
     ipaddress.ip_address(given.ip)
@@ -76,36 +78,10 @@ def make_arguments(given: argparse.Namespace) -> list[str]:
       'ip must not be 127.0.0.1, which Ray replaces by an address that others '
       f'reach; for machines in name only, take {ray_node.LOOPBACK} and so on'
     )
-  if given.head:
-    arguments = ray_node.head(given.ip, given.port, given.folder)
-  else:
-    arguments = ray_node.worker(given.ip, given.join)
-  for name in ('cpus', 'gpus'):
-    value = getattr(given, f'num_{name}')
-    if value is not None:
-      if value < 0:
-        raise runs.RunError(f'num_{name} must be at least 0, got {value}')
-      arguments.append(f'--num-{name}={value}')
-  return arguments + _port_flags(given.port_range)
-
-
-def _port_flags(text: str) -> list[str]:
-  """Where Ray's processes listen."""
-  found = machines.port_range(text)
-  if found is None:
-    return []
-  first, last = found
-  workers = first + len(_PORTS)
-  if last - workers + 1 < _MIN_WORKER_PORTS:
-    least = len(_PORTS) + _MIN_WORKER_PORTS
-    raise runs.RunError(
-      f'port_range must hold at least {least} ports, got {text!r}'
-    )
-  return [
-    *(f'--{name}={first + place}' for place, name in enumerate(_PORTS)),
-    f'--min-worker-port={workers}',
-    f'--max-worker-port={last}',
-  ]
+  for name in ('num_cpus', 'num_gpus'):
+    value = getattr(given, name)
+    if value is not None and value < 0:
+      raise runs.RunError(f'{name} must be at least 0, got {value}')
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -130,30 +106,13 @@ def _make_parser() -> argparse.ArgumentParser:
     metavar='INT',
     help=f'with --head: where the others join [default {_HEAD_PORT}]',
   )
-  parser.add_argument(
-    '--port_range',
-    default='',
-    metavar='FIRST-LAST',
-    help="where else Ray's processes listen, for a firewall; empty: any",
-  )
-  parser.add_argument(
-    '--num_cpus',
-    type=int,
-    metavar='INT',
-    help='cores that it offers [default: all]',
-  )
-  parser.add_argument(
-    '--num_gpus',
-    type=int,
-    metavar='INT',
-    help='GPUs that it offers [default: all]',
-  )
-  parser.add_argument(
-    '--folder',
-    metavar='DIR',
-    help="with --head: takes all machines' temporary files; at most some 40 "
-    'characters [default /tmp/ray]',
-  )
+  for name, what in (('cpus', 'cores'), ('gpus', 'GPUs')):
+    parser.add_argument(
+      f'--num_{name}',
+      type=int,
+      metavar='INT',
+      help=f'{what} that it offers [default: all]',
+    )
   return parser
 
 

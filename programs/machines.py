@@ -18,14 +18,12 @@ if TYPE_CHECKING:
   from programs.launching import cluster
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_MAX_PORT = 65535
 _WAIT_NOTE_SECONDS = 5.0
 
 # Flag -> what it is when Ray does not launch; it then may not be given.
 _RAY_FLAGS: Mapping[str, Any] = {
   'ray_address': '',
   'resources': '',
-  'port_range': '',
 }
 _MAX_RESTARTS = 20
 
@@ -124,11 +122,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     "cpu=1'; machine=any lets one run elsewhere than where the run directory "
     'is, as actors do anyway',
   )
-  add(
-    'port_range',
-    metavar='FIRST-LAST',
-    help="ports of the run's servers, for a firewall; empty: any",
-  )
 
 
 def check(given: Mapping[str, Any]) -> roles.Role | None:
@@ -163,7 +156,6 @@ def check(given: Mapping[str, Any]) -> roles.Role | None:
       f'max_restarts_per_hour must be at least 0, got {restarts}'
     )
   needs(given.get('resources', ''), None)
-  port_range(given.get('port_range', ''))
   return role
 
 
@@ -333,7 +325,6 @@ def _options(
     },
     together=together,
     max_restarts_per_hour=plan.max_restarts_per_hour,
-    port_range=port_range(asked['port_range']),
     code=_ROOT,
     jobs=jobs,
   )
@@ -380,20 +371,3 @@ def _with(need: Need, item: str) -> Need:
     'resources must give cpu or gpu a number, and machine here or any, got '
     f'{item!r}'
   )
-
-
-def port_range(text: str) -> tuple[int, int] | None:
-  """First and last port; None for an empty text.
-
-  Raises:
-    runs.RunError: The text is wrong.
-  """
-  if not text:
-    return None
-  match = re.fullmatch(r'(\d{1,5})-(\d{1,5})', text)
-  first, last = map(int, match.groups()) if match else (0, 0)
-  if not 1024 <= first <= last <= _MAX_PORT:
-    raise runs.RunError(
-      f'port_range must be FIRST-LAST from 1024 to {_MAX_PORT}, got {text!r}'
-    )
-  return first, last

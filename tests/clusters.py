@@ -71,13 +71,17 @@ class Cluster:
     role = f'--join={self.address}'
     if not self._machines:
       port = self.address.rpartition(':')[2]
-      role = f'--head --port={port} --folder={self._folder}'
+      role = f'--head --port={port}'
     with open(self._folder / f'{ip}.log', 'wb') as log:
       self._machines[ip] = subprocess.Popen(
         [sys.executable, '-m', 'programs.cluster', *role.split()]
         + [f'--ip={ip}', f'--num_cpus={num_cpus}', '--num_gpus=0'],
         cwd=ROOT,
-        env={**os.environ, 'TMPDIR': str(self._folder)},
+        env={
+          **os.environ,
+          'RAY_TMPDIR': str(self._folder),
+          'TMPDIR': str(self._folder),
+        },
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,

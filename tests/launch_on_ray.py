@@ -33,7 +33,6 @@ def main():
       requests={},
       together=[['service']],
       max_restarts_per_hour=2,
-      port_range=None,
       code=pathlib.Path(__file__).absolute().parent.parent,
     ),
   )

@@ -82,7 +82,6 @@ class Options:
       others have one for each node, which takes 76 MB. An idle host takes 0.8%
       of a core, of which Ray's share is the most.
     max_restarts_per_hour: Of nodes that fail; one more ends the program.
-    port_range: First and last port that servers may have; None: any.
     code: Folder that is shipped to the machines, with all below it but what
       its `.gitignore` names.
     jobs: Nodes that jobs run, if any do; the cluster's head is then this
@@ -93,7 +92,6 @@ class Options:
   requests: Mapping[str, Request]
   together: Sequence[Collection[str]]
   max_restarts_per_hour: int
-  port_range: tuple[int, int] | None
   code: pathlib.Path
   jobs: Jobs | None = None
 
@@ -167,7 +165,6 @@ def launch(
         {group: _environment(resources.get(group)) for group in program.groups},
         _import_path(options.code),
         workspace.stop_path(directory),
-        options.port_range,
         awaited,
         offers,
       )

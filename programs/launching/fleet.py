@@ -242,7 +242,6 @@ class Fleet:
     environments: Mapping[str, Mapping[str, str]],
     import_path: Sequence[str],
     stop_path: pathlib.Path,
-    port_range: tuple[int, int] | None = None,
     awaited: Sequence[tasks.Task] = (),
     offers: Any = None,
   ) -> None:
@@ -253,7 +252,6 @@ class Fleet:
       environments: Group -> variables of its processes.
       import_path: Where they import from, below the folder that is shipped.
       stop_path: Appears, here, when a task stops the program.
-      port_range: First and last port that servers may have.
       awaited: Tasks that run where somebody offers that, and wait till then.
       offers: A `roster.Roster` as a Ray actor, for those.
     """
@@ -266,7 +264,6 @@ class Fleet:
     self._environments = environments
     self._import_path = import_path
     self._stop_path = stop_path
-    self._port_range = port_range
     self._awaited = awaited
     self._waiting: dict[str, RemoteChild] = {}  # Of those, the newest.
     self._offers = offers
@@ -322,9 +319,7 @@ class Fleet:
       keys = _server_keys(placement)
       if keys:
         self._nodes[place] = host.node
-        ports = ray.get(
-          host.actor.hold.remote(dict.fromkeys(keys, 0), self._port_range)
-        )
+        ports = ray.get(host.actor.hold.remote(dict.fromkeys(keys, 0)))
         for key, port in ports.items():
           self._servers[key] = host.address, port
 
@@ -402,7 +397,7 @@ class Fleet:
       return _Reached(placement, self._import_path)
     placement = dataclasses.replace(placement, node=self._nodes[place])
     host = _Reached(placement, self._import_path)
-    host.actor.hold.remote({key: self._servers[key][1] for key in keys}, None)
+    host.actor.hold.remote({key: self._servers[key][1] for key in keys})
     return host
 
   def _give(

@@ -87,25 +87,22 @@ class Host:
     self._is_closed = threading.Event()
     threading.Thread(target=self._watch_lease, daemon=True).start()
 
-  def hold(
-    self, wanted: Mapping[str, int], port_range: tuple[int, int] | None
-  ) -> dict[str, int]:
+  def hold(self, wanted: Mapping[str, int]) -> dict[str, int]:
     """Holds ports of this machine for the servers that tasks will run.
 
     Args:
       wanted: Key of an address -> the port it must have; 0 leaves the choice.
-      port_range: First and last port to choose from; by default, the system's.
 
     Returns:
       Key -> port.
 
     Raises:
-      OSError: A port, or all of the range, is taken.
+      OSError: A port is taken.
     """
     self._touch()
     for key, port in wanted.items():
       if key not in self._held:
-        self._held[key] = _hold(port, port_range)
+        self._held[key] = ports.hold_port(port)
     return {key: self._held[key].getsockname()[1] for key in wanted}
 
   def start(
@@ -126,7 +123,7 @@ class Host:
     nobody_knows = {
       key: f'localhost:{port}'
       for key, port in self.hold(
-        {key: 0 for key in task.address_keys if key not in addresses}, None
+        {key: 0 for key in task.address_keys if key not in addresses}
       ).items()
     }
     command = tasks.make_command(
@@ -216,14 +213,3 @@ class Host:
         child.terminate()
     time.sleep(_NOTICE_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)  # The guardian does the rest.
-
-
-def _hold(port: int, port_range: tuple[int, int] | None) -> socket.socket:
-  """Holds one port; see `Host.hold`."""
-  if port or port_range is None:
-    return ports.hold_port(port)
-  first, last = port_range
-  for candidate in range(first, last + 1):
-    with contextlib.suppress(OSError):
-      return ports.hold_port(candidate)
-  raise OSError(f'all ports from {first} to {last} are taken')

@@ -45,13 +45,12 @@ _CONFIGURATION = {
 }
 
 
-def head(ip: str, port: int, folder: str | None) -> list[str]:
+def head(ip: str, port: int) -> list[str]:
   """The arguments of the first machine.
 
   Args:
     ip: Its address in the network of the cluster.
     port: Where others join.
-    folder: Takes all machines' temporary files; None: Ray's own choice.
   """
   return [
     *_common(ip),
@@ -59,7 +58,6 @@ def head(ip: str, port: int, folder: str | None) -> list[str]:
     f'--port={port}',
     '--include-dashboard=false',
     '--no-monitor',
-    *([f'--temp-dir={folder}'] if folder else []),
   ]
 
 
@@ -93,7 +91,11 @@ def running_head(
   """
   # Short enough for its sockets.
   folder = pathlib.Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir='/tmp'))
-  arguments = [*head(ip, port, str(folder)), f'--num-cpus={num_cpus}']
+  arguments = [
+    *head(ip, port),
+    f'--temp-dir={folder}',  # Of all machines.
+    f'--num-cpus={num_cpus}',
+  ]
   with running(arguments, log_directory, folder):
     yield f'{ip}:{port}'
 
