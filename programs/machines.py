@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import launchpad as lp
 
 from programs import flags, isolation, nodes, roles, runs
-from programs.launching import local, outcomes, supervisor
+from programs.launching import local, outcomes, supervisor, tasks
 
 if TYPE_CHECKING:
   from programs.launching import cluster
@@ -20,27 +20,8 @@ if TYPE_CHECKING:
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _WAIT_NOTE_SECONDS = 5.0
 
-# Flag -> what it is when Ray does not launch; it then may not be given.
-_RAY_FLAGS: Mapping[str, Any] = {
-  'ray_address': '',
-  'resources': '',
-}
+_RAY_FLAGS = ('ray_address', 'resources')  # Given with --launch=ray alone.
 _MAX_RESTARTS = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Need:
-  """What each node of a group needs of its machine.
-
-  Attributes:
-    cpu: Cores that Ray sets aside.
-    gpu: GPUs that it sees.
-    machine: 'here', where the run directory is, or 'any'.
-  """
-
-  cpu: float = 0.0
-  gpu: float = 0.0
-  machine: str = 'here'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,22 +86,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     'with --launch=ray (docs/cluster.md has it step by step)'
   )
 
-  def add(name: str, **given: Any) -> None:
-    given['help'] += f' [default {_RAY_FLAGS[name]!r}]'
-    ray.add_argument(f'--{name}', default=argparse.SUPPRESS, **given)
-
-  add(
-    'ray_address',
+  ray.add_argument(
+    '--ray_address',
+    default=argparse.SUPPRESS,
     metavar='HOST:PORT',
     help="the cluster's head; auto: of the cluster that this machine is in; "
-    'empty: a Ray of its own on this machine',
+    "empty: a Ray of its own on this machine [default '']",
   )
-  add(
-    'resources',
+  ray.add_argument(
+    '--resources',
+    default=argparse.SUPPRESS,
     metavar='TEXT',
     help="what a group's nodes need, as in 'learner: gpu=1 cpu=4; actor: "
     "cpu=1'; machine=any lets one run elsewhere than where the run directory "
-    'is, as actors do anyway',
+    "is, as actors do anyway [default '']",
   )
 
 
@@ -307,22 +286,16 @@ def _options(
   """
   from programs.launching import cluster
 
-  asked = {**_RAY_FLAGS, **plan.given}
-  address, elsewhere, jobs = asked['ray_address'], [], None
+  address, elsewhere, jobs = plan.given.get('ray_address', ''), [], None
   if plan.role is not None:
     address, elsewhere = plan.role.address, plan.role.elsewhere
-    said = {'configuration': configuration.to_dict()}
-    jobs = cluster.Jobs(elsewhere, said)
+    jobs = cluster.Jobs(elsewhere, {'configuration': configuration.to_dict()})
   together: list[set[str]] = []
   if jobs is not None or not address:
     together = [{*groups} - {nodes.ACTOR, *elsewhere}, {nodes.ACTOR}]
   return cluster.Options(
     address=address,
-    requests={
-      group: cluster.Request(need.cpu, need.gpu, need.machine == 'here')
-      for group, need in needs(asked['resources'], groups).items()
-      if jobs is None
-    },
+    needs=needs(plan.given.get('resources', ''), groups),
     together=together,
     max_restarts_per_hour=plan.max_restarts_per_hour,
     code=_ROOT,
@@ -330,7 +303,7 @@ def _options(
   )
 
 
-def needs(text: str, groups: Collection[str] | None) -> dict[str, Need]:
+def needs(text: str, groups: Collection[str] | None) -> dict[str, tasks.Need]:
   """Group -> what its nodes need.
 
   Args:
@@ -344,9 +317,9 @@ def needs(text: str, groups: Collection[str] | None) -> dict[str, Need]:
     *(nodes.MONITOR, nodes.QUEUE, nodes.LEARNER),
     *(nodes.INFERENCE, nodes.ACTOR, nodes.EVALUATOR),
   )
-  found = {group: Need() for group in known}
+  found = {group: tasks.Need() for group in known}
   if nodes.ACTOR in found:
-    found[nodes.ACTOR] = Need(cpu=1.0, machine='any')
+    found[nodes.ACTOR] = tasks.Need(cpu=1.0, is_here=False)
   for part in filter(None, map(str.strip, text.split(';'))):
     group, colon, rest = (piece.strip() for piece in part.partition(':'))
     if not colon or group not in known:
@@ -359,14 +332,14 @@ def needs(text: str, groups: Collection[str] | None) -> dict[str, Need]:
   return found
 
 
-def _with(need: Need, item: str) -> Need:
+def _with(need: tasks.Need, item: str) -> tasks.Need:
   """Takes in one 'NAME=VALUE' of `--resources`."""
   name, _, value = item.partition('=')
   if name in ('cpu', 'gpu') and re.fullmatch(r'\d+(\.\d+)?', value):
     found: dict[str, Any] = {name: float(value)}
     return dataclasses.replace(need, **found)
   if name == 'machine' and value in ('here', 'any'):
-    return dataclasses.replace(need, machine=value)
+    return dataclasses.replace(need, is_here=value == 'here')
   raise runs.RunError(
     'resources must give cpu or gpu a number, and machine here or any, got '
     f'{item!r}'

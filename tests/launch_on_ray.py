@@ -30,7 +30,7 @@ def main():
     pathlib.Path(directory),
     cluster.Options(
       address=address,
-      requests={},
+      needs={},
       together=[['service']],
       max_restarts_per_hour=2,
       code=pathlib.Path(__file__).absolute().parent.parent,

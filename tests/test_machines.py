@@ -3,6 +3,7 @@ import re
 import pytest
 
 from programs import cluster, machines, runs, train
+from programs.launching import tasks
 
 
 @pytest.mark.parametrize(
@@ -30,10 +31,10 @@ def test_what_groups_need():
   needs = machines.needs(
     'learner: gpu=1 cpu=4 machine=any; actor: cpu=0.5;', None
   )
-  assert needs['learner'] == machines.Need(4.0, 1.0, 'any')
-  assert needs['actor'] == machines.Need(0.5, 0.0, 'any')
-  assert needs['queue'] == machines.Need(0.0, 0.0, 'here')
-  assert machines.needs('', ['queue']) == {'queue': machines.Need()}
+  assert needs['learner'] == tasks.Need(4.0, 1.0, False)
+  assert needs['actor'] == tasks.Need(0.5, 0.0, False)
+  assert needs['queue'] == tasks.Need()
+  assert machines.needs('', ['queue']) == {'queue': tasks.Need()}
   assert machines.needs('', ['actor'])['actor'].cpu == 1
 
 

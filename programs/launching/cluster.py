@@ -43,21 +43,6 @@ _NOT_SHIPPED = ('.git', '.venv*', 'runs', 'docs', '*.pyc', '*.log')
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
-  """What each node of a group needs.
-
-  Attributes:
-    cpu: Cores that Ray is to set aside for it.
-    gpu: GPUs, of which it then sees no others.
-    is_here: Whether it must run on this machine, where the run directory is.
-  """
-
-  cpu: float = 0.0
-  gpu: float = 0.0
-  is_here: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
 class Jobs:
   """Nodes that run where jobs offer that; see `jobs`.
 
@@ -77,7 +62,7 @@ class Options:
   Attributes:
     address: Of the cluster, 'host:port', or 'auto' for the one that this
       machine is in; empty: a Ray that lives as long as the launch does.
-    requests: Group -> what its nodes need; nothing, for groups not named.
+    needs: Group -> what its nodes need; for groups not named, to be here.
     together: Groups that have one host for all their nodes, on this machine;
       others have one for each node, which takes 76 MB. An idle host takes 0.8%
       of a core, of which Ray's share is the most.
@@ -89,7 +74,7 @@ class Options:
   """
 
   address: str
-  requests: Mapping[str, Request]
+  needs: Mapping[str, tasks.Need]
   together: Sequence[Collection[str]]
   max_restarts_per_hour: int
   code: pathlib.Path
@@ -129,14 +114,14 @@ def launch(
       waited for.
 
   Raises:
-    ValueError: Resources or requests name a group that the program lacks, or
+    ValueError: Resources or needs name a group that the program lacks, or
       jobs are to run what others have a handle to.
     fleet.PlacingError: There is no machine for a node.
     ConnectionError: There is no cluster at the address, or no Ray starts here.
     AddressError: The address is not of this machine, or is taken.
   """
   resources = resources or {}
-  unknown = {*resources, *options.requests} - set(program.groups)
+  unknown = {*resources, *options.needs} - set(program.groups)
   if unknown:
     raise ValueError(
       f'resources must name groups of the program, {sorted(program.groups)}, '
@@ -151,7 +136,7 @@ def launch(
       raise ValueError(f'jobs must run no servers, got {servers}')
     placed = [task for task in parts if task not in awaited]
     cpus = sum(
-      options.requests.get(task.group, Request()).cpu for task in placed
+      options.needs.get(task.group, tasks.Need()).cpu for task in placed
     )
     held.enter_context(_connected(options, directory, math.ceil(cpus)))
     offers = None
@@ -217,6 +202,7 @@ def announced(nodes: Collection[str], said: Mapping[str, Any]) -> Iterator[Any]:
       .options(
         name=roster.NAME,
         num_cpus=0,
+        max_restarts=-1,
         scheduling_strategy=scheduling_strategies.NodeAffinitySchedulingStrategy(
           ray.get_runtime_context().get_node_id(), soft=False
         ),
@@ -336,13 +322,13 @@ def _placements(
   packs += [[task] for task in parts if task.group not in shared]
   made = []
   for packed in filter(None, packs):
-    wanted = [options.requests.get(t.group, Request()) for t in packed]
-    is_here = any(request.is_here for request in wanted)
+    wanted = [options.needs.get(t.group, tasks.Need()) for t in packed]
+    is_here = any(need.is_here for need in wanted)
     made.append(
       fleet.Placement(
         packed,
-        sum(request.cpu for request in wanted),
-        sum(request.gpu for request in wanted),
+        sum(need.cpu for need in wanted),
+        sum(need.gpu for need in wanted),
         here if is_here or packed[0].group in shared else '',
       )
     )

@@ -371,7 +371,9 @@ class Fleet:
     for reference in ready:
       if reference is self._offered:
         self._offered = None
-        self._take_offers(ray.get(reference))
+        # Ray starts the roster again where its process was lost.
+        with contextlib.suppress(ray.exceptions.RayActorError):
+          self._take_offers(ray.get(reference))
       elif reference in self._starts:
         self._take_start(reference)
       else:

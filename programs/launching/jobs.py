@@ -5,7 +5,6 @@ the worker that this machine's jobs share.
 """
 
 import os
-import pathlib
 import subprocess
 import sys
 import time
@@ -50,51 +49,18 @@ def run(
     JobError: There was no run for so long, or it has no such nodes.
     PermissionError: The folder that jobs share is another user's.
   """
-  folder = slots.Folder(cluster, machine)
-  held: dict[str, int] = {}
-  offered: set[str] = set()
-  environment: Mapping[str, str] = {}
-  joined = ''
-  known_at = time.monotonic()
-  noted_at = worker_at = -float('inf')
+  job = _Job(cluster, machine, nodes)
+  known_at, noted_at = time.monotonic(), -float('inf')
   try:
     while True:
       now = time.monotonic()
-      for node in nodes:
-        if node not in held and (lock := folder.lock_node(node)) is not None:
-          held[node] = lock
-      lock = folder.lock_worker()
-      if lock is not None:
-        trouble = ports.find_trouble(cluster)
-        state = slots.State(str(trouble or folder.read().trouble))
-        if trouble is None and now - worker_at > _WORKER_PAUSE_SECONDS:
-          worker_at = now
-          folder.write(slots.State('this machine is joining'))
-          _start_worker(cluster, machine, lock, folder.path)
-        os.close(lock)
-      else:
-        state = folder.read()
+      state = job.look()
       if state.over is not None:
         return state.over
-      waits = [f'{n} runs already, here' for n in nodes if n not in held]
+      waits = [state.trouble]
       if state.run:
         known_at = now
-        if state.run != joined:
-          unknown = sorted(set(nodes) - set(state.nodes))
-          if unknown:
-            raise JobError(
-              f'it has no {", ".join(unknown)} for others to run, but '
-              f'{", ".join(state.nodes)}'
-            )
-          environment = on_run(state.said)
-          joined = state.run
-          offered.clear()
-        for node in set(held) - offered:
-          folder.offer(held[node], joined, environment)
-          offered.add(node)
-        waits += [f'{n} runs already, on {at}' for n, at in state.taken.items()]
-      else:
-        waits = [state.trouble]
+        waits = job.offer(state, on_run)
       if now - known_at > patience_seconds:
         raise JobError(
           f'no run began at {cluster} for {patience_seconds:g} s '
@@ -105,33 +71,101 @@ def run(
         on_wait('; '.join(waits))
       time.sleep(_POLL_SECONDS)
   finally:
-    for lock in held.values():
+    job.close()
+
+
+class _Job:
+  """What a job has locked and offered."""
+
+  def __init__(self, cluster: str, machine: str, nodes: Sequence[str]) -> None:
+    self._cluster, self._machine, self._nodes = cluster, machine, nodes
+    self._folder = slots.Folder(cluster, machine)
+    self._held: dict[str, int] = {}
+    self._offered: set[str] = set()
+    self._run = ''  # What those are offered for.
+    self._environment: Mapping[str, str] = {}
+    self._worker_at = -float('inf')
+
+  def look(self) -> slots.State:
+    """Locks what is free, has a worker run, and returns what that knows."""
+    for node in self._nodes:
+      if node not in self._held:
+        lock = self._folder.lock_node(node)
+        if lock is not None:
+          self._held[node] = lock
+    lock = self._folder.lock_worker()
+    if lock is None:
+      return self._folder.read()
+    try:
+      trouble = ports.find_trouble(self._cluster)
+      if trouble is not None:
+        return slots.State(str(trouble))
+      # The last words of the one before, or what this one says from now on.
+      state = self._folder.read()
+      if time.monotonic() - self._worker_at > _WORKER_PAUSE_SECONDS:
+        self._worker_at = time.monotonic()
+        self._start_worker(lock)
+      return slots.State(state.trouble)
+    finally:
       os.close(lock)
-    lock = folder.lock_worker()
-    if lock is not None:
-      folder.close()
+
+  def offer(
+    self,
+    state: slots.State,
+    on_run: Callable[[Mapping[str, Any]], Mapping[str, str]],
+  ) -> list[str]:
+    """Offers to a run all that is locked; returns what is waited for.
+
+    Args:
+      state: Of the run.
+      on_run: See `run`.
+
+    Raises:
+      JobError: The run has no such nodes.
+    """
+    if state.run != self._run:
+      unknown = sorted(set(self._nodes) - set(state.nodes))
+      if unknown:
+        raise JobError(
+          f'it has no {", ".join(unknown)} for others to run, but '
+          f'{", ".join(state.nodes)}'
+        )
+      self._environment = on_run(state.said)
+      self._run = state.run
+      self._offered.clear()
+    for node in set(self._held) - self._offered:
+      self._folder.offer(self._held[node], self._run, self._environment)
+      self._offered.add(node)
+    here = [node for node in self._nodes if node not in self._held]
+    return [
+      *(f'{node} runs already, here' for node in here),
+      *(f'{node} runs already, on {at}' for node, at in state.taken.items()),
+    ]
+
+  def close(self) -> None:
+    """Lets go of all."""
+    for lock in self._held.values():
       os.close(lock)
+    worker = self._folder.lock_worker()
+    if worker is not None:
+      self._folder.close()
+      os.close(worker)
 
+  def _start_worker(self, lock: int) -> None:
+    """Starts the machine's worker, which outlives this job.
 
-def _start_worker(
-  cluster: str, machine: str, lock: int, folder: pathlib.Path
-) -> None:
-  """Starts the machine's worker, which outlives this job.
-
-  Args:
-    cluster: 'host:port' of its head.
-    machine: This one's address.
-    lock: The worker's file, which stays locked while the worker lives.
-    folder: Takes its log.
-  """
-  with open(folder / 'worker.log', 'ab') as log:
-    subprocess.Popen(
-      [sys.executable, '-m', _WORKER, cluster, machine],
-      cwd='/',
-      env={**os.environ, 'PYTHONPATH': os.pathsep.join(tasks.import_path())},
-      stdin=subprocess.DEVNULL,
-      stdout=log,
-      stderr=subprocess.STDOUT,
-      pass_fds=[lock],
-      start_new_session=True,
-    )
+    Args:
+      lock: The worker's file, which stays locked while the worker lives.
+    """
+    self._folder.write(slots.State('this machine is joining'))
+    with open(self._folder.path / 'worker.log', 'ab') as log:
+      subprocess.Popen(
+        [sys.executable, '-m', _WORKER, self._cluster, self._machine],
+        cwd='/',
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(tasks.import_path())},
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        pass_fds=[lock],
+        start_new_session=True,
+      )

@@ -53,6 +53,21 @@ class Task:
     return f'{self.group}/{self.index}'
 
 
+@dataclasses.dataclass(frozen=True)
+class Need:
+  """What each node of a group needs of its machine.
+
+  Attributes:
+    cpu: Cores that Ray is to set aside for it.
+    gpu: GPUs, of which it then sees no others.
+    is_here: Whether that must be this one, where the run directory is.
+  """
+
+  cpu: float = 0.0
+  gpu: float = 0.0
+  is_here: bool = True
+
+
 def make_command(
   task: Task,
   addresses: Mapping[str, str],
