@@ -181,3 +181,35 @@ def test_faults_with_jobs(tmp_path):
   finally:
     jobs.close()
   show('jobs', training)
+
+
+@pytest.mark.thorough
+def test_many_jobs_of_a_machine_share_one_raylet(tmp_path):
+  """Also where the process that has started it is killed as they start."""
+  count = 32
+  jobs = clusters.Jobs(tmp_path, actor=[FIRST] * count)
+  try:
+    for task in range(count):
+      jobs.join(task)
+    jobs.lead('--total_environment_frames=1_000_000_000')
+    folder = f'launching-{os.getuid()}-{LEARNER}-{jobs.port}-{FIRST}'
+    jobs.wait_until(lambda: (tmp_path / folder / 'ray_0.log').exists(), 200)
+    workers = [
+      process
+      for process in jobs.left()
+      if 'programs.launching.worker' in process.cmdline()
+    ]
+    assert len(workers) == 1
+    workers[0].kill()
+    seconds = jobs.wait_until(
+      lambda: len(jobs.meta('machines')) == count + 4, 400
+    )
+    raylets = [p for p in jobs.left() if p.name() == 'raylet']
+    assert len(raylets) == 2  # One of each machine.
+    print(f'{count} jobs: all have their actors after {seconds:.0f} s')
+    for name, process in jobs.processes.items():
+      assert process.poll() is None, jobs.output(name)
+    memory = sum(p.memory_full_info().pss for p in jobs.left())
+    print(f'memory of all processes, shared pages once: {memory / 1e9:.1f} GB')
+  finally:
+    jobs.close()

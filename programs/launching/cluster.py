@@ -121,12 +121,7 @@ def launch(
     AddressError: The address is not of this machine, or is taken.
   """
   resources = resources or {}
-  unknown = {*resources, *options.needs} - set(program.groups)
-  if unknown:
-    raise ValueError(
-      f'resources must name groups of the program, {sorted(program.groups)}, '
-      f'got {sorted(unknown)}'
-    )
+  local.check_groups(program, [*resources, *options.needs])
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
     parts = program_lib.make_tasks(program)

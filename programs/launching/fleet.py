@@ -134,6 +134,7 @@ class RemoteChild:
       log: Takes what it writes.
       refresh: Has the methods below called with what is new.
     """
+    self.name = task.name
     self.task = task
     self.log = log
     self.started_at = time.monotonic()
@@ -143,11 +144,6 @@ class RemoteChild:
     self.is_asked = False  # To end.
     self._actor: Any = None
     self._refresh = refresh
-
-  @property
-  def name(self) -> str:
-    """`<group>/<index>`."""
-    return self.task.name
 
   def poll(self) -> bool:
     """Whether it has ended, as far as is known here."""

@@ -23,7 +23,6 @@ from typing import Any
 import launchpad as lp
 
 from programs.launching import (
-  children,
   outcomes,
   ports,
   supervisor,
@@ -34,66 +33,6 @@ from programs.launching import program as program_lib
 from programs.launching import restarts as restarts_lib
 
 _ON_POLL_SECONDS = 0.25
-
-
-def make_commands(
-  parts: Sequence[tasks.Task],
-  addresses: Mapping[str, str],
-  resources: Mapping[str, Any] | None,
-  directory: pathlib.Path,
-  held: contextlib.ExitStack,
-) -> list[children.NodeCommand]:
-  """Makes the commands that start tasks on this machine.
-
-  Args:
-    parts: What is run here.
-    addresses: Key -> 'host:port', of all tasks of the program that these
-      serve at or are told of.
-    resources: By group, a `PythonProcess` whose environment the nodes of the
-      group get.
-    directory: The run directory, its workspace open.
-    held: What must last as long as the nodes do: a short temporary folder
-      where the path of the run directory is too long for sockets.
-  """
-  environment = {
-    **os.environ,
-    'PYTHONUNBUFFERED': '1',
-    'TMPDIR': workspace.make_tmpdir(directory, held),
-  }
-  overrides = {group: given.env for group, given in (resources or {}).items()}
-  return [
-    tasks.make_command(
-      task,
-      addresses,
-      workspace.workspace_path(directory),
-      workspace.stop_path(directory),
-      _make_environment(environment, overrides.get(task.group, {})),
-    )
-    for task in parts
-  ]
-
-
-def complete_addresses(
-  parts: Sequence[tasks.Task],
-  known: Mapping[str, str],
-  held: contextlib.ExitStack,
-) -> dict[str, str]:
-  """Adds where tasks serve that has no address yet: free ports here.
-
-  Args:
-    parts: What is run here.
-    known: Key -> 'host:port'.
-    held: Holds the ports until it is closed.
-  """
-  return {
-    **{
-      key: f'localhost:{ports.hold_free_port(held)}'
-      for task in parts
-      for key in task.address_keys
-      if key not in known
-    },
-    **known,
-  }
 
 
 def launch(
@@ -126,14 +65,36 @@ def launch(
       or resources name a group it lacks.
     RuntimeError: A node cannot be pickled, or called outside the main thread.
   """
-  check_resources(program, resources)
+  resources = resources or {}
+  check_groups(program, resources)
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
     parts = program_lib.make_tasks(program)
-    addresses = complete_addresses(parts, {}, held)
+    addresses = {
+      key: f'localhost:{ports.hold_free_port(held)}'
+      for task in parts
+      for key in task.address_keys
+    }
     if on_ports is not None:
       on_ports([ports.of(address) for address in addresses.values()])
-    commands = make_commands(parts, addresses, resources, directory, held)
+    environment = {
+      **os.environ,
+      'PYTHONUNBUFFERED': '1',
+      'TMPDIR': workspace.make_tmpdir(directory, held),
+    }
+    commands = [
+      tasks.make_command(
+        task,
+        addresses,
+        workspace.workspace_path(directory),
+        workspace.stop_path(directory),
+        _make_environment(
+          environment,
+          resources[task.group].env if task.group in resources else {},
+        ),
+      )
+      for task in parts
+    ]
     return run(commands, directory, on_poll, notice_seconds, expendable)
 
 
@@ -183,18 +144,16 @@ def run(
       raise
 
 
-def check_resources(
-  program: lp.Program, resources: Mapping[str, Any] | None
-) -> None:
+def check_groups(program: lp.Program, named: Iterable[str]) -> None:
   """Looks whether resources are for groups of the program.
 
   Raises:
     ValueError: They are not.
   """
-  if not set(resources or {}) <= set(program.groups):
+  if not set(named) <= set(program.groups):
     raise ValueError(
       f'resources must name groups of the program, {sorted(program.groups)}, '
-      f'got {sorted(resources or {})}'
+      f'got {sorted(named)}'
     )
 
 

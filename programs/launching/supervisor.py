@@ -27,27 +27,23 @@ _HEAD_START_SECONDS = 3.0
 
 
 class Running(Protocol):
-  """A node that was started; see `children.Child`, which runs here."""
+  """A node that was started; see `children.Child`, which runs here.
 
-  @property
-  def name(self) -> str:
-    """`<group>/<index>`."""
+  Attributes:
+    name: `<group>/<index>`.
+    returncode: None while it runs; negative for a signal.
+    started_at: When, as `time.monotonic` counts.
+    log: Its output.
+  """
+
+  name: str
+  returncode: int | None
+  started_at: float
+  log: logs.Log
 
   @property
   def pid(self) -> int | None:
     """Of the process; None where that is on another machine."""
-
-  @property
-  def returncode(self) -> int | None:
-    """None while it runs; negative for a signal."""
-
-  @property
-  def started_at(self) -> float:
-    """When, as `time.monotonic` counts."""
-
-  @property
-  def log(self) -> logs.Log:
-    """Its output."""
 
   def poll(self) -> bool:
     """Looks whether it has ended, without waiting."""
