@@ -292,7 +292,7 @@ def _configuration(
     configuration = runs.Configuration.from_dict(
       {**groups, 'environment': {**groups['environment'], **own}}
     )
-  except (TypeError, ValueError) as error:
+  except ValueError as error:
     raise runs.RunError(
       f"the learner's job runs other code than this ({error})"
     ) from error

@@ -16,28 +16,6 @@ import psutil
 
 from programs.launching import ray_node
 
-# Has each machine fetch the code, one by one.
-_FETCH = """
-import sys
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from programs.launching import cluster
-address, root = sys.argv[1:]
-ray.init(
-  address,
-  _node_ip_address=address.partition(':')[0],
-  log_to_driver=False,
-  runtime_env={
-    'working_dir': root,
-    'excludes': list(cluster._NOT_SHIPPED),
-    'config': {'eager_install': False},
-  },
-)
-for node in ray.nodes():
-  here = NodeAffinitySchedulingStrategy(node['NodeID'], soft=False)
-  task = ray.remote(lambda: None).options(num_cpus=0, scheduling_strategy=here)
-  ray.get(task.remote(), timeout=60)
-"""
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 HEAD = '127.0.0.2'
 
@@ -62,7 +40,7 @@ class Cluster:
   """One process of `./impala cluster` for each machine."""
 
   def __init__(self, folder):
-    self._folder = folder
+    self.folder = folder
     self._machines = {}
     self.address = f'{HEAD}:{free_ports.find(1)}'
 
@@ -72,15 +50,15 @@ class Cluster:
     if not self._machines:
       port = self.address.rpartition(':')[2]
       role = f'--head --port={port}'
-    with open(self._folder / f'{ip}.log', 'wb') as log:
+    with open(self.folder / f'{ip}.log', 'wb') as log:
       self._machines[ip] = subprocess.Popen(
         [sys.executable, '-m', 'programs.cluster', *role.split()]
         + [f'--ip={ip}', f'--num_cpus={num_cpus}', '--num_gpus=0'],
         cwd=ROOT,
         env={
           **os.environ,
-          'RAY_TMPDIR': str(self._folder),
-          'TMPDIR': str(self._folder),
+          'RAY_TMPDIR': str(self.folder / ip),
+          'TMPDIR': str(self.folder),
         },
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -91,24 +69,11 @@ class Cluster:
     """Waits until all machines are of the cluster."""
     deadline = time.monotonic() + 120
     for ip, machine in self._machines.items():
-      path = self._folder / f'{ip}.log'
+      path = self.folder / f'{ip}.log'
       while ray_node.STARTED not in path.read_text():
         assert machine.poll() is None, path.read_text()
         assert time.monotonic() < deadline, path.read_text()
         time.sleep(0.1)
-
-  def fetch(self):
-    """Has all machines fetch the code.
-
-    Their folder for it is one and the same, which each removes and makes anew
-    when it needs the code first: under the feet of the others' processes.
-    """
-    subprocess.run(
-      [sys.executable, '-c', _FETCH, self.address, str(ROOT)],
-      cwd=ROOT,
-      check=True,
-      timeout=120,
-    )
 
   def kill(self, ip):
     """What a power cut does to a machine, as far as processes go."""
@@ -136,12 +101,9 @@ def running(**num_cpus):
     try:
       cluster.add(HEAD, 0)
       cluster.wait()
-      # One by one: they share a folder, in which two that start together take
-      # the same name for a socket.
       for name, count in num_cpus.items():
         cluster.add(f'127.0.0.{name[1:]}', count)
-        cluster.wait()
-      cluster.fetch()
+      cluster.wait()
       yield cluster
     finally:
       cluster.close()
@@ -153,6 +115,7 @@ class Run:
   def __init__(self, tmp_path):
     self.folder = tmp_path
     self.directory = tmp_path / 'run'
+    self.folders = (str(tmp_path),)  # In one of which its processes write.
     self.processes = {}
 
   def start(self, name, *arguments):
@@ -221,7 +184,7 @@ class Run:
       for process in psutil.process_iter(['environ', 'status'])
       if (process.info['environ'] or {})
       .get('TMPDIR', '')
-      .startswith(str(self.folder))
+      .startswith(self.folders)
       and process.info['status'] != psutil.STATUS_ZOMBIE
     ]
 

@@ -130,6 +130,7 @@ def show(kind, training):
 def test_faults_with_ray(tmp_path):
   with clusters.running(m3=2, m4=2) as cluster:
     training = Training(clusters.Run(tmp_path))
+    training.run.folders += (str(cluster.folder / 'launch-'),)
     training.run.lead(
       '--launch=ray', f'--ray_address={cluster.address}', *FLAGS
     )

@@ -137,7 +137,7 @@ def test_flags_must_be_those_of_the_learner(tmp_path):
   own = roles._configuration(told, given, roles._own(given))
   assert own.environment.dataset_path == '/data'
   assert own.agent == configuration.agent
-  told['configuration']['agent']['news'] = 1
+  told['configuration']['agent']['batch_size'] = 0
   with pytest.raises(runs.RunError, match='runs other code than this'):
     roles._configuration(told, {}, {})
 

@@ -36,7 +36,7 @@ from programs.launching import restarts as restarts_lib
 # How long jobs may take to learn that a run has ended, or had before.
 _PARTING_SECONDS, _PARTING_POLL_SECONDS = 15.0, 0.2
 _DECLINE_SECONDS = 30.0
-_RAY_ANSWER_SECONDS = 5.0
+_RAY_ANSWER_SECONDS, _STARTING_SECONDS = 5.0, 120.0
 # Of this process's variables, those that nodes elsewhere get as well.
 _PASSED = ('TF_', 'XLA_', 'LP_', 'GRPC_')
 _NOT_SHIPPED = ('.git', '.venv*', 'runs', 'docs', '*.pyc', '*.log')
@@ -204,8 +204,11 @@ def announced(nodes: Collection[str], said: Mapping[str, Any]) -> Iterator[Any]:
       )
       .remote(uuid.uuid4().hex, nodes, said)
     )
+    ray.get(offers.is_alone.remote(), timeout=_STARTING_SECONDS)
   except ValueError as error:
     raise AddressError('another run has its jobs there') from error
+  except ray.exceptions.RayError as error:
+    raise ConnectionError(f'Ray runs nothing here: {error}') from error
   try:
     yield offers
   except BaseException as error:

@@ -368,7 +368,7 @@ class Fleet:
       if reference is self._offered:
         self._offered = None
         # Ray starts the roster again where its process was lost.
-        with contextlib.suppress(ray.exceptions.RayActorError):
+        with contextlib.suppress(ray.exceptions.RayError):
           self._take_offers(ray.get(reference))
       elif reference in self._starts:
         self._take_start(reference)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from programs.launching import children, tasks
 
@@ -19,7 +20,6 @@ LOOPBACK = '127.0.0.2'
 
 STARTED = 'Ray runtime started'  # What it says when others can connect.
 
-FOLDER_PREFIX = 'launching-ray-'  # Of a head that lives as long as a launch.
 
 _STARTING_SECONDS = 120.0
 _TAIL_LINES = 50
@@ -89,29 +89,29 @@ def running_head(
   Raises:
     ConnectionError: It did not start.
   """
-  # Short enough for its sockets.
-  folder = pathlib.Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir='/tmp'))
-  arguments = [
-    *head(ip, port),
-    f'--temp-dir={folder}',  # Of all machines.
-    f'--num-cpus={num_cpus}',
-  ]
+  arguments = [*head(ip, port), f'--num-cpus={num_cpus}']
+  folder = make_folder()
   with running(arguments, log_directory, folder):
     yield f'{ip}:{port}'
+
+
+def make_folder() -> pathlib.Path:
+  """A folder for the files of one machine's Ray, short enough for sockets."""
+  return pathlib.Path(tempfile.mkdtemp(prefix='launching-ray-', dir='/tmp'))
 
 
 @contextlib.contextmanager
 def running(
   arguments: Sequence[str],
   log_directory: pathlib.Path,
-  folder: pathlib.Path | None = None,
+  folder: pathlib.Path,
 ) -> Iterator[children.Child]:
   """Runs Ray's processes as long as the context is open.
 
   Args:
     arguments: Of `ray start`.
     log_directory: Takes the log.
-    folder: Removed at the end, whatever that is.
+    folder: Takes Ray's files; removed at the end, whatever that is.
 
   Yields:
     Their parent.
@@ -136,6 +136,7 @@ def running(
         **os.environ,
         'PYTHONPATH': os.pathsep.join(tasks.import_path()),
         'PYTHONUNBUFFERED': '1',
+        'RAY_TMPDIR': str(folder),
       },
     )
     log_directory.mkdir(parents=True, exist_ok=True)
@@ -161,8 +162,20 @@ def main(arguments: Sequence[str]) -> None:
   """
   for name, value in _CONFIGURATION.items():
     os.environ.setdefault(f'RAY_{name}', str(value))
+  from ray._common import utils
+  from ray._private import node
   from ray.scripts import scripts
 
+  # Else all machines take the head's path for their files, those that are
+  # several in name, with one disk, the very folder: where each removes the
+  # code that it was sent before.
+  make_folders = node.Node._init_temp
+
+  def make_own_folders(self: Any) -> None:
+    self._ray_params.update_if_absent(temp_dir=utils.get_ray_temp_dir())
+    make_folders(self)
+
+  node.Node._init_temp = make_own_folders
   # Else Ray serves remote drivers at port 10001 of all addresses.
   scripts.check_ray_client_dependencies_installed = lambda: False
   scripts.cli(['start', *arguments], prog_name='ray')

@@ -9,16 +9,13 @@ that are still there start another.
 
 import contextlib
 import os
-import pathlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import ray
 from ray import _raylet
 from ray._private import state as ray_state
-from ray._private import worker as ray_worker
 
 from programs.launching import children, ports, ray_node, roster, slots
 
@@ -40,26 +37,31 @@ def main(cluster: str, machine: str) -> None:
   folder = slots.Folder(cluster, machine)
   folder.write(slots.State('this machine is joining'))
   threading.Thread(target=_watch, args=(cluster, folder), daemon=True).start()
+  is_head = cluster.rpartition(':')[0] == machine
   with contextlib.ExitStack() as held:
+    held.callback(folder.close)
+    given, node = {}, None
     try:
-      node = None
+      while is_head and not _has_node(cluster, machine):
+        time.sleep(_POLL_SECONDS)  # It is starting; see `_watch`.
       if not _has_node(cluster, machine):
+        path = ray_node.make_folder()
+        given['_temp_dir'] = str(path)
         arguments = ray_node.worker(machine, cluster)
-        node = held.enter_context(ray_node.running(arguments, folder.path))
+        node = held.enter_context(
+          ray_node.running(arguments, folder.path, path)
+        )
       ray.init(
         cluster,
         _node_ip_address=machine,
         namespace=roster.NAMESPACE,
         log_to_driver=False,
+        **given,
       )
+      held.callback(ray.shutdown)
+      _offer(folder, machine, node)
     except (ConnectionError, RuntimeError) as error:
       folder.write(slots.State(str(error)))
-      return
-    held.callback(ray.shutdown)
-    if node is not None:
-      held.enter_context(_removing_rays_folder())
-    _offer(folder, machine, node)
-  folder.close()
 
 
 def _offer(
@@ -137,24 +139,6 @@ def _has_node(cluster: str, machine: str) -> bool:
     )
   finally:
     known.disconnect()
-
-
-@contextlib.contextmanager
-def _removing_rays_folder() -> Iterator[None]:
-  """Removes what Ray writes, where the head has named a folder of its own.
-
-  Not where that is the head's too, on a machine that is two in name.
-  """
-  session = pathlib.Path(ray_worker._global_node.get_session_dir_path())
-  is_own = session.parent.name.startswith(ray_node.FOLDER_PREFIX)
-  if not is_own or any(session.glob('logs/gcs_server*')):
-    yield
-    return
-  guardian = children.Guardian(session.parent)
-  try:
-    yield
-  finally:
-    guardian.close()
 
 
 if __name__ == '__main__':
