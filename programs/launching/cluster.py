@@ -137,7 +137,7 @@ def launch(
     offers = None
     if options.jobs is not None:
       offers = held.enter_context(
-        announced([task.name for task in awaited], options.jobs.said)
+        _announced([task.name for task in awaited], options.jobs.said)
       )
     crew = held.enter_context(
       fleet.Fleet(
@@ -165,7 +165,7 @@ def launch(
     )
     if offers is not None:
       reason = outcome.describe().splitlines()[0]
-      end(offers, outcome.kind, reason)
+      _end(offers, outcome.kind, reason)
     return outcome
 
 
@@ -175,18 +175,23 @@ def decline(options: Options, directory: pathlib.Path, reason: str) -> None:
   Raises:
     ConnectionError, AddressError: As `launch`.
   """
-  with _connected(options, directory, 0), announced([], {}) as offers:
-    end(offers, 'finished', reason)
+  over = {'kind': 'finished', 'reason': reason}
+  with _connected(options, directory, 0), _announced([], {}, over):
     time.sleep(_DECLINE_SECONDS)
 
 
 @contextlib.contextmanager
-def announced(nodes: Collection[str], said: Mapping[str, Any]) -> Iterator[Any]:
+def _announced(
+  nodes: Collection[str],
+  said: Mapping[str, Any],
+  over: Mapping[str, str] | None = None,
+) -> Iterator[Any]:
   """Has jobs learn of a run; yields its roster, a Ray actor.
 
   Args:
     nodes: `<group>/<index>` of those that jobs may run.
     said: What they learn besides; plain data.
+    over: Its end, where it has ended before.
 
   Raises:
     AddressError: The cluster has a run of its own.
@@ -202,7 +207,7 @@ def announced(nodes: Collection[str], said: Mapping[str, Any]) -> Iterator[Any]:
           ray.get_runtime_context().get_node_id(), soft=False
         ),
       )
-      .remote(uuid.uuid4().hex, nodes, said)
+      .remote(uuid.uuid4().hex, nodes, said, over)
     )
     ray.get(offers.is_alone.remote(), timeout=_STARTING_SECONDS)
   except ValueError as error:
@@ -212,17 +217,17 @@ def announced(nodes: Collection[str], said: Mapping[str, Any]) -> Iterator[Any]:
   try:
     yield offers
   except BaseException as error:
-    end(offers, 'failed', f'{type(error).__name__}: {error}')
+    _end(offers, 'failed', f'{type(error).__name__}: {error}')
     raise
   finally:
     ray.kill(offers)
 
 
-def end(offers: Any, kind: str, reason: str) -> None:
+def _end(offers: Any, kind: str, reason: str) -> None:
   """Tells jobs that the run has ended, and waits until they know.
 
   Args:
-    offers: See `announced`.
+    offers: See `_announced`.
     kind: As of an `outcomes.Outcome`.
     reason: In words.
   """

@@ -36,7 +36,11 @@ class Roster:
   """Takes offers, and says what is run."""
 
   def __init__(
-    self, run: str, nodes: Collection[str], said: Mapping[str, Any]
+    self,
+    run: str,
+    nodes: Collection[str],
+    said: Mapping[str, Any],
+    over: Mapping[str, str] | None = None,
   ) -> None:
     """Nobody has offered anything yet.
 
@@ -44,6 +48,7 @@ class Roster:
       run: What no other run has.
       nodes: `<group>/<index>` of those that workers may run.
       said: What they learn besides; plain data.
+      over: 'kind' and 'reason' of the run's end, where it has ended before.
     """
     self._nodes = sorted(nodes)
     self._answer: dict[str, Any] = {
@@ -51,7 +56,7 @@ class Roster:
       'nodes': self._nodes,
       'said': said,
       'taken': {},
-      'over': None,
+      'over': over,
     }
     self._offers: dict[str, Offer] = {}
     self._heard_at: dict[str, float] = {}
