@@ -3,18 +3,11 @@
 import collections
 import math
 import pathlib
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from programs.inspection import rows
 
 MAX_POINTS = 500
-MEDIAN = 'median human %'  # Over a suite's levels.
-
-_LEARNER = ('time', 'episode_return', 'loss', 'entropy', 'policy_lag_mean')
-
-# What a row and the one before it add to curves: their names and values.
-Values = Callable[[rows.Row, rows.Row], Iterable[tuple[str, float]]]
 
 
 class Curve:
@@ -60,19 +53,14 @@ class CurveFile:
   """The curves by frames of a CSV file that may grow and be replaced.
 
   Attributes:
-    curves: By name.
+    curves: By column; or by level, where rows tell theirs.
     last: The last row.
     version: Another one after there was something to read.
   """
 
-  def __init__(self, path: pathlib.Path, values: Values) -> None:
-    """Reads nothing yet; the file need not exist.
-
-    Args:
-      path: Of the file.
-      values: From a row and the one before it.
-    """
-    self._rows, self._values = rows.Rows(path), values
+  def __init__(self, path: pathlib.Path, *columns: str) -> None:
+    """Reads nothing yet; the file need not exist."""
+    self._rows, self._columns = rows.Rows(path), columns
     self.version = 0
     self._forget()
 
@@ -86,38 +74,12 @@ class CurveFile:
     if self._rows.began_anew:
       self._forget()
     for row in new:
-      for name, value in self._values(row, self.last):
-        self.curves[name].add(number(row, 'frames'), value)
+      for column in self._columns:
+        name = str(row.get('level_name', column))
+        self.curves[name].add(number(row, 'frames'), number(row, column))
       self.last = row
     self.version += bool(new or self._rows.began_anew)
     return new
-
-
-def learner_values(
-  row: rows.Row, before: rows.Row
-) -> Iterable[tuple[str, float]]:
-  """Of `learner.csv`: its curves, and the speed between two rows."""
-  for name in _LEARNER:
-    yield name, number(row, name)
-  frames = number(row, 'frames') - (number(before, 'frames') if before else 0)
-  steps = number(row, 'learner_steps') - (
-    number(before, 'learner_steps') if before else 0
-  )
-  if frames > 0:
-    speed = number(row, 'learner_steps_per_second') * frames / max(steps, 1)
-    yield 'frames_per_second', speed
-
-
-def level_values(
-  row: rows.Row, before: rows.Row
-) -> Iterable[tuple[str, float]]:
-  """Of `levels.csv` a curve for each level; of a suite's file its median."""
-  del before
-  name = str(row.get('level_name', MEDIAN))
-  yield (
-    name,
-    number(row, 'training_median' if name == MEDIAN else 'episode_return'),
-  )
 
 
 def number(row: rows.Row, name: str) -> float:

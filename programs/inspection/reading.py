@@ -32,7 +32,6 @@ class Run:
   """A run that is looked at again and again.
 
   Attributes:
-    directory: Of the run.
     config: Group -> field -> value; empty where there is none.
     meta: How it was started, and how it ended.
     graph: Of its program; None where there is none of this version.
@@ -42,9 +41,7 @@ class Run:
       that does not; None before there are any.
     verdict: On these figures, if there can be one.
     age_seconds: Since the last record; None before there is one.
-    learner: Curves of `learner.csv`.
-    levels: Curves of `levels.csv`, by level.
-    suite: Curve of a suite's own file; None before its name is known.
+    learner, levels, suite: Curves; of a suite None before its name is known.
   """
 
   def __init__(self, directory: pathlib.Path) -> None:
@@ -64,11 +61,10 @@ class Run:
     self.verdict: verdict_lib.Verdict | None = None
     self.age_seconds: float | None = None
     self.learner = curves_lib.CurveFile(
-      metrics / 'learner.csv', curves_lib.learner_values
+      metrics / 'learner.csv',
+      *('time', 'episode_return', 'loss', 'entropy', 'policy_lag_mean'),
     )
-    self.levels = curves_lib.CurveFile(
-      metrics / 'levels.csv', curves_lib.level_values
-    )
+    self.levels = curves_lib.CurveFile(metrics / 'levels.csv', 'episode_return')
     self.suite: curves_lib.CurveFile | None = None
     self.evaluations = evaluations.Evaluations(self.directory / 'evaluations')
     self._changes = 0
@@ -148,16 +144,20 @@ class Run:
 
   def _read_curves(self) -> None:
     for row in self.learner.read():
-      now = curves_lib.number(row, 'time')
-      self._clock.append((now, curves_lib.number(row, 'frames')))
+      now, frames = (
+        curves_lib.number(row, name) for name in ('time', 'frames')
+      )
+      if self._clock and now < self._clock[-1][0]:  # Another file.
+        self._clock.clear()
+      if self._clock and (speed := _speed(self._clock[-1], (now, frames))):
+        self.learner.curves['frames_per_second'].add(frames, speed)
+      self._clock.append((now, frames))
       while self._clock[0][0] < now - _RECENT_SECONDS:
         self._clock.popleft()
-    if not self.learner.last:
-      self._clock.clear()
     self.levels.read()
     if self.suite is None and self.level_name.isidentifier():
       path = self.directory / 'metrics' / f'{self.level_name}.csv'
-      self.suite = curves_lib.CurveFile(path, curves_lib.level_values)
+      self.suite = curves_lib.CurveFile(path, 'training_median')
     if self.suite:
       self.suite.read()
 

@@ -175,17 +175,14 @@ def _curves(run: reading.Run) -> dict[str, np.ndarray]:
   """Level -> `[2, N]` frames and returns, in the configuration's order."""
   # Of an older run means of the last 100 games.
   older = {run.level_name: run.learner.curves['episode_return']}
-  levels = dict(run.levels.curves or older)
-  order = [curves_lib.MEDIAN, *suites.split(run.level_name), *levels]
+  levels = run.levels.curves or older
+  order = [*suites.split(run.level_name), *levels]
+  curves = {level: levels[level] for level in sorted(levels, key=order.index)}
   if run.suite:
-    levels |= run.suite.curves
-  found = {}
-  for level in sorted(levels, key=order.index):
-    curve = levels[level].to_dict()
-    title = f'{run.level_name}, ' if level == curves_lib.MEDIAN else ''
-    if curve['x']:
-      found[title + level] = np.array([curve['x'], curve['y']])
-  return found
+    median = run.suite.curves['training_median']
+    curves = {f'{run.level_name}, median human %': median, **curves}
+  points = {level: curve.to_dict() for level, curve in curves.items()}
+  return {n: np.array([p['x'], p['y']]) for n, p in points.items() if p['x']}
 
 
 def _evaluated(run: reading.Run, level: str) -> set[str]:
