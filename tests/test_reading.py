@@ -151,16 +151,6 @@ def test_another_run_in_the_same_place(path):
   assert len(run.graph.roles['actor']) == 7
 
 
-def test_more_actors_after_a_resume(path):
-  write_run(path, num_actors=2)
-  run = read(path)
-  before = run.version
-  write_run(path, num_actors=5)
-  run.look()
-  assert run.version != before
-  assert len(run.graph.roles['actor']) == 5
-
-
 @pytest.mark.parametrize(
   ('name', 'text'),
   [

@@ -22,26 +22,6 @@ def path(tmp_path):
   return tmp_path / 'metrics.csv'
 
 
-def test_a_file_that_appears_later(path):
-  tail = rows.Rows(path, from_start=False)
-  assert tail.read() == []
-  path.touch()
-  assert tail.read() == []
-  append(path, {'b': 2.5, 'a': 1})
-  assert tail.read() == [{'a': 1.0, 'b': 2.5}]
-  assert tail.read() == []
-
-
-def test_only_what_is_new(path):
-  append(path, {'a': 1}, {'a': 2})
-  tail = rows.Rows(path, from_start=False)
-  assert tail.read() == []
-  append(path, {'a': 3}, {'a': 4})
-  assert tail.read() == [{'a': 3.0}, {'a': 4.0}]
-  append(path, {'a': 5})
-  assert tail.read() == [{'a': 5.0}]
-
-
 def test_only_whole_rows(path):
   tail = rows.Rows(path, from_start=False)
   got = []

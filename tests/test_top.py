@@ -56,11 +56,6 @@ def test_the_graph_with_figures():
   assert 'call' not in text
 
 
-def test_many_nodes_are_told_as_one():
-  text = drawn(make_graph(num_actors=64), make_records(1000.0, num_actors=64))
-  assert 'agent steps 100/3,250/6,400/s' in text
-
-
 def test_a_silent_node_stands_out():
   first, last = make_records(1000.0)
   last['nodes']['actor/1']['age_seconds'] = 30
@@ -86,12 +81,6 @@ def test_the_command_on_a_finished_run(tmp_path, capsys, monkeypatch):
     'The learner waits for data 80% of the time: the actors',
   ):
     assert part in text
-
-
-def test_the_command_before_there_are_figures(tmp_path, capsys):
-  write_run(tmp_path)
-  assert top.main([f'--logdir={tmp_path}']) == 0
-  assert 'No figures yet' in capsys.readouterr().out
 
 
 def test_no_run(tmp_path, capsys):
