@@ -11,17 +11,17 @@ import pathlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import types
+import threading
 import urllib.parse
 
 import processes
 import pytest
 from playwright import sync_api
 
-from programs import check, report, runs
+from programs import check, report, runs, settings
+from programs.inspection import reading, server, view
 
 pytestmark = pytest.mark.slow
 
@@ -38,15 +38,15 @@ FLAGS = (
 
 
 @contextlib.contextmanager
-def started(module, directory, *flags):
-  """A command as a process; interrupted at the end, and waited for."""
-  log = directory.with_name(f'{module}.out')
+def training(directory, frames):
+  """A run; interrupted at the end, and waited for."""
+  flags = [*FLAGS, f'--logdir={directory}']
   with (
-    open(log, 'ab') as file,
+    open(directory.with_name('train.out'), 'ab') as log,
     subprocess.Popen(
-      [sys.executable, '-m', f'programs.{module}', f'--logdir={directory}']
-      + [*flags],
-      stdout=file,
+      [sys.executable, '-m', 'programs.train', *flags]
+      + [f'--total_environment_frames={frames}'],
+      stdout=log,
       stderr=subprocess.STDOUT,
       stdin=subprocess.DEVNULL,
       cwd=directory.parent,
@@ -54,7 +54,7 @@ def started(module, directory, *flags):
     ) as process,
   ):
     try:
-      yield types.SimpleNamespace(process=process, output=log.read_text)
+      yield process
     finally:
       if process.poll() is None:
         process.send_signal(signal.SIGINT)
@@ -65,23 +65,18 @@ def started(module, directory, *flags):
 
 
 @contextlib.contextmanager
-def dashboard(directory, port):
-  with started('dashboard', directory, f'--port={port}') as command:
-    processes.wait_until(
-      lambda: command.output().count(f':{port}/') or command.process.poll(), 30
-    )
-    yield f'http://127.0.0.1:{port}/'
-
-
-def train(directory, frames, *flags):
-  return started(
-    'train', directory, f'--total_environment_frames={frames}', *FLAGS, *flags
-  )
-
-
-def free_port():
-  with socket.create_server(('127.0.0.1', 0)) as taken:
-    return taken.getsockname()[1]
+def served(directory, port=0):
+  """The dashboard's server; its port."""
+  shown = view.View(reading.Run(directory), settings.describe)
+  listening = server.make_server(shown, port)
+  thread = threading.Thread(target=listening.serve_forever)
+  thread.start()
+  try:
+    yield listening.port
+  finally:
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
 
 
 @pytest.fixture(scope='module')
@@ -154,33 +149,17 @@ def directory(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def port():
-  return free_port()
-
-
-@pytest.fixture(scope='module')
-def address(directory, port, learning):
-  with dashboard(directory, port) as address:
-    yield address
-
-
-@pytest.fixture(scope='module')
 def learning(directory):
-  """A run that goes on."""
+  """Ends a run that goes on."""
   with contextlib.ExitStack() as stack:
-    command = stack.enter_context(train(directory, ENDLESS))
-
-    def is_there():
-      assert command.process.poll() is None, command.output()
-      return runs.RunDirectory(directory).is_run()
-
-    processes.wait_until(is_there, START_SECONDS)
-    yield types.SimpleNamespace(process=command.process, stop=stack.close)
+    stack.enter_context(training(directory, ENDLESS))
+    yield stack.close
 
 
 @pytest.fixture(scope='module')
-def page(browser, address):
-  return Page(browser, address)
+def page(browser, directory, learning):
+  with served(directory) as port:
+    yield Page(browser, f'http://127.0.0.1:{port}/')
 
 
 def test_figures_of_a_run_move(page):
@@ -218,18 +197,18 @@ def test_the_curve_is_drawn(page):
   page.check()
 
 
-def test_a_box_opens_and_a_node_shows_its_log(page):
+def test_a_box_opens_and_a_node_shows_its_log(page, directory):
   page.page.locator('#graph a[data-role=actor]').press('Enter')
   page.wait('#details-title', '^actor x 2$')
   page.wait('#nodes', r'environment\d+%, [\d.]+ ms')
   assert page.page.locator('#nodes tbody tr').count() == 2
-  pids = runs.RunDirectory(page_directory(page)).read_meta()['processes']
+  pids = runs.RunDirectory(directory).read_meta()['processes']
   page.wait('#nodes tbody tr:nth-child(2)', rf' {pids["actor/1"]}$')
   page.page.get_by_role('link', name='actor/1').click()
   page.wait('#log-title', '^Log of actor/1$')
   page.wait('#log-text', r'^=== .* actor/1: ')
   # It follows the file, as text whatever that says.
-  log = page_directory(page) / 'logs/actor_1.log'
+  log = directory / 'logs/actor_1.log'
   with open(log, 'a', encoding='utf-8') as file:
     file.write('<b id="injected">bold</b>\n')
   page.wait('#log-text', '<b id="injected">bold</b>')
@@ -239,18 +218,14 @@ def test_a_box_opens_and_a_node_shows_its_log(page):
   page.check()
 
 
-def page_directory(page):
-  return pathlib.Path(page.page.locator('#directory').inner_text())
-
-
 def test_a_run_is_stopped_and_goes_on_to_its_end(page, directory, learning):
-  learning.stop()
+  learning()
   page.wait('#state', '^interrupted ')
   frames = page.frames()
-  with train(directory, frames + 10_000) as command:
+  with training(directory, frames + 10_000) as process:
     page.wait_for_frames(more_than=frames)
     page.wait('#state', '^finished ')
-    assert command.process.wait(START_SECONDS) == 0
+    assert process.wait(START_SECONDS) == 0
   assert page.frames() >= frames + 10_000
   page.wait('#evaluation-note', r'^after [\d,]+ frames')
   page.wait('#evaluated tbody tr', r'^\s*catch')
@@ -259,24 +234,21 @@ def test_a_run_is_stopped_and_goes_on_to_its_end(page, directory, learning):
   page.check()
 
 
-def test_a_finished_run_is_there_at_once(browser, address, page):
-  fresh = Page(browser, address)
-  fresh.page.set_default_timeout(10_000)
+def test_a_finished_run_is_there_at_once(browser, page):
+  fresh = Page(browser, page.address)
   fresh.wait('#state', '^finished ')
   fresh.wait('#verdict', 'of the time')
   fresh.page.get_by_text('Configuration').click()
   fresh.wait('#configuration dd.flag >> nth=0', '.')
-  for width, scheme in ((800, 'dark'), (1280, 'light')):
-    fresh.page.set_viewport_size({'width': width, 'height': 900})
-    fresh.page.emulate_media(color_scheme=scheme)
+  fresh.page.set_viewport_size({'width': 800, 'height': 900})
 
-    def fits():  # It may be drawn anew after this.
-      fresh.page.wait_for_timeout(50)
-      return fresh.page.evaluate(
-        'document.documentElement.scrollWidth <= innerWidth'
-      )
+  def fits():  # It may be drawn anew after this.
+    fresh.page.wait_for_timeout(50)
+    return fresh.page.evaluate(
+      'document.documentElement.scrollWidth <= innerWidth'
+    )
 
-    processes.wait_until(fits, 10)
+  processes.wait_until(fits, 10)
   fresh.check()
   fresh.page.close()
 
@@ -297,15 +269,14 @@ def test_another_run_in_its_place(page, directory):
 
 
 def test_it_tells_that_the_server_is_gone_and_goes_on(browser, directory):
-  port = free_port()
-  with dashboard(directory, port) as address:
-    page = Page(browser, address)
+  with served(directory) as port:
+    page = Page(browser, f'http://127.0.0.1:{port}/')
     page.wait('#state', '^finished ')
     gone = page.page.locator('#unreachable')
     sync_api.expect(gone).to_be_hidden()
     page.check()
   sync_api.expect(gone).to_be_visible(timeout=10_000)
-  with dashboard(directory, port):
+  with served(directory, port):
     sync_api.expect(gone).to_be_hidden(timeout=10_000)
     page.wait('#state', '^finished ')
   page.page.close()
@@ -332,9 +303,3 @@ def test_a_report_shows_it_without_a_server(browser, directory, tmp_path):
   assert page.page.locator('#injected').count() == 0
   page.check()
   page.page.close()
-
-
-def test_nothing_is_left(page, directory):
-  """But for the server that the page is of."""
-  page.page.close()
-  assert len(processes.naming(directory)) == 1
