@@ -105,10 +105,10 @@ ACTOR = (
   '--job_name=actor --task=149 --num_actors=150 --level_name=dmlab30 '
   '--dataset_path=DIR'
 )
-TESTS = {
+TESTS = (
   '--mode=test --level_name=dmlab30 --dataset_path=DIR --test_num_episodes=10',
   '--mode=test --test_num_episodes=5',
-}
+)
 
 
 def resolve(arguments):
