@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.abc
 import os
 import pathlib
 import sys
@@ -93,19 +92,6 @@ def hides_gpus() -> bool:
   return os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')
 
 
-class _NoJax(importlib.abc.MetaPathFinder):
-  """Has TensorFlow find no JAX while it is imported.
-
-  Its converter to TensorFlow Lite imports JAX where there is one, as there is
-  below dm-acme: 55 MB and a tenth of the time, in every process.
-  """
-
-  def find_spec(self, name: str, *_: object) -> None:
-    specification = getattr(sys.modules.get('tensorflow'), '__spec__', None)
-    if name == 'jax' and getattr(specification, '_initializing', False):
-      raise ModuleNotFoundError('TensorFlow needs no JAX here', name=name)
-
-
 def prepare() -> None:
   """Sets the environment of this process and of its children.
 
@@ -131,7 +117,6 @@ def prepare() -> None:
       os.environ.setdefault(variable, str(directory))
   _load_libpython()
   _load_cuda()
-  sys.meta_path.insert(0, _NoJax())
 
 
 def _check_machine() -> None:

@@ -14,7 +14,6 @@ from programs import flags, impala
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _TENSORFLOW = {'tensorflow', 'reverb', 'sonnet', 'keras', 'tensorboard'}
-_JAX = {'jax', 'jaxlib'}
 _LOSSES = {'trfl', 'tensorflow_probability'}
 _SIMULATORS = {'ale_py', 'gym', 'cv2', 'vizdoom', 'deepmind_lab'}
 _DRAWING = {'matplotlib', 'pandas', 'imageio_ffmpeg', 'pyinstrument'}
@@ -50,10 +49,10 @@ def imported(code, *arguments):
     ('report', _TENSORFLOW | _LOSSES | _SIMULATORS | _LAUNCHING),
     (
       'queue_server actor inference',
-      _JAX | _LOSSES | _SIMULATORS | _DRAWING,
+      _LOSSES | _SIMULATORS | _DRAWING,
     ),
-    ('scoring', _JAX | _LOSSES | _SIMULATORS),
-    ('learner', _JAX | _SIMULATORS | {'matplotlib', 'pandas'}),
+    ('scoring', _LOSSES | _SIMULATORS),
+    ('learner', _SIMULATORS | {'matplotlib', 'pandas'}),
   ],
 )
 def test_no_process_imports_what_it_does_not_need(modules, unneeded):
