@@ -61,11 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(given: argparse.Namespace) -> None:
-  """Looks at the flags.
-
-  Raises:
-    runs.RunError: One breaks its rule.
-  """
   try:
     ipaddress.ip_address(given.ip)
   except ValueError as error:

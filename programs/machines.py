@@ -139,11 +139,6 @@ def check(given: Mapping[str, Any]) -> roles.Role | None:
 
 
 def _refuse(given: Mapping[str, Any], names: Iterable[str], where: str) -> None:
-  """Looks whether flags were left out.
-
-  Raises:
-    runs.RunError: One was not.
-  """
   for name in names:
     if name in given:
       value = given[name]
@@ -277,13 +272,6 @@ def _wrong_address(error: Exception) -> runs.RunError:
 def _options(
   configuration: runs.Configuration, plan: Plan, groups: Collection[str]
 ) -> 'cluster.Options':
-  """How a run's program is run on Ray.
-
-  Args:
-    configuration: Of the run.
-    plan: How it is launched.
-    groups: Of the program.
-  """
   from programs.launching import cluster
 
   address, elsewhere, jobs = plan.given.get('ray_address', ''), [], None
@@ -333,7 +321,6 @@ def needs(text: str, groups: Collection[str] | None) -> dict[str, tasks.Need]:
 
 
 def _with(need: tasks.Need, item: str) -> tasks.Need:
-  """Takes in one 'NAME=VALUE' of `--resources`."""
   name, _, value = item.partition('=')
   if name in ('cpu', 'gpu') and re.fullmatch(r'\d+(\.\d+)?', value):
     found: dict[str, Any] = {name: float(value)}

@@ -123,7 +123,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _task(text: str) -> str:
-  """Looks at `--task` when the command line is parsed."""
   match = re.fullmatch(_TASKS, text)
   if text != ALL and (match is None or not _tasks(text)):
     raise argparse.ArgumentTypeError(
@@ -133,7 +132,6 @@ def _task(text: str) -> str:
 
 
 def _tasks(text: str) -> range:
-  """'3' or '0-7' as a range; none for ALL."""
   if text == ALL:
     return range(0)
   match = re.fullmatch(_TASKS, text)
@@ -248,11 +246,6 @@ def run_job(
 
 
 def _own(given: Mapping[str, Any]) -> dict[str, Any]:
-  """Of the flags, those that are this machine's.
-
-  Raises:
-    runs.RunError: One breaks its rule.
-  """
   own = {name: given[name] for name in flags.OF_MACHINE if name in given}
   try:
     environments.Settings(**own)
@@ -262,12 +255,6 @@ def _own(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_playable(configuration: runs.Configuration) -> None:
-  """Looks whether the levels can be played here.
-
-  Raises:
-    runs.RunError: They cannot.
-    environments.MissingError: A simulator is not there.
-  """
   try:
     preparation.check_playable(configuration)
   except ValueError as error:
@@ -277,16 +264,7 @@ def _check_playable(configuration: runs.Configuration) -> None:
 def _configuration(
   said: Mapping[str, Any], given: Mapping[str, Any], own: Mapping[str, Any]
 ) -> runs.Configuration:
-  """The learner's; what is given here must be the same, or is this machine's.
-
-  Args:
-    said: By the learner's job.
-    given: Flags of the command line.
-    own: Those of them that are this machine's.
-
-  Raises:
-    runs.RunError: One is neither.
-  """
+  """The learner's, which flags must repeat but for those of this machine."""
   groups = said['configuration']
   try:
     configuration = runs.Configuration.from_dict(
@@ -311,11 +289,6 @@ def _configuration(
 
 
 def _check_shared(configuration: runs.Configuration) -> None:
-  """Looks whether the learner's run directory is one here as well.
-
-  Raises:
-    runs.RunError: It is not.
-  """
   directory = configuration.directory
   stored = directory.read_config()['run'] if directory.is_run() else None
   if stored != configuration.to_dict()['run']:
@@ -326,11 +299,6 @@ def _check_shared(configuration: runs.Configuration) -> None:
 
 
 def _read(text: str) -> Hosts:
-  """Reads a cluster's file.
-
-  Raises:
-    runs.RunError: It is not there, or not as it must be.
-  """
   try:
     said = json.loads(pathlib.Path(text).read_text())
   except (OSError, ValueError) as error:
@@ -364,14 +332,7 @@ def _read(text: str) -> Hosts:
 
 
 def _resolve(host: str) -> str:
-  """The address of a machine, as other machines reach it.
-
-  Args:
-    host: As in the file; a port is left out.
-
-  Raises:
-    runs.RunError: Nobody knows the name.
-  """
+  """The address of a machine, as other machines reach it."""
   name = host.partition(':')[0]
   try:
     address = socket.gethostbyname(name)

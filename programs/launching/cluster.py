@@ -186,16 +186,7 @@ def _announced(
   said: Mapping[str, Any],
   over: Mapping[str, str] | None = None,
 ) -> Iterator[Any]:
-  """Has jobs learn of a run; yields its roster, a Ray actor.
-
-  Args:
-    nodes: `<group>/<index>` of those that jobs may run.
-    said: What they learn besides; plain data.
-    over: Its end, where it has ended before.
-
-  Raises:
-    AddressError: The cluster has a run of its own.
-  """
+  """Has jobs learn of a run; yields its roster, a Ray actor."""
   try:
     offers = (
       ray.remote(roster.Roster)
@@ -224,13 +215,6 @@ def _announced(
 
 
 def _end(offers: Any, kind: str, reason: str) -> None:
-  """Tells jobs that the run has ended, and waits until they know.
-
-  Args:
-    offers: See `_announced`.
-    kind: As of an `outcomes.Outcome`.
-    reason: In words.
-  """
   with contextlib.suppress(ray.exceptions.RayError, KeyboardInterrupt):
     ray.get(offers.end.remote(kind, reason), timeout=_PARTING_SECONDS)
     deadline = time.monotonic() + _PARTING_SECONDS
@@ -244,13 +228,6 @@ def _end(offers: Any, kind: str, reason: str) -> None:
 def _connected(
   options: Options, directory: pathlib.Path, num_cpus: int
 ) -> Iterator[None]:
-  """Has Ray connected, or started, as long as the context is open.
-
-  Args:
-    options: See there.
-    directory: The run directory; takes the log of a Ray that is started.
-    num_cpus: What is asked for, whatever the machine has.
-  """
   with contextlib.ExitStack() as held:
     address = options.address
     if not address or (options.jobs and not _is_taken(address)):
@@ -290,11 +267,7 @@ def _connected(
 
 
 def _is_taken(address: str) -> bool:
-  """Whether there is a Ray at an address of this machine.
-
-  Raises:
-    AddressError: There is something else, or it is another machine's.
-  """
+  """Whether there is a Ray at an address of this machine."""
   host, _, port = address.rpartition(':')
   with socket.socket() as probe:
     try:
@@ -339,11 +312,6 @@ def _placements(
 
 
 def _environment(given: Any) -> dict[str, str]:
-  """Of a node's process, on top of its machine's.
-
-  Args:
-    given: Its group's `PythonProcess`, if there is one.
-  """
   passed = {
     name: value
     for name, value in os.environ.items()
@@ -356,7 +324,6 @@ def _environment(given: Any) -> dict[str, str]:
 
 
 def _import_path(code: pathlib.Path) -> list[str]:
-  """Where this process imports from; below the shipped folder, relative."""
   found = []
   for entry in map(pathlib.Path, tasks.import_path()):
     with contextlib.suppress(ValueError):

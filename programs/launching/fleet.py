@@ -59,8 +59,6 @@ class Placement:
 
 
 class _RayHost(host_lib.Host):
-  """A host that knows where Ray has put it."""
-
   def where(self) -> tuple[str, str, str]:
     """Ray's id of the machine, its address, and who shares its processes."""
     return (
@@ -74,7 +72,6 @@ class _Reached:
   """One host while it lives; its successor is another object."""
 
   def __init__(self, placement: Placement, import_path: Sequence[str]) -> None:
-    """Has Ray make the host, which may take long."""
     self.children: dict[str, RemoteChild] = {}  # That it has been given.
     self.offsets: dict[str, int] = {}
     self.node = self.address = ''
@@ -99,13 +96,11 @@ class _Reached:
     self.asked: Any = self.where
 
   def settle(self) -> None:
-    """Takes in where it was placed."""
     self.node, self.address, space = ray.get(self.where)
     self.is_here = space == _process_space()
     self.reached_at = time.monotonic()
 
   def answer(self) -> host_lib.Look | None:
-    """Takes the answer that has come, and asks anew."""
     asked, self.asked = self.asked, None
     if self.reached_at is None:
       self.settle()
@@ -115,7 +110,6 @@ class _Reached:
     return look
 
   def ask(self) -> Any:
-    """Ray's reference to the answer that is under way."""
     if self.asked is None:
       self.asked = self.actor.look.remote(dict(self.offsets))
     return self.asked
@@ -404,13 +398,6 @@ class Fleet:
     host: _Reached,
     environment: Mapping[str, str],
   ) -> None:
-    """Has a host start a task.
-
-    Args:
-      child: The task.
-      host: The host.
-      environment: Of its process, on top of its group's.
-    """
     child.give(host.actor)
     host.children[child.name] = child
     host.asked = None  # That answer would be about the task's last process.
@@ -424,11 +411,7 @@ class Fleet:
     self._starts[reference] = child
 
   def _take_offers(self, offers: Mapping[str, roster.Offer]) -> None:
-    """Has those that wait started where they may, and those ended that may not.
-
-    Args:
-      offers: By task, all that stand.
-    """
+    """Starts those that wait where they may, and ends those that may not."""
     for name, child in self._waiting.items():
       offer = offers.get(name)
       if child.returncode is not None or child.offer == offer:
@@ -447,7 +430,6 @@ class Fleet:
         self._give(child, self._hosts[offer.machine], offer.environment)
 
   def _take_start(self, reference: Any) -> None:
-    """Takes in that a task was started, or was not."""
     child = self._starts.pop(reference)
     try:
       ray.get(reference)
@@ -459,7 +441,6 @@ class Fleet:
       child.lose(f'could not be started: {error.cause}')
 
   def _take_look(self, place: int | str) -> None:
-    """Takes in how the tasks of a host fare."""
     host = self._hosts.get(place)
     if host is None:
       return
@@ -484,7 +465,6 @@ class Fleet:
       os.utime(self._stop_path, (stopped_at, stopped_at))
 
   def _lose(self, place: int | str, reason: str) -> None:
-    """A host is gone, or is given up for gone, with all that ran in it."""
     host = self._hosts.pop(place, None)
     if host is None:
       return
@@ -496,7 +476,6 @@ class Fleet:
 
 
 def _server_keys(placement: Placement) -> list[str]:
-  """Of the addresses that other tasks know."""
   return [
     key
     for task in placement.tasks
@@ -514,7 +493,6 @@ def _has_room(placement: Placement) -> bool:
 
 
 def _resources(found: Mapping[str, float]) -> str:
-  """Those that are asked for here, as `cpu=4 gpu=1`."""
   return f'cpu={found.get("CPU", 0):g} gpu={found.get("GPU", 0):g}'
 
 

@@ -88,11 +88,6 @@ def _try() -> str:
 
 
 def _isolate() -> None:
-  """Enters a new network, as root or in a new user namespace.
-
-  Raises:
-    OSError: The kernel, or a container's rules, do not allow it.
-  """
   uid, gid = os.geteuid(), os.getegid()
   try:
     _unshare(_CLONE_NEWNET)

@@ -75,8 +75,6 @@ def run(
 
 
 class _Job:
-  """What a job has locked and offered."""
-
   def __init__(self, cluster: str, machine: str, nodes: Sequence[str]) -> None:
     self._cluster, self._machine, self._nodes = cluster, machine, nodes
     self._folder = slots.Folder(cluster, machine)
@@ -114,15 +112,7 @@ class _Job:
     state: slots.State,
     on_run: Callable[[Mapping[str, Any]], Mapping[str, str]],
   ) -> list[str]:
-    """Offers to a run all that is locked; returns what is waited for.
-
-    Args:
-      state: Of the run.
-      on_run: See `run`.
-
-    Raises:
-      JobError: The run has no such nodes.
-    """
+    """Offers to a run all that is locked; returns what is waited for."""
     if state.run != self._run:
       unknown = sorted(set(self._nodes) - set(state.nodes))
       if unknown:
@@ -143,7 +133,6 @@ class _Job:
     ]
 
   def close(self) -> None:
-    """Lets go of all."""
     for lock in self._held.values():
       os.close(lock)
     worker = self._folder.lock_worker()
@@ -152,11 +141,7 @@ class _Job:
       os.close(worker)
 
   def _start_worker(self, lock: int) -> None:
-    """Starts the machine's worker, which outlives this job.
-
-    Args:
-      lock: The worker's file, which stays locked while the worker lives.
-    """
+    """Starts the machine's worker, which outlives this job."""
     self._folder.write(slots.State('this machine is joining'))
     with open(self._folder.path / 'worker.log', 'ab') as log:
       subprocess.Popen(

@@ -160,7 +160,6 @@ def check_groups(program: lp.Program, named: Iterable[str]) -> None:
 def _make_environment(
   environment: Mapping[str, str], overrides: Mapping[str, Any]
 ) -> dict[str, str]:
-  """A node's environment: its group's on top, and everything importable."""
   merged = {**environment, **{k: str(v) for k, v in overrides.items()}}
   own = [str(overrides['PYTHONPATH'])] if 'PYTHONPATH' in overrides else []
   merged['PYTHONPATH'] = os.pathsep.join(own + tasks.import_path())
@@ -169,7 +168,6 @@ def _make_environment(
 
 @contextlib.contextmanager
 def _handle_signals(interrupt: Callable[[int], None]) -> Iterator[None]:
-  """Has `interrupt` called for the signals that ask for an end."""
   # A background job inherits an ignored SIGINT; it must stop all the same. An
   # ignored SIGHUP is nohup's, which must be obeyed.
   signums: Iterable[int] = [signal.SIGINT, signal.SIGTERM]
@@ -187,7 +185,6 @@ def _handle_signals(interrupt: Callable[[int], None]) -> Iterator[None]:
 
 
 def _limit_rate(function: Callable[[], None] | None) -> Callable[[], None]:
-  """A callable for every poll that calls `function` four times a second."""
   due = time.monotonic()
 
   def call() -> None:

@@ -242,12 +242,10 @@ class Supervisor:
     return [child for child in self._children if child.returncode is None]
 
   def _guard(self) -> None:
-    """Tells the guardian what runs here."""
     if self._guardian is not None:
       self._guardian.watch(self.processes().values())
 
   def _start_again(self) -> None:
-    """Starts those whose time has come."""
     for place, (command, child) in enumerate(
       zip(self._commands, self._children, strict=True)
     ):
@@ -259,7 +257,6 @@ class Supervisor:
         self._guard()
 
   def _give_notice(self, elapsed_seconds: float) -> None:
-    """SIGTERM, once, to every node whose time has come."""
     assert self._outcome is not None
     head_start = min(_HEAD_START_SECONDS, self._notice_seconds / 2)
     for child in self._running():
@@ -279,7 +276,6 @@ class Supervisor:
     return tuple(child.name for child in running)
 
   def _judge(self, ended: list[Running]) -> outcomes.Outcome | None:
-    """Why to stop, given the nodes that ended since the last look."""
     if self._signum is not None:
       return outcomes.Outcome('interrupted', signum=self._signum)
     asked_at = self._stop_time()
@@ -319,14 +315,12 @@ class Supervisor:
     return None
 
   def _stop_time(self) -> float | None:
-    """When a node asked for the stop, in seconds since the epoch."""
     try:
       return self._stop_path.stat().st_mtime
     except FileNotFoundError:
       return None
 
   def _conclude(self, killed: tuple[str, ...]) -> outcomes.Outcome:
-    """The outcome with what is known at the end."""
     assert self._outcome is not None
     outcome = self._outcome
     for child in self._children:
@@ -348,7 +342,6 @@ class Supervisor:
 
 
 def _make_failure(child: Running, why_last: str = '') -> outcomes.Failure:
-  """The failure of a node that has ended, and why it was its last."""
   assert child.returncode is not None
   return outcomes.Failure(
     name=child.name,

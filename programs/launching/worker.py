@@ -67,13 +67,7 @@ def main(cluster: str, machine: str) -> None:
 def _offer(
   folder: slots.Folder, machine: str, node: children.Child | None
 ) -> None:
-  """Offers what jobs have locked until there is none, or the run is over.
-
-  Args:
-    folder: Of this machine.
-    machine: Its address.
-    node: Ray's processes, if they are this process's.
-  """
+  """Offers what jobs have locked until there is none, or the run is over."""
   own_id = ray.get_runtime_context().get_node_id()
   coordinator = None
   state = slots.State()
@@ -125,7 +119,6 @@ def _watch(cluster: str, folder: slots.Folder) -> None:
 
 
 def _has_node(cluster: str, machine: str) -> bool:
-  """Whether the machine is of the cluster already."""
   known = ray_state.GlobalState()
   known._initialize_global_state(
     _raylet.GcsClientOptions.create(  # type: ignore[attr-defined]

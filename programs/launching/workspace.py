@@ -82,7 +82,6 @@ def make_tmpdir(directory: pathlib.Path, held: contextlib.ExitStack) -> str:
 
 
 def _empty(folder: pathlib.Path) -> None:
-  """Removes what is in a folder."""
   for entry in folder.iterdir():
     if entry.is_dir() and not entry.is_symlink():
       shutil.rmtree(entry, ignore_errors=True)
