@@ -9,7 +9,7 @@ from typing import Any
 import rich.console
 
 import environments
-from agents.impala import observations
+from agents.impala import config as config_lib
 from programs import flags, run_config, runs, startup
 
 # What decides which variables a checkpoint holds, and their meaning.
@@ -102,7 +102,7 @@ def check_playable(configuration: runs.Configuration) -> None:
   spec = environments.check_specs(
     configuration.run.level_name, configuration.environment
   )
-  observations.check(configuration.agent.network, spec.observations)
+  config_lib.check_observations(configuration.agent.network, spec.observations)
   # TensorFlow 2.8 has no other convolution of bfloat16 than oneDNN's.
   if (
     configuration.agent.precision == 'bfloat16'

@@ -12,7 +12,7 @@ from dm_env import specs
 import environments
 from agents.impala import config as config_lib
 from agents.impala import policies, stacks
-from environments import pictures
+from environments import atari
 
 T = 6
 
@@ -77,7 +77,7 @@ def test_stacks_over_starts_in_any_rows(num_stacked):
   rng = np.random.default_rng(num_stacked)
   rows, num = 8, 40
   start = rng.random((num, rows)) < 0.3
-  spec = pictures.PictureStack(3, 5, num_stacked)
+  spec = atari.PictureStack(3, 5, num_stacked)
   newest = rng.integers(256, size=(rows, num, 3, 5), dtype=np.uint8)
   stack = rng.integers(256, size=(num, *spec.shape), dtype=np.uint8)
   column = np.zeros((num, *stacks.column_spec(spec, rows).shape), np.uint8)
@@ -96,12 +96,12 @@ def test_a_picture_is_kept_once():
   assert stacks.column_spec(spec, 21) == tf.TensorSpec((24, 84, 84), 'uint8')
   plain = specs.Array((84, 84, 4), np.uint8)
   assert stacks.column_spec(plain, 21).shape == (21, 84, 84, 4)
-  single = pictures.PictureStack(84, 84, 1)
+  single = atari.PictureStack(84, 84, 1)
   assert stacks.column_spec(single, 21).shape == (21, 84, 84, 1)
 
 
 def test_the_spec_of_a_stack_travels():
-  spec = pictures.PictureStack(84, 80, 4)
+  spec = atari.PictureStack(84, 80, 4)
   for copy in (pickle.loads(pickle.dumps(spec)), spec.replace()):
     assert copy == spec
     assert (copy.height, copy.width, copy.num_stacked) == (84, 80, 4)

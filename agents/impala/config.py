@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import tree
+
 # Those that always have the LSTM, as in the paper and the reference.
 RECURRENT_NETWORKS = ('deep', 'shallow', 'benchmark')
 NETWORKS = (*RECURRENT_NETWORKS, 'deep_atari', 'shallow_atari', 'mlp')
@@ -247,3 +249,29 @@ class ImpalaConfig:
   def num_replayed(self) -> int:
     """Unrolls of a batch that come from the replay."""
     return round(self.batch_size * self.replay_proportion)
+
+
+def check_observations(network: str, observation_spec: Any) -> None:
+  """Looks whether a network's torso can take observations.
+
+  Args:
+    network: One of `NETWORKS`.
+    observation_spec: An array, or frames and instruction in a dictionary with
+      the names that DeepMind Lab gives them, 'RGB_INTERLEAVED' and 'INSTR'.
+
+  Raises:
+    ValueError: It cannot.
+  """
+  if tree.is_nested(observation_spec):
+    if set(observation_spec) != {'RGB_INTERLEAVED', 'INSTR'}:
+      raise ValueError(
+        f'network {network} must see an array, or RGB_INTERLEAVED and INSTR, '
+        f'got observations {sorted(observation_spec)}'
+      )
+    observation_spec = observation_spec['RGB_INTERLEAVED']
+  shape = observation_spec.shape
+  if network != 'mlp' and (len(shape) != 3 or min(shape[:2]) < 36):
+    raise ValueError(
+      f'network {network} must see frames [height, width, channels] of at '
+      f'least 36x36, got observations of shape {shape}; network mlp takes any'
+    )

@@ -10,7 +10,6 @@ import tensorflow as tf
 import tree
 
 from agents.impala import config as config_lib
-from agents.impala import observations
 
 
 class MlpTorso(snt.Module):
@@ -207,9 +206,12 @@ class InstructedTorso(snt.Module):
 
   def __call__(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """Frames `[N, H, W, C]` and `[N]` strings -> `[N, D + 64]`."""
-    frame, instruction = observations.split(observation)
     return tf.concat(
-      [self._frame_torso(frame), self._encoder(instruction)], axis=-1
+      [
+        self._frame_torso(observation['RGB_INTERLEAVED']),
+        self._encoder(observation['INSTR']),
+      ],
+      axis=-1,
     )
 
 
@@ -220,12 +222,12 @@ def make_torso(
 
   Raises:
     ValueError: The torso cannot take such observations; see
-      `observations.check`.
+      `config.check_observations`.
   """
   network = config.network
-  observations.check(network, observation_spec)
+  config_lib.check_observations(network, observation_spec)
   if tree.is_nested(observation_spec):
-    frame_spec, _ = observations.split(observation_spec)
+    frame_spec = observation_spec['RGB_INTERLEAVED']
     return InstructedTorso(make_torso(config, frame_spec))
   if network == 'mlp':
     return MlpTorso()
