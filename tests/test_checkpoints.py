@@ -83,18 +83,6 @@ def test_no_checkpoint(tmp_path):
   assert restore(tmp_path / 'none') == (None, 0)
 
 
-def test_saving_goes_on_behind_what_was_restored(tmp_path):
-  save(tmp_path, 1, 2)
-  state = make_state()
-  saved = checkpoints.Checkpoints(tmp_path, state)
-  saved.restore()
-  state['counts'].assign(9)
-  state['network'].assign(tf.fill((1000,), 9.0))
-  path = pathlib.Path(saved.save())
-  assert path.name == 'ckpt-3'
-  assert restore(tmp_path) == (path, 9)
-
-
 @pytest.mark.parametrize(('damage', 'part'), DAMAGES)
 def test_the_one_before_a_damaged_one_is_gone_on_with(tmp_path, damage, part):
   paths = save(tmp_path, 1, 2, 3)
@@ -143,21 +131,6 @@ def test_another_network_is_named(tmp_path, other):
   assert str(path) in str(caught.value)
 
 
-def test_a_part_can_be_restored(tmp_path):
-  save(tmp_path, 7)
-  state = {'counts': tf.Variable(0, dtype=tf.int64)}
-  assert checkpoints.Checkpoints(tmp_path, state).restore()
-  assert state['counts'].numpy() == 7
-
-
-def test_a_directory_can_be_moved(tmp_path):
-  save(tmp_path / 'old', 1, 2)
-  (tmp_path / 'old').rename(tmp_path / 'new')
-  path, value = restore(tmp_path / 'new')
-  assert value == 2
-  assert path.parent == tmp_path / 'new'
-
-
 @pytest.mark.parametrize('text', [None, 'model_checkpoint_path: {'])
 def test_the_file_that_names_the_newest_is_lost(tmp_path, text):
   """What is learned must not be forgotten without a word."""
@@ -191,15 +164,3 @@ def test_kill_while_saving(tmp_path):
     number = int(state['counts'].numpy())
     assert number in (done, done + 1)
     assert np.all(state['network'].numpy() == number)
-
-
-def test_what_is_removed_while_it_is_read_is_looked_for_again(
-  tmp_path, monkeypatch
-):
-  """As the best checkpoint is when a better one is saved."""
-  (old,) = save(tmp_path / 'old', 1)
-  save(tmp_path / 'new', 2)
-  listed = [[str(old)], *[[str(tmp_path / 'new/ckpt-1')]] * 2]
-  monkeypatch.setattr(checkpoints, 'newest_first', lambda _: listed.pop(0))
-  data_file(old).unlink()
-  assert restore(tmp_path) == (tmp_path / 'new/ckpt-1', 2)

@@ -1,6 +1,5 @@
 """The embedded levels: Catch and Memory."""
 
-import dm_env
 import episodes
 import numpy as np
 import pytest
@@ -63,16 +62,6 @@ def test_an_episode_of_catch_is_nine_steps_and_the_ball_falls_straight():
   assert timesteps[-1].discount == 0.0
 
 
-def test_the_paddle_moves_and_stops_at_the_walls():
-  environment = catch.Catch(seed=0)
-  environment.reset()
-  columns = [
-    int(np.argmax(environment.step(action).observation[-1]))
-    for action in (0, 0, 0, 2, 2, 2, 2, 2)
-  ]
-  assert columns == [1, 0, 0, 1, 2, 3, 4, 4]
-
-
 def test_who_follows_the_ball_catches_it_and_who_stays_misses_four_of_five():
   assert returns(catch.Catch(seed=3), follow, 20) == [1.0] * 20
   rewards = returns(catch.Catch(seed=3), stay, 500)
@@ -111,18 +100,6 @@ def test_seeds_choose_the_episodes(level, num_different):
   assert starts(1) == starts(1)
   assert starts(1) != starts(2)
   assert len(set(starts(1))) == num_different
-
-
-@pytest.mark.parametrize('level', [catch.Catch, memory.Memory])
-def test_observations_are_fresh_and_after_the_end_the_next_step_resets(level):
-  environment = level(seed=0)
-  assert environment.step(0).step_type is dm_env.StepType.FIRST
-  first = environment.reset().observation
-  kept = first.copy()
-  environment.step(0)
-  np.testing.assert_array_equal(first, kept)
-  play(environment, stay)
-  assert environment.step(0).step_type is dm_env.StepType.FIRST
 
 
 @pytest.mark.parametrize(

@@ -62,14 +62,6 @@ def test_frames_are_agent_steps_times_action_repeats():
 
 
 @pytest.mark.parametrize(
-  'level_name',
-  ['atari57', 'dmlab30', 'catch', 'atari_pong,atari_breakout', 'catch,memory'],
-)
-def test_suites_and_lists_of_levels_are_names(level_name):
-  suites.check(level_name)
-
-
-@pytest.mark.parametrize(
   ('level_name', 'message'),
   [
     ('catch,cach', "nearest: catch.*got 'cach'"),
@@ -113,15 +105,6 @@ def run_python(code):
   )
   assert done.returncode == 0, done.stderr
   return done.stdout
-
-
-def test_catch_imports_no_simulator():
-  output = run_python(
-    'import sys, environments\n'
-    'environments.make("catch", seed=0).reset()\n'
-    'print({"ale_py", "cv2", "gym", "tensorflow"} & set(sys.modules))'
-  )
-  assert output == 'set()\n'
 
 
 def test_a_missing_package_says_how_to_get_it():

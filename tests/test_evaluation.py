@@ -8,7 +8,7 @@ import pytest
 
 import environments
 from agents.impala import learning, metrics
-from environments import catch, suites
+from environments import catch
 from programs import evaluation, examinations, flags, models, nodes
 
 
@@ -51,12 +51,6 @@ def test_turns_make_exactly_so_many_episodes_of_each_level(num_episodes):
   assert all(0 < turn.num_episodes <= 5 for turn in turns)
 
 
-def test_a_suite_means_its_test_levels():
-  turns = examinations.Examination('dmlab30', 1).turns()
-  names = tuple(turn.level_name for turn in turns)
-  assert names == suites.suites()['dmlab30'].test_levels
-
-
 def test_turns_do_not_depend_on_who_plays_them_when():
   source = Source(flags.resolve({'level_name': 'catch'}))
   first, second = make_player(source), make_player(source)
@@ -80,31 +74,6 @@ def test_actions_are_sampled_or_the_most_likely():
     tuple(player.play(turn, examine(5, seed=seed))) for seed in range(5)
   }
   assert len(sampled) > 1
-
-
-def test_results_have_episodes_in_their_order(tmp_path):
-  configuration = flags.resolve(
-    {'level_name': 'atari_pong', 'logdir': str(tmp_path)}
-  )
-  levels = 'atari_pong,atari_breakout'
-  examination = examinations.Examination(levels, 7)
-  played = {
-    turn: [
-      examinations.Episode(100.0 * turn.level + turn.first + number, 2)
-      for number in range(turn.num_episodes)
-    ]
-    for turn in reversed(examination.turns())
-  }
-  pong, breakout = evaluation.write_results(
-    configuration, examination, 50, played
-  )
-  assert (pong.level_name, breakout.level_name) == tuple(levels.split(','))
-  assert pong.returns == [float(number) for number in range(7)]
-  assert breakout.returns == [100.0 + number for number in range(7)]
-  assert breakout.steps == [2] * 7
-  assert breakout.frames == 7 * 2 * 4
-  folder = examination.folder(configuration, 50)
-  assert (folder / 'results.json').exists()
 
 
 def test_a_stop_leaves_the_episode():
@@ -153,17 +122,6 @@ def test_the_first_episodes_are_filmed(tmp_path):
     count, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
     assert count == 10
     assert seconds == pytest.approx(2.5, abs=0.1)
-
-
-def test_the_film_of_a_broken_episode_is_thrown_away(tmp_path):
-  configuration = flags.resolve({'level_name': 'catch'})
-  stop = threading.Event()
-  stop.set()
-  player = evaluation.Player(configuration, Source(configuration), stop)
-  (turn,) = examine(1).turns()
-  with pytest.raises(nodes.Stopped):
-    list(player.play(turn, examine(1, video=1), tmp_path))
-  assert not list(tmp_path.iterdir())
 
 
 class Crashes(catch.Catch):

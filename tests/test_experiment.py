@@ -1,20 +1,11 @@
-"""The published code's command lines: what they mean here, and real runs.
+"""The published code's command lines: what they mean here."""
 
-DeepMind Lab is its double; ViZDoom and Atari are real.
-"""
-
-import csv
-import json
-import os
 import pathlib
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
-from environments import suites
 from programs import experiment, flags, runs
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
@@ -226,59 +217,3 @@ def test_what_cannot_be_is_refused(capsys, tmp_path, line, words):
   assert sorted(tmp_path.rglob('*')) == before
   sentence = capsys.readouterr().err.splitlines()[-1]
   assert all(word in sentence for word in words), sentence
-
-
-# A process for each node takes half a minute, mostly of imports; threads of one
-# process take a few seconds.
-TRAIN = (
-  '-c',
-  'import sys; from programs import experiment, train; '
-  'command, flags = experiment.translate(sys.argv[1:]); '
-  'sys.exit(train.main([*flags, "--lp_launch_type=local_mt"]))',
-)
-TEST = ('-m', 'programs.experiment', '--mode=test')
-
-
-def start(directory, *arguments):
-  """`experiment`, as a user starts it or nearly so; it must end well."""
-  logdir = f'--logdir={directory}'
-  done = subprocess.run(
-    [sys.executable, *arguments, logdir, '--test_num_episodes=1'],
-    cwd=directory.parent,
-    env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT}/tests/doubles'},
-    capture_output=True,
-    text=True,
-    timeout=300,
-    check=False,
-  )
-  assert done.returncode == 0, done.stdout + done.stderr
-  return done.stdout
-
-
-def test_the_suite_is_learned_and_tested(tmp_path):
-  """With two of its levels, since each of thirty wants an actor.
-
-  And small batches, so that two learner steps on two cores take seconds.
-  """
-  directory, frames = tmp_path / 'run', 2 * 2 * 100 * 4
-  start(
-    directory,
-    *TRAIN,
-    *shlex.split(SUITE),
-    '--num_actors=2',
-    '--batch_size=2',
-    '--level_name=rooms_watermaze,rooms_keys_doors_puzzle',
-    f'--total_environment_frames={frames}',
-  )
-  with open(directory / 'metrics/learner.csv', encoding='utf-8') as file:
-    *_, last = csv.DictReader(file)
-  assert (int(last['learner_steps']), int(last['frames'])) == (2, frames)
-  output = start(directory, *TEST, '--level_name=dmlab30')
-  assert output.startswith('= ./impala evaluate --')
-  (path,) = directory.glob('evaluations/*dmlab30*/results.json')
-  results = json.loads(path.read_text(encoding='utf-8'))
-  assert [each['level_name'] for each in results['levels']] == [
-    *suites.split('dmlab30', evaluation=True)
-  ]
-  assert all(each['episodes'] == 1 for each in results['levels'])
-  assert results['summary']['cap_100'] <= results['summary']['no_cap']

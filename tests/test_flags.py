@@ -30,21 +30,11 @@ def parse(parser, *arguments):
   return vars(parser.parse_args(arguments))
 
 
-def test_only_given_flags_are_in_the_result(parser):
-  assert parse(parser) == {}
-  assert parse(parser, '--num_actors=3') == {'num_actors': 3}
-
-
 @pytest.mark.parametrize('field', [f for _, f in FIELDS], ids=lambda f: f.name)
 def test_each_field_has_a_flag_of_its_type(parser, field):
   given = parse(parser, f'--{field.name}={field.default}')
   assert given == {field.name: field.default}
   assert type(given[field.name]) is type(field.default)
-
-
-def test_field_names_are_distinct():
-  names = [field.name for _, field in FIELDS]
-  assert len(set(names)) == len(names)
 
 
 def test_help_lists_every_field_with_unit_and_default(parser, monkeypatch):
@@ -102,12 +92,6 @@ def test_what_is_no_value_or_no_flag_is_refused(
   assert caught.value.code == 2
   message = capsys.readouterr().err.splitlines()[-1]
   assert all(word in message for word in words), message
-
-
-@pytest.mark.parametrize('name', presets.PRESETS)
-def test_presets_set_fields_that_there_are(name):
-  known = {field.name for _, field in FIELDS}
-  assert set(presets.PRESETS[name]) <= known
 
 
 def test_order_of_authority():

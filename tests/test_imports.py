@@ -78,8 +78,3 @@ def test_nodes_bring_no_tensorflow_along(tmp_path):
   )
   assert len(paths) == 5
   assert not modules & (_TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING)
-
-
-def test_drawing_the_program_takes_no_tensorflow():
-  code = 'from programs import graph; assert graph.main([]) == 0'
-  assert not imported(code) & (_TENSORFLOW | _LOSSES | _SIMULATORS)

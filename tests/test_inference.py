@@ -212,30 +212,6 @@ def test_a_clean_close(callers):
   batching.batched()(abs).close()  # Never called.
 
 
-def test_a_closed_batcher_releases_who_computes(callers):
-  batcher = inference.Batcher()
-  serving = [callers(batcher.serve, abs) for _ in range(2)]
-  time.sleep(0.05)
-  batcher.close()
-  assert errors(serving) == [None, None]
-
-
-def test_an_error_ends_all_who_serve(callers):
-  batcher = inference.Batcher(maximum_batch_size=1)
-  entered = threading.Barrier(2)
-
-  def fail(numbers):
-    entered.wait(SECONDS)
-    raise OSError('the disk is gone')
-
-  serving = [callers(batcher.serve, fail) for _ in range(2)]
-  futures = [callers(batcher.compute, rows(i)) for i in range(2)]
-  for error in errors(serving):
-    assert isinstance(error, OSError)
-  for error in errors(futures):
-    assert 'OSError: the disk is gone' in str(error)
-
-
 def test_the_minimum_is_waited_for_until_the_timeout(callers):
   function = batching.batched(minimum_batch_size=2, timeout_ms=1000)(sizes)
   start = time.monotonic()

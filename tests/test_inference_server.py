@@ -16,7 +16,6 @@ from launchpad.nodes.courier import courier_utils
 import environments
 from agents.impala import acting, meter, networks, policies
 from programs import flags, impala, inference, models, nodes
-from programs.inspection import wiring
 
 SECONDS = 90  # After which a test that hangs fails.
 T = 8
@@ -370,23 +369,6 @@ def test_an_error_of_the_learner_ends_the_node():
 def test_settings_that_make_no_sense(given, rule):
   with pytest.raises(ValueError, match=rule):
     make_configuration(**given)
-
-
-def test_edges_of_a_program_with_a_server():
-  program = impala.make_program(make_configuration(num_actors=2, monitor=True))
-  edges = {
-    (edge.source, edge.target, edge.kind, edge.count)
-    for edge in wiring.make_graph(program).role_edges
-  }
-  assert {
-    ('learner', 'inference', 'variables', 1),
-    ('actor', 'inference', 'call', 2),
-    ('inference', 'monitor', 'call', 1),
-    ('actor', 'queue', 'insert', 2),
-  } <= edges
-  assert not any(
-    {source, target} == {'learner', 'actor'} for source, target, *_ in edges
-  )
 
 
 def test_the_server_s_process_computes_as_the_learner_s():

@@ -9,7 +9,6 @@ import tempfile
 
 import launch_nodes
 import launchpad as lp
-import portpicker
 import processes
 import pytest
 from launchpad.nodes.python import local_multi_processing
@@ -91,21 +90,6 @@ def test_colocated_servers_on_held_ports(tmp_path, folder):
   assert outcome.kind == 'finished', outcome.describe()
   assert outcome.statuses['queue/0'] == 0
   assert (folder / 'asked').read_text() == 'answer'
-
-
-def test_a_held_port_is_nobody_elses():
-  port = portpicker.pick_unused_port()
-  with ports.hold_port(port), pytest.raises(OSError, match='in use'):
-    ports.hold_port(port)
-  with socket.socket() as reverb_like:
-    reverb_like.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reverb_like.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    with ports.hold_port(port):
-      reverb_like.bind(('', port))
-      reverb_like.listen()
-    with pytest.raises(OSError, match='in use'):
-      ports.hold_port(port)
-  ports.hold_port(port).close()
 
 
 def test_a_port_is_held_again_while_old_connections_linger():
@@ -213,26 +197,6 @@ def test_one_launch_at_a_time_in_a_directory(tmp_path):
   ):
     local.launch(program, None, tmp_path)
   assert not (tmp_path / '.launch').exists()
-
-
-def test_leftovers_of_a_killed_launch_are_removed(tmp_path):
-  (tmp_path / '.launch/old').mkdir(parents=True)
-  (tmp_path / '.launch/stop').touch()
-  with workspace.open_workspace(tmp_path):
-    assert not list((tmp_path / '.launch').iterdir())
-
-
-@pytest.mark.parametrize(
-  ('groups', 'resources', 'message'),
-  [
-    (['node'], {'nod': lp_process({})}, 'resources must name groups'),
-    ([], None, 'program must have nodes'),
-  ],
-)
-def test_what_is_launched_is_checked(tmp_path, groups, resources, message):
-  program = make_program(**{g: (launch_nodes.fail, '', []) for g in groups})
-  with pytest.raises(ValueError, match=message):
-    local.launch(program, resources, tmp_path)
 
 
 @contextlib.contextmanager

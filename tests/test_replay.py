@@ -92,13 +92,6 @@ def test_the_oldest_leave_the_replay_first_and_nobody_waits(make_rig):
   assert set(replayed) == set(range(94, 100))
 
 
-def test_no_replay_unless_asked_for(make_rig):
-  rig = make_rig(replay_proportion=0.0)
-  rig.write(4)
-  assert set(rig.client.server_info()) == {'queue'}
-  np.testing.assert_array_equal(next(rig.reader()).level, np.arange(4))
-
-
 @pytest.mark.parametrize(
   ('proportion', 'capacity'), [(0.75, 1), (0.25, 1), (0.5, 1)]
 )

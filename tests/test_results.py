@@ -127,18 +127,6 @@ def test_the_interval_of_a_level_is_the_percentile_bootstraps():
   assert row['mean_return_high'] == pytest.approx(wanted.high, abs=0.15)
 
 
-def test_levels_are_drawn_each_by_itself():
-  """The error of a mean over independent levels falls with their number."""
-  returns = np.random.default_rng(3).normal(10, 4, 50).tolist()
-  one = results.summarise([result('catch', returns)])
-  many = results.summarise([result('catch', returns)] * 25)
-
-  def width(row):
-    return row['mean_return_high'] - row['mean_return_low']
-
-  assert width(many) == pytest.approx(width(one) / 5, rel=0.1)
-
-
 def test_the_medians_of_the_paper():
   with open(PAPER, newline='', encoding='utf-8') as file:
     games = list(csv.DictReader(file))

@@ -156,24 +156,3 @@ def test_a_watchdog_needs_the_monitor():
   with pytest.raises(ValueError, match='monitor must be true'):
     run_config.RunConfig(watchdog='stop', monitor=False)
   run_config.RunConfig(watchdog='warn', monitor=False)
-
-
-def test_who_only_asks_does_not_keep_a_run_from_starting(tmp_path):
-  """To ask takes the lock for a moment."""
-  directory, over = runs.RunDirectory(tmp_path), threading.Event()
-
-  def ask():
-    while not over.is_set():
-      reading.is_in_use(tmp_path)
-
-  with directory.locked():
-    pass
-  thread = threading.Thread(target=ask)
-  thread.start()
-  try:
-    for _ in range(200):
-      with directory.locked():
-        pass
-  finally:
-    over.set()
-    thread.join()

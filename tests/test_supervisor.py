@@ -1,7 +1,5 @@
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -93,14 +91,6 @@ def test_first_failure_is_told_with_its_own_tail(tmp_path):
   assert 'badly' not in outcome.describe()
 
 
-def test_signal_is_named(tmp_path):
-  with make_supervisor(tmp_path, 'kill -SEGV $$') as runner:
-    runner.start()
-    outcome = poll_until_told(runner)
-  assert outcome.failure.status == 'killed by SIGSEGV'
-  assert '(it wrote nothing)' in outcome.describe()
-
-
 def test_of_two_failures_seen_at_once_the_earlier_is_first(tmp_path):
   scripts = ['sleep 0.4; echo late; exit 1', 'echo early; exit 2']
   with make_supervisor(tmp_path, *scripts) as runner:
@@ -142,21 +132,6 @@ def test_who_asks_for_the_stop_must_end_well(tmp_path):
   assert outcome.failure.tail == 'full'
 
 
-def test_who_asks_for_the_stop_gets_its_notice_a_little_later(tmp_path):
-  asks = f'trap "exit 4" TERM; echo -n node/0 > {tmp_path}/stop; '
-  for script, seconds in [('sleep 0.4', 0.9), ('sleep 60 & wait', 2.0)]:
-    with make_supervisor(
-      tmp_path, asks + script, 'exec sleep 60', notice_seconds=2.0
-    ) as runner:
-      runner.start()
-      poll_until_told(runner)
-      begin = time.monotonic()
-      outcome = runner.stop()
-      assert time.monotonic() - begin < seconds
-    assert outcome.killed == ()
-    assert outcome.statuses['node/0'] == (0 if script == 'sleep 0.4' else 4)
-
-
 def test_a_stop_file_of_an_earlier_run_is_ignored(tmp_path):
   (tmp_path / 'stop').write_text('node/0')
   with make_supervisor(tmp_path, 'sleep 60') as runner:
@@ -179,18 +154,6 @@ def test_node_that_ignores_the_notice_is_killed_with_its_children(tmp_path):
   assert 'did not stop in time, killed: node/0' in outcome.describe()
   assert 'badly' not in outcome.describe()
   processes.wait_until(lambda: not processes.is_alive(child), 10)
-
-
-def test_who_has_just_ended_is_asked_to_end(tmp_path):
-  command = children.NodeCommand(
-    'node/0', 'node', 0, ('false',), {**os.environ}
-  )
-  child = children.Child(command, tmp_path)
-  processes.wait_until(lambda: not processes.is_alive(child.pid), 10)
-  child.terminate()
-  assert child.poll()
-  assert child.returncode == 1
-  child.close()
 
 
 def test_children_of_a_node_that_returned_are_gone(tmp_path):
@@ -270,64 +233,3 @@ def test_leaving_the_context_kills(tmp_path):
     pid = runner.processes()['node/0']
     assert processes.is_alive(pid)
   assert not processes.is_alive(pid)
-
-
-LAUNCHER = """
-import os, pathlib, sys, time
-from programs.launching import children, supervisor
-folder = pathlib.Path(sys.argv[1])
-script = f'sleep 60 & echo $! > {folder}/child.new; mv {folder}/child.new '
-script += f'{folder}/child; wait'
-command = children.NodeCommand(
-  'node/0', 'node', 0, ('/bin/sh', '-c', script), dict(os.environ))
-runner = supervisor.Supervisor([command], folder / 'logs', folder / 'stop')
-runner.start()
-print(runner.processes()['node/0'], runner._guardian._process.pid, flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.mark.parametrize('is_guarded', [True, False])
-def test_kill_of_the_launcher_takes_everything_along(tmp_path, is_guarded):
-  with subprocess.Popen(
-    [sys.executable, '-c', LAUNCHER, str(tmp_path)],
-    stdout=subprocess.PIPE,
-    text=True,
-    env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
-  ) as launcher:
-    node, guardian = map(int, launcher.stdout.readline().split())
-    processes.wait_until((tmp_path / 'child').exists, 10)
-    child = int((tmp_path / 'child').read_text())
-    assert all(map(processes.is_alive, (node, guardian, child)))
-    if not is_guarded:
-      os.kill(guardian, signal.SIGKILL)
-    os.kill(launcher.pid, signal.SIGKILL)
-  processes.wait_until(
-    lambda: not processes.is_alive(node) and not processes.is_alive(guardian), 2
-  )
-  if is_guarded:
-    processes.wait_until(lambda: not processes.is_alive(child), 2)
-  else:  # The kernel alone kills nodes, not what they have started.
-    os.kill(child, signal.SIGKILL)
-
-
-def test_start_wants_the_main_thread(tmp_path):
-  errors = []
-
-  def start():
-    try:
-      make_supervisor(tmp_path, 'sleep 60').start()
-    except RuntimeError as error:
-      errors.append(str(error))
-
-  thread = threading.Thread(target=start)
-  thread.start()
-  thread.join()
-  assert errors == ['start() must be called from the main thread']
-
-
-def test_arguments_are_checked(tmp_path):
-  with pytest.raises(ValueError, match='commands must be one or more'):
-    make_supervisor(tmp_path)
-  with pytest.raises(ValueError, match='notice_seconds must be >= 0, got -1'):
-    make_supervisor(tmp_path, 'exit 0', notice_seconds=-1)

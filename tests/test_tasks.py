@@ -1,11 +1,8 @@
-import json
 import os
 import pathlib
 import subprocess
-import sys
 import threading
 
-import cloudpickle
 import launch_nodes
 import launchpad as lp
 import pytest
@@ -52,17 +49,6 @@ def test_a_program_is_taken_apart():
   }
 
 
-def test_who_serves_nobody_is_no_server():
-  program = lp.Program('test')
-  program.add_node(lp.CourierNode(launch_nodes.Service), 'actor')
-  # What colocated nodes have of each other is nobody else's business.
-  inner = lp.CourierNode(launch_nodes.Service)
-  user = lp.PyNode(print, inner.create_handle())
-  program.add_node(lp.MultiThreadingColocation([inner, user]), 'both')
-  parts = program_lib.make_tasks(program)
-  assert [task.is_server for task in parts] == [False, False]
-
-
 def test_addresses_are_those_of_the_environment(tmp_path):
   """In a process that has the payload and nothing else."""
   program = lp.Program('test')
@@ -85,45 +71,8 @@ def test_addresses_are_those_of_the_environment(tmp_path):
     assert (tmp_path / 'address').read_text() == f'machine:{port}'
 
 
-def test_a_stop_is_a_file_with_the_name_of_who_asked(tmp_path):
-  program = lp.Program('test')
-  program.add_node(lp.PyNode(launch_nodes.stop_program, '', []), 'stopper')
-  (stopper,) = program_lib.make_tasks(program)
-  path = tmp_path / 'folder' / 'stop'
-  command = tasks.make_command(
-    stopper,
-    {},
-    tmp_path,
-    path,
-    {**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}'},
-  )
-  subprocess.run(command.argv, env=command.env, check=True, timeout=60)
-  assert path.read_text() == 'stopper/0'
-  assert [entry.name for entry in path.parent.iterdir()] == ['stop']
-
-
 def test_what_cannot_be_pickled_is_named():
   program = lp.Program('test')
   program.add_node(lp.PyNode(print, threading.Lock()), 'locker')
   with pytest.raises(RuntimeError, match='locker/0 must take what can be pick'):
     program_lib.make_tasks(program)
-
-
-def test_tasks_need_no_launchpad():
-  """Who supervises them on another machine would have 120 MB of it."""
-  task = tasks.Task('actor', 3, ('actor/3/0',), False, b'payload')
-  code = (
-    'import cloudpickle, json, sys\n'
-    'task = cloudpickle.loads(bytes.fromhex(sys.argv[1]))\n'
-    'heavy = {"launchpad", "tensorflow", "reverb", "courier"}\n'
-    'print(json.dumps([task.name, sorted(heavy & set(sys.modules))]))'
-  )
-  done = subprocess.run(
-    [sys.executable, '-c', code, cloudpickle.dumps(task).hex()],
-    env={**os.environ, 'PYTHONPATH': str(ROOT)},
-    stdout=subprocess.PIPE,
-    check=True,
-    timeout=60,
-  )
-  assert json.loads(done.stdout) == ['actor/3', []]
-  assert 'payload' not in repr(task)

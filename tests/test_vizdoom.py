@@ -138,15 +138,6 @@ def test_a_batch_counts_the_engines_started_again(num_processes):
     there.close()
 
 
-def test_a_crash_between_episodes_is_not_noticed(make):
-  environment = make()
-  while not environment.step(0).last():
-    pass
-  engine(environment).kill()
-  assert environment.step(0).first()
-  assert all(environment.step(0).mid() for _ in range(10))
-
-
 def test_nothing_is_left_behind(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   environment = environments.make('doom_basic', 1)
