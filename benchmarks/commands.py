@@ -35,7 +35,7 @@ def make_parser(
     description=description,
     epilog='Flags of train are passed on (./impala train --help). Set already: '
     f'{" ".join(trial.TRAIN_FLAGS)}; with Atari games {trial.ATARI_FLAG}',
-    formatter_class=flags.HelpFormatter,
+    formatter_class=flags.HELP_FORMATTER,
     allow_abbrev=False,
   )
   parser.add_argument(

@@ -47,14 +47,10 @@ class Checkpoints:
     )
 
   def save(self, number: int | None = None) -> str:
-    """Writes a checkpoint.
+    """Writes a checkpoint; returns its path.
 
-    Args:
-      number: In its name; by default how many were written, which is known
-        where one was restored.
-
-    Returns:
-      Its path.
+    Its name has `number`; by default how many were written, which is known
+    where one was restored.
     """
     return self._manager.save(number)
 

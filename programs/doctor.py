@@ -52,7 +52,6 @@ class Finding(NamedTuple):
 def _judge(
   level: str, passed: bool, name: str, text: str, mend: str
 ) -> Finding:
-  """An ok finding, or one of the level with what mends it."""
   if passed:
     return Finding(name, 'ok', text)
   return Finding(name, level, text, mend)
@@ -114,7 +113,6 @@ def _installed_version(package: str) -> str | None:
 
 
 def _read_pins(name: str) -> dict[str, str]:
-  """Package -> version, as a file of requirements has them."""
   text = (_ROOT / name).read_text()
   return dict(re.findall(r'^([\w.-]+)(?:\[\w+\])?==(\S+)', text, re.MULTILINE))
 
@@ -220,7 +218,6 @@ def check_gpu() -> Iterator[Finding]:
 
 
 def _count_gpus() -> int:
-  """How many GPUs the driver shows this process."""
   driver = ctypes.CDLL(startup.CUDA_DRIVER)
   count = ctypes.c_int()
   failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))

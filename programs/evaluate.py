@@ -39,11 +39,7 @@ _FROM_RUN = ('level_name', 'test_num_episodes', 'seed')
 
 
 def main(argv: Sequence[str] | None = None, title: str = '') -> int:
-  """Runs the command.
-
-  Args:
-    argv: Its flags; by default those of this process.
-    title: Printed first.
+  """Runs the command, after a `title`.
 
   Returns:
     Its exit status: 0 when all was evaluated, 1 when a node failed, 2 when

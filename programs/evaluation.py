@@ -31,17 +31,7 @@ def write_results(
   frames: int,
   played: Mapping[examinations.Turn, Sequence[examinations.Episode]],
 ) -> list[results.LevelResult]:
-  """Writes the results of an evaluation.
-
-  Args:
-    configuration: Of the run.
-    examination: What was evaluated.
-    frames: Learned by the variables that were evaluated.
-    played: The episodes of each turn, turns in any order.
-
-  Returns:
-    The results by level, episodes in their order.
-  """
+  """Writes the results of an evaluation; returns them by level."""
   by_level: dict[str, list[examinations.Episode]] = {}
   for turn in sorted(played):
     by_level.setdefault(turn.level_name, []).extend(played[turn])
@@ -104,13 +94,7 @@ class Player:
     variable_source: acme.VariableSource,
     stop: threading.Event,
   ) -> None:
-    """Fetches no variables yet.
-
-    Args:
-      configuration: Of the run.
-      variable_source: The learner, or a node that serves a checkpoint.
-      stop: Ends episodes.
-    """
+    """Fetches no variables yet."""
     self._configuration = configuration
     self._stop = stop
     self._network, _ = models.make_model(configuration)
@@ -141,14 +125,9 @@ class Player:
     examination: examinations.Examination,
     video_folder: pathlib.Path = pathlib.Path(),
   ) -> Iterator[examinations.Episode]:
-    """Plays a turn.
+    """Plays a turn; videos go to `video_folder`.
 
     With the same variables the same seeds repeat the episodes.
-
-    Args:
-      turn: Which episodes.
-      examination: That they are part of.
-      video_folder: Where videos go, `<level>_<episode>.mp4`.
 
     Yields:
       Each episode as it ends.
@@ -188,7 +167,6 @@ class Player:
     actor: acting.EvaluationActor,
     camera: videos.Camera | None,
   ) -> examinations.Episode:
-    """Plays one episode to its end, again where the simulator crashed."""
     for _ in range(_NUM_TRIES):
       with contextlib.ExitStack() as stack:
         if camera:

@@ -19,13 +19,7 @@ def run_evaluator(
   learner: courier.Client,
   monitoring: courier.Client | None = None,
 ) -> None:
-  """Evaluates fresh variables every so many frames, and the last ones.
-
-  Args:
-    configuration: Of the run.
-    learner: Serves variables.
-    monitoring: The monitor, if there is one.
-  """
+  """Evaluates fresh variables every so many frames, and the last ones."""
   configuration = configuration.on_this_machine()
   stop = lp.stop_event()
   client = nodes.NodeClient(learner, stop)

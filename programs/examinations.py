@@ -20,31 +20,19 @@ CHECKPOINTS = ('newest', 'best')
 
 
 class Turn(NamedTuple):
-  """Episodes of one level that one environment plays.
+  """Episodes of one level that one environment plays."""
 
-  Attributes:
-    level: Index among the levels of the evaluation.
-    level_name: Its name.
-    first: Index of its first episode among those of the level.
-    num_episodes: How many.
-  """
-
-  level: int
+  level: int  # Index among the levels of the evaluation.
   level_name: str
-  first: int
+  first: int  # Index among the episodes of the level.
   num_episodes: int
 
 
 class Episode(NamedTuple):
-  """One episode.
+  """What was played."""
 
-  Attributes:
-    episode_return: Neither discounted nor clipped.
-    steps: Agent steps.
-  """
-
-  episode_return: float
-  steps: int
+  episode_return: float  # Neither discounted nor clipped.
+  steps: int  # Of the agent.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,19 +147,12 @@ class Examination:
 
 
 class Progress(NamedTuple):
-  """How far an examination is.
+  """How far an examination is."""
 
-  Attributes:
-    frames: Learned by the variables that are evaluated.
-    num_played: Episodes played of them.
-    num_episodes: Of all levels.
-    results: Every `results.json` written so far.
-  """
-
-  frames: int
+  frames: int  # Learned by the variables that are evaluated.
   num_played: int
-  num_episodes: int
-  results: Sequence[str]
+  num_episodes: int  # Of all levels.
+  results: Sequence[str]  # Every `results.json` written so far.
 
 
 def read_progress(folder: pathlib.Path) -> Progress | None:

@@ -54,14 +54,9 @@ class ExaminerNode:
     return [self._served[name] for name in names]
 
   def next_turn(self, evaluator: int) -> tuple[int, examinations.Turn] | None:
-    """The turn that an evaluator is to play now.
+    """The turn that an evaluator is to play, and the frames of its variables.
 
-    Args:
-      evaluator: Its index.
-
-    Returns:
-      The frames of the variables to play with, and the turn; None while there
-      is nothing to play.
+    None while there is nothing to play.
     """
     with self._changed:
       if evaluator not in self._dealt:
@@ -78,15 +73,7 @@ class ExaminerNode:
     number: int,
     episode: examinations.Episode,
   ) -> None:
-    """Takes an episode.
-
-    Args:
-      evaluator: Index of who played it.
-      frames: Of the variables that it was played with.
-      turn: That it is part of.
-      number: Its index in the turn.
-      episode: What it came to.
-    """
+    """Takes the `number`th episode of a turn."""
     turn, episode = examinations.Turn(*turn), examinations.Episode(*episode)
     with self._changed:
       if frames != self._counts.frames.numpy():
@@ -169,14 +156,7 @@ def run_evaluator(
   index: int,
   examiner: courier.Client,
 ) -> None:
-  """Plays turns until the program stops.
-
-  Args:
-    configuration: Of the run.
-    examination: What is evaluated.
-    index: Of this evaluator, from 0.
-    examiner: Serves variables and turns.
-  """
+  """Plays turns until the program stops."""
   stop = lp.stop_event()
   client = nodes.NodeClient(examiner, stop)
   player = evaluation.Player(configuration, client, stop)

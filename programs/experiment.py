@@ -34,11 +34,7 @@ _TEST_DEFAULTS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command; returns its exit status.
-
-  Args:
-    argv: Its flags; by default, the command line's.
-  """
+  """Runs the command; returns its exit status."""
   try:
     command, arguments = translate(argv)
   except (runs.RunError, ValueError) as error:
@@ -51,11 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def translate(argv: Sequence[str] | None) -> tuple[str, list[str]]:
   """Says a command line of the published code in this project's own flags.
 
-  Args:
-    argv: The flags; None: the command line's.
-
-  Returns:
-    'train' or 'evaluate', and its flags.
+  Returns 'train' or 'evaluate', and its flags.
 
   Raises:
     SystemExit: There is no such flag, or it does not take such a value.

@@ -6,6 +6,7 @@ resumed), preset (chosen by the level), the dataclass's default.
 
 import argparse
 import dataclasses
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -24,12 +25,9 @@ GROUPS = {
 # Of the environment, what may differ from one machine to the next.
 OF_MACHINE = ('dataset_path', 'level_cache', 'renderer')
 
-
-class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-  """Flags in a column wide enough for most of them."""
-
-  def __init__(self, prog: str) -> None:
-    super().__init__(prog, max_help_position=28, width=80)
+HELP_FORMATTER = functools.partial(
+  argparse.RawDescriptionHelpFormatter, max_help_position=28, width=80
+)
 
 
 def make_parser(command: str, description: str) -> argparse.ArgumentParser:
@@ -38,7 +36,7 @@ def make_parser(command: str, description: str) -> argparse.ArgumentParser:
     prog=f'./impala {command}',
     usage=f'./impala {command} [--FLAG=VALUE ...]',
     description=description,
-    formatter_class=HelpFormatter,
+    formatter_class=HELP_FORMATTER,
     allow_abbrev=False,
   )
 
@@ -48,12 +46,9 @@ def add_configuration(
   names: Collection[str] | None = None,
   preset_names: Collection[str] = tuple(presets.PRESETS),
 ) -> None:
-  """Adds flags for fields of a `runs.Configuration`.
+  """Adds flags for fields of a `runs.Configuration`, by default for all.
 
-  Args:
-    parser: What they are added to.
-    names: Of the fields; by default, all.
-    preset_names: Whose defaults the help shows.
+  Their help shows the defaults of the presets named.
   """
   for title, config_class in GROUPS.items():
     group = parser.add_argument_group(title)
@@ -70,11 +65,7 @@ def add_field(
 ) -> None:
   """Adds the flag of one field; it is absent from the result if not given.
 
-  Args:
-    group: What it is added to.
-    field: An `option` of a dataclass.
-    preset_names: Whose defaults the help shows.
-    **overrides: Of what argparse is told.
+  `overrides` are of what argparse is told.
   """
   is_switch = isinstance(field.default, bool)
   metavar = 'true|false' if is_switch else type(field.default).__name__.upper()
@@ -146,12 +137,8 @@ def resolve(
 ) -> runs.Configuration:
   """Puts a configuration together by order of authority.
 
-  Args:
-    given: Flag -> value, only those given; others than fields are ignored.
-    stored: What `config.json` says when a run is resumed.
-
-  Returns:
-    The configuration.
+  `given` has flags alone that were given, others than fields being ignored;
+  `stored` what `config.json` says when a run is resumed.
 
   Raises:
     ValueError: A value breaks its rule; names field, rule and value.

@@ -30,11 +30,7 @@ _ENDINGS = {'.mmd': 'mermaid', '.gv': 'dot'}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command; returns its exit status.
-
-  Args:
-    argv: Its flags; by default, the command line's.
-  """
+  """Runs the command; returns its exit status."""
   parser = flags.make_parser('graph', _DESCRIPTION)
   group = parser.add_argument_group('drawing')
   group.add_argument(
@@ -83,14 +79,9 @@ def write_files(
   processes: Mapping[str, int] = _NOTHING,
   machines: Mapping[str, str] = _NOTHING,
 ) -> None:
-  """Writes `graph.json`, `graph.mmd` and `graph.html` of a run.
+  """Writes `graph.json`, `graph.mmd` and `graph.html` to the run directory.
 
-  Args:
-    graph: Of its program.
-    configuration: Of the run, whose directory they go to.
-    resources: Of its groups, as `impala.make_resources` has them.
-    processes: Node -> process id, of nodes that run on this machine.
-    machines: Node -> address, where nodes run on several machines.
+  `processes` and `machines` have ids and addresses of nodes, as far as known.
   """
   directory = configuration.directory
   facts = {}

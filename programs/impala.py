@@ -50,14 +50,7 @@ _CALL_TIMEOUT_SECONDS = 10
 
 
 def make_program(configuration: runs.Configuration) -> lp.Program:
-  """Wires the run's nodes.
-
-  Args:
-    configuration: Of the run; its directory is where nodes write.
-
-  Returns:
-    A plain Launchpad program, for `lp.launch` of any type.
-  """
+  """Wires the run's nodes: a plain Launchpad program, for any launch type."""
   run = configuration.run
   program = lp.Program('impala')
   monitoring = None
@@ -135,13 +128,7 @@ def make_evaluation_program(
 ) -> lp.Program:
   """Wires the evaluation of a run's checkpoints.
 
-  Args:
-    configuration: Of the run.
-    examination: What is evaluated.
-    folder: Where the examiner tells how far it is; see `examinations`.
-
-  Returns:
-    A plain Launchpad program.
+  In `folder` the examiner tells how far it is; see `examinations`.
   """
   program = lp.Program('impala_evaluation')
   with program.group(nodes.EXAMINER):
@@ -172,9 +159,6 @@ def make_resources(
   Args:
     configuration: Of the run.
     actors_here: Actors that share the learner's machine; by default, all.
-
-  Returns:
-    Group -> launch configuration, for `lp.launch(local_resources=...)`.
   """
   run = configuration.run
   if actors_here is None:

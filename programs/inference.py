@@ -102,7 +102,6 @@ class InferenceNode:
     threading.Thread(target=target, args=arguments, daemon=True).start()
 
   def _choose(self, leaves: Sequence[np.ndarray]) -> Sequence[Any]:
-    """One batch; its variables are the same for all."""
     if self._variables.are_newer:
       with self._meter.measure('fetching_variables'):
         self._variables.assign()
@@ -145,27 +144,17 @@ class _Variables:
 
   @property
   def are_newer(self) -> bool:
-    """Whether `assign` would change anything."""
     return self._newest is not self._assigned
 
   @property
   def learner_step(self) -> int:
-    """Of the variables that were assigned last."""
     return int(self._assigned[-1])
 
   def fetch(self, source: acme.VariableSource) -> None:
-    """Waits for variables.
-
-    Args:
-      source: Returns the same arrays again while there are none newer.
-
-    Raises:
-      nodes.Stopped: The program stops.
-    """
+    """Waits for variables: the same arrays again while there are none newer."""
     (self._newest,) = source.get_variables(['policy'])
 
   def assign(self) -> None:
-    """Takes what was fetched last."""
     newest = self._newest
     for variable, value in zip(self._variables, newest[:-1], strict=True):
       variable.assign(value)
@@ -173,14 +162,7 @@ class _Variables:
 
 
 def ask(client: nodes.NodeClient, *leaves: np.ndarray) -> Sequence[np.ndarray]:
-  """Calls `InferenceNode.step`, for as long as it takes.
-
-  Args:
-    client: Of the node.
-    *leaves: As it takes them.
-
-  Returns:
-    What it returns.
+  """Calls `InferenceNode.step` with the leaves, for as long as it takes.
 
   Raises:
     nodes.Stopped: The program stops.

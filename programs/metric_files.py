@@ -73,15 +73,9 @@ class LevelMetrics:
   """
 
   def __init__(self, configuration: runs.Configuration) -> None:
-    """Appends to what the run directory has.
-
-    Args:
-      configuration: Of the run.
-    """
-    directory, level_name = (
-      configuration.directory,
-      configuration.run.level_name,
-    )
+    """Appends to what the run directory has."""
+    directory = configuration.directory
+    level_name = configuration.run.level_name
     self._names = suites.split(level_name)
     self._repeats = configuration.num_action_repeats
     self._period = configuration.run.log_period_seconds
@@ -103,12 +97,7 @@ class LevelMetrics:
     self._unscored: dict[str, list[float]] = collections.defaultdict(list)
 
   def add(self, frames: int, games: metrics.Games) -> None:
-    """Takes the games of a learner step; writes what is due.
-
-    Args:
-      frames: Learned so far.
-      games: That ended in the batch.
-    """
+    """Takes games that ended in a learner step; writes what is due."""
     for level, game_return, steps in zip(*games, strict=True):
       self._recent[int(level)].append((float(game_return), int(steps)))
       if self._suite:
@@ -144,7 +133,7 @@ class LevelMetrics:
           **row,
         }
       )
-      self._summarise(name, row)
+      _write_scalars(self._summaries, self._frames, name, row)
     self._recent.clear()
     self._row_started = time.monotonic()
 
@@ -157,11 +146,8 @@ class LevelMetrics:
       'training_median': float(np.median(list(scores.values()))),
     }
     self._scores.write({'time': time.time(), 'frames': self._frames, **row})
-    self._summarise(suite.name, row)
+    _write_scalars(self._summaries, self._frames, suite.name, row)
     self._unscored.clear()
-
-  def _summarise(self, label: str, row: Mapping[str, float]) -> None:
-    _write_scalars(self._summaries, self._frames, label, row)
 
 
 class EvaluationMetrics:
@@ -184,13 +170,7 @@ class EvaluationMetrics:
     rows: Sequence[Mapping[str, Any]],
     summary: Mapping[str, Any],
   ) -> None:
-    """Takes one evaluation.
-
-    Args:
-      frames: Learned so far.
-      rows: Of its levels; see `results.LevelResult.summary`.
-      summary: Of all of them; see `results.summarise`.
-    """
+    """Takes `summary()` of each level, and `results.summarise` of all."""
     known = {k: math.nan if v is None else v for k, v in summary.items()}
     self._logger.write({'time': time.time(), 'frames': frames, **known})
     for row in rows:

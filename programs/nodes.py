@@ -28,12 +28,7 @@ class NodeClient(acme.VariableSource):
   """Calls a node that serves variables; waits for it, but not after a stop."""
 
   def __init__(self, client: courier.Client, stop: threading.Event) -> None:
-    """Wraps a client whose calls time out.
-
-    Args:
-      client: Of the node.
-      stop: Ends the waiting.
-    """
+    """Wraps a client whose calls time out; `stop` ends the waiting."""
     self._client = client
     self._stop = stop
 

@@ -28,11 +28,7 @@ _FIXED_ON_RESUME = (
 
 
 def run_directory(given: Mapping[str, Any]) -> runs.RunDirectory:
-  """The directory that is asked for, or a new one below `runs`.
-
-  Args:
-    given: Flags of the command line.
-  """
+  """The directory that is asked for, or a new one below `runs`."""
   path = given.get('logdir')
   if not path:
     level = given.get('level_name', run_config.RunConfig().level_name)
@@ -50,11 +46,6 @@ def prepared(
   console: rich.console.Console,
 ) -> Iterator[runs.Configuration]:
   """Resolves the configuration and holds its directory.
-
-  Args:
-    directory: Of the run.
-    given: Flags of the command line.
-    console: Told what becomes of a run that is there already.
 
   Yields:
     The configuration, in a directory that nobody else may run in meanwhile.
@@ -117,7 +108,6 @@ def _check_fixed(
   configuration: runs.Configuration,
   stored: Mapping[str, Mapping[str, Any]],
 ) -> None:
-  """Looks whether the run's checkpoints can follow what differs from before."""
   for name, before, after in flags.changes(stored, configuration):
     if name in _FIXED_ON_RESUME:
       raise runs.RunError(

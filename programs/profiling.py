@@ -45,12 +45,7 @@ def profiling(
 ) -> Iterator[None]:
   """Profiles this process while the context is open, if that is asked for.
 
-  What goes wrong with it is a warning in the node's log.
-
-  Args:
-    configuration: Of the run.
-    role: Group of the node; it works in its main thread.
-    is_first: Whether it is node 0, and its first work: only that is profiled.
+  Of a role only node 0's first work is profiled, in its main thread.
   """
   if configuration.run.profile != role or not is_first:
     yield

@@ -33,19 +33,12 @@ _SUITE_SCORES = {
 
 @dataclasses.dataclass(frozen=True)
 class LevelResult:
-  """What the episodes of one level came to.
-
-  Attributes:
-    level_name: Which level.
-    returns: Undiscounted, unclipped return of each episode.
-    steps: Agent steps of each episode.
-    frames: Frames played in all of them.
-  """
+  """What the episodes of one level came to."""
 
   level_name: str
-  returns: Sequence[float]
-  steps: Sequence[int]
-  frames: int
+  returns: Sequence[float]  # Undiscounted, unclipped; of each episode.
+  steps: Sequence[int]  # Of the agent in each episode.
+  frames: int  # Played in all of them.
 
   def summary(self) -> dict[str, Any]:
     """One row: mean, standard error, 95% interval, min and max of the returns.
@@ -74,13 +67,9 @@ class LevelResult:
     }
 
   def resampled_means(self, stream: int) -> np.ndarray | None:
-    """Means of episodes drawn with replacement.
+    """`[2000]` means of episodes drawn with replacement; None of one episode.
 
-    Args:
-      stream: Another one draws other episodes.
-
-    Returns:
-      `[2000]`, or None where there is one episode only.
+    Another `stream` draws other episodes.
     """
     count = len(self.returns)
     if count == 1:
@@ -166,15 +155,10 @@ def write_results(
   results: Sequence[LevelResult],
   **facts: Any,
 ) -> pathlib.Path:
-  """Writes `results.json`, `results.csv` and `results.md`.
+  """Writes `results.json`, `.csv` and `.md`; returns the path of the first.
 
-  Args:
-    directory: Made if it is not there.
-    results: One for each level.
-    **facts: What else `results.json` says: `trained_frames`, `seed`, `greedy`.
-
-  Returns:
-    The path of `results.json`, which is written last.
+  It is written last, and has the `facts` too: `trained_frames`, `seed`,
+  `greedy`.
   """
   rows = [result.summary() for result in results]
   text = io.StringIO()

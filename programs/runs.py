@@ -102,11 +102,7 @@ class RunError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class RunDirectory:
-  """Paths of one run, and its two JSON files.
-
-  Attributes:
-    path: Absolute.
-  """
+  """Paths of one run, and its two JSON files."""
 
   path: pathlib.Path
 

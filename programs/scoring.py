@@ -31,14 +31,7 @@ class Evaluator:
     stop: threading.Event,
     meter: meter_lib.Meter,
   ) -> None:
-    """Takes what scored best in earlier starts for the best.
-
-    Args:
-      configuration: Of the run.
-      client: Of the learner.
-      stop: Ends episodes.
-      meter: Of the thread that plays.
-    """
+    """Takes what scored best in earlier starts for the best."""
     self._configuration = configuration
     self._meter = meter
     self.player = evaluation.Player(configuration, client, stop)

@@ -10,10 +10,7 @@ _OF_THE_RUN = ('preset', 'logdir')
 
 
 def describe(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
-  """The settings of a run, one by one.
-
-  Args:
-    groups: As `config.json` holds them.
+  """Each setting of a run's `config.json`.
 
   Returns:
     For each its group, name, value, unit and help, and its origin: 'default',

@@ -67,12 +67,7 @@ def find_libpython() -> pathlib.Path | None:
 
 
 def can_load(library: str, mode: int = ctypes.DEFAULT_MODE) -> bool:
-  """Whether the loader finds a library by its name, in this process.
-
-  Args:
-    library: Its name, such as `LIBPYTHON`.
-    mode: How to ask the loader; RTLD_NOLOAD asks only whether it is there now.
-  """
+  """Whether the loader finds a library by its name, in this process."""
   try:
     ctypes.CDLL(library, mode=mode)
   except OSError:
@@ -120,7 +115,6 @@ def prepare() -> None:
 
 
 def _check_machine() -> None:
-  """Ends the process on a Python or a machine that has no wheels."""
   if sys.version_info[:2] != PYTHON_VERSION:
     raise SystemExit(
       f'Python {sys.version.split()[0]} runs this, but Reverb and Launchpad '

@@ -41,12 +41,7 @@ Ctrl-C writes a last checkpoint and ends every process."""
 
 
 def main(argv: Sequence[str] | None = None, title: str = '') -> int:
-  """Runs the command; returns its exit status.
-
-  Args:
-    argv: Its flags; by default, the command line's.
-    title: Printed first.
-  """
+  """Runs the command, after a `title`; returns its exit status."""
   given = vars(_make_parser().parse_args(argv))
   console = rich.console.Console(highlight=False)
   try:
@@ -103,7 +98,6 @@ def _train(
   plan: machines.Plan,
   console: rich.console.Console,
 ) -> dict[str, Any]:
-  """Launches the program and waits for its end; returns how it ended."""
   directory = configuration.directory
 
   def say(text: str) -> None:
@@ -133,7 +127,6 @@ def _run_processes(
   shown: status.Status,
   say: Callable[[str], None],
 ) -> dict[str, Any]:
-  """Runs a process for each node; returns how it ended."""
   noted: dict[str, Any] = {}
 
   def on_poll(
@@ -170,7 +163,6 @@ def _run_threads(
   shown: status.Status,
   say: Callable[[str], None],
 ) -> dict[str, Any]:
-  """Runs all nodes as threads of this process; returns how it ended."""
   # Before there are threads: several that import TensorFlow and Reverb at once
   # were seen to crash.
   from programs import actor, learner, queue_server, scoring  # noqa: F401
@@ -217,9 +209,6 @@ def _write_report(
   """Writes the run's report.
 
   Whatever goes wrong is told and changes nothing: the run has ended well.
-
-  Returns:
-    The verdict on its speed; None where there is no report.
   """
   directory = configuration.directory
   try:
@@ -243,7 +232,6 @@ def _show_end(
   verdict: str | None,
   console: rich.console.Console,
 ) -> None:
-  """Says where everything is, and how the last evaluation went."""
   directory = configuration.directory
   path = directory.evaluations / str(directory.finished_frames) / 'results.json'
   if path.exists():

@@ -10,11 +10,7 @@ from programs import runs
 
 
 class NewestVariables(acme.VariableSource):
-  """Asks for the version of the variables, and for them where it is another.
-
-  Args:
-    learner: Serves 'version' and 'policy' as `learning.Learner` does.
-  """
+  """Asks for the version of the variables, and for them where it is another."""
 
   def __init__(self, learner: acme.VariableSource) -> None:
     self._learner = learner
@@ -22,14 +18,7 @@ class NewestVariables(acme.VariableSource):
     self._variables: Sequence[np.ndarray] = ()
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
-    """The newest variables there are.
-
-    Args:
-      names: ['policy'].
-
-    Returns:
-      As the learner; the same arrays again while there are none newer.
-    """
+    """The newest `policy`; the same arrays while there is none newer."""
     (version,) = self._learner.get_variables(['version'])
     if [int(number) for number in version] != self._version:
       version, self._variables = self._learner.get_variables(

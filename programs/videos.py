@@ -23,12 +23,7 @@ class Camera:
   """
 
   def __init__(self, path: pathlib.Path, pictures_per_second: float) -> None:
-    """Writes nothing yet.
-
-    Args:
-      path: Of the video, `*.mp4`; its folder is made.
-      pictures_per_second: So that it plays as fast as people see the game.
-    """
+    """Writes nothing yet; makes the folder of a video, `*.mp4`."""
     self._path = path
     self._unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     self._rate = pictures_per_second
