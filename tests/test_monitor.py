@@ -128,22 +128,6 @@ def test_what_a_table_says(rig):
   assert (table['size'], table['samples']) == (2, 1)
 
 
-def test_a_limiter_that_never_waits_has_no_headroom(tmp_path, quick):
-  table = reverb.Table(
-    'replay',
-    reverb.selectors.Uniform(),
-    reverb.selectors.Fifo(),
-    max_size=5,
-    rate_limiter=reverb.rate_limiters.MinSize(1),
-  )
-  rig = Rig(tmp_path, tables=[table])
-  try:
-    record = rig.wait_until(lambda record: record['tables'])
-    assert record['tables']['replay']['insert_headroom'] is None
-  finally:
-    rig.close()
-
-
 def test_a_server_that_is_gone(rig):
   rig.wait_until(lambda record: record['tables'])
   rig.server.stop()

@@ -97,14 +97,6 @@ def test_a_role_is_profiled_after_its_warm_up(configuration, quick, caplog):
   assert all(tools.values())
 
 
-def test_work_that_ends_meanwhile_is_profiled_so_far(configuration, quick):
-  with profiling.profiling(configuration, 'learner'):
-    multiply_for_long(0.6)
-  text = configuration.directory.profile('learner').read_text(encoding='utf-8')
-  assert 'multiply_for_long' in text
-  assert profile_tab(configuration.directory.tensorboard)
-
-
 def test_others_are_left_alone(configuration, quick):
   before = set(threading.enumerate())
   for role, is_first in (('actor', True), ('learner', False)):

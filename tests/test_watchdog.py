@@ -43,11 +43,6 @@ def test_no_sample():
   )
 
 
-def test_no_variables():
-  (warning,) = look({'actor/3': make_node('fetching_variables', lasting=60)})
-  assert warning.startswith('actor/3 has been fetching variables since ')
-
-
 @pytest.mark.parametrize(
   'make',
   [
