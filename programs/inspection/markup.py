@@ -70,28 +70,29 @@ def html(graph: graph_lib.ProgramGraph, facts: Facts | None = None) -> str:
     The picture, and below it every role, unfolding to its nodes.
   """
   parts = [
-    '<!doctype html>\n<html lang="en"><meta charset="utf-8">',
     f'<title>{_escape(graph.name)}</title><style>{_STYLE}</style>',
-    f'<h1>{_escape(graph.name)}</h1>{drawing.svg(graph)}',
+    drawing.svg(graph),
   ]
   for role, nodes in graph.roles.items():
-    title, about = drawing.title(role, nodes), nodes[0].about
-    parts.append(
-      f'<details id="{_escape(role)}"><summary><b>{_escape(title)}</b> '
-      f'{_escape(about)}</summary><table>'
+    rows = ''.join(
+      _row(node, (facts or {}).get(node.name, {})) for node in nodes
     )
-    for node in nodes:
-      known = {'runs': node.function, **node.arguments}
-      items = ''.join(
-        f'<dt>{_escape(name)}</dt><dd>{_escape(value)}</dd>'
-        for name, value in {**known, **(facts or {}).get(node.name, {})}.items()
-      )
-      parts.append(
-        f'<tr><th>{_escape(node.name)}</th><td>{_escape(node.type)}</td>'
-        f'<td><dl>{items}</dl></td></tr>'
-      )
-    parts.append('</table></details>')
-  return '\n'.join([*parts, '</html>\n'])
+    parts.append(
+      f'<details id="{_escape(role)}"><summary><b>'
+      f'{_escape(drawing.title(role, nodes))}</b> {_escape(nodes[0].about)}'
+      f'</summary><table>{rows}</table></details>'
+    )
+  head = '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
+  return '\n'.join([head, *parts, '</html>\n'])
+
+
+def _row(node: graph_lib.Node, facts: Mapping[str, str]) -> str:
+  known = {'runs': node.function, **node.arguments, **facts}
+  cells = ''.join(
+    f'<dt>{_escape(name)}</dt><dd>{_escape(value)}</dd>'
+    for name, value in known.items()
+  )
+  return f'<tr><th>{_escape(node.name)}</th><td><dl>{cells}</dl></td></tr>'
 
 
 def _escape(text: str) -> str:

@@ -62,7 +62,7 @@ class Run:
     self.age_seconds: float | None = None
     self.learner = curves_lib.CurveFile(
       metrics / 'learner.csv',
-      *('time', 'episode_return', 'loss', 'entropy', 'policy_lag_mean'),
+      *('episode_return', 'loss', 'entropy', 'policy_lag_mean'),
     )
     self.levels = curves_lib.CurveFile(metrics / 'levels.csv', 'episode_return')
     self.suite: curves_lib.CurveFile | None = None
@@ -209,11 +209,9 @@ class Run:
     return _speed(next(late, points[-2]), points[-1])
 
   def mean_frames_per_second(self) -> float | None:
-    """Mean since the last start; None where it is not known."""
-    clock = self.learner.curves['time'].to_dict()
-    points = [*zip(clock['y'], clock['x'], strict=True)]
-    points = [point for point in points if point[0] >= self.started]
-    return _speed(points[0], points[-1]) if points else None
+    """Mean over all that is known; None where nothing is."""
+    speeds = self.learner.curves['frames_per_second'].to_dict()['y']
+    return sum(speeds) / len(speeds) if speeds else None
 
   def log(self, node: str, size: int = LOG_BYTES) -> dict[str, Any] | None:
     """The end of a node's log, from the start of a line.

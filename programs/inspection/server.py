@@ -52,9 +52,7 @@ class App:
     try:
       response = self._answer(request)
     except werkzeug.exceptions.HTTPException as refusal:
-      response = _Response(f'{refusal.description}\n', refusal.code)
-      if isinstance(refusal, werkzeug.exceptions.MethodNotAllowed):
-        response.headers['Allow'] = 'GET, HEAD'
+      response = refusal.get_response()
     for name, value in _HEADERS.items():
       response.headers[name] = value
     return response(dict(environ), start_response)
@@ -68,7 +66,7 @@ class App:
       )
     if request.method not in ('GET', 'HEAD'):
       raise werkzeug.exceptions.MethodNotAllowed(
-        description='The method must be GET or HEAD: nothing is changed.'
+        ['GET', 'HEAD'], 'The method must be GET or HEAD: nothing is changed.'
       )
     name = request.path.removeprefix('/') or 'index.html'
     if name in self._files:

@@ -215,7 +215,6 @@ def _graph(graph: graph_lib.ProgramGraph | None) -> dict[str, Any]:
 def _curves(run: reading.Run, level: str) -> dict[str, Any]:
   """Learning curves; of all levels where there is none of this name."""
   curves = {name: c.to_dict() for name, c in run.learner.curves.items()}
-  curves.pop('time', None)
   returns = curves.pop('episode_return', {'x': [], 'y': []})
   is_level = level in run.levels.curves
   return {

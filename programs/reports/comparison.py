@@ -115,31 +115,18 @@ def _fields(run: reading.Run) -> dict[str, Any]:
 def make_groups(runs: scores.Runs) -> dict[str, list[str]]:
   """Names of runs that learn the same but for chance, by what tells them."""
   kinds = {
-    name: {n: v for n, v in _fields(run).items() if n not in _UNRELATED}
+    name: {n: repr(v) for n, v in _fields(run).items() if n not in _UNRELATED}
     for name, run in runs.items()
   }
-  telling: list[str] = []
-
-  def title(name: str, fields: Sequence[str]) -> str:
-    values = [(field, kinds[name].get(field)) for field in fields]
-    return ', '.join(
-      str(value) if field == 'level_name' else f'{field}={value}'
-      for field, value in values
-    )
-
-  for field in [
-    'level_name',
-    *dict.fromkeys(n for k in kinds.values() for n in k),
-  ]:
-    before, after = (
-      len({title(name, fields) for name in kinds})
-      for fields in (telling, [*telling, field])
-    )
-    if after > before:
-      telling.append(field)
   groups: dict[str, list[str]] = {}
-  for name in kinds:
-    groups.setdefault(title(name, telling or ['level_name']), []).append(name)
+  for name, kind in kinds.items():
+    # Levels have other defaults each: what they differ in is their name.
+    peers = [k for k in kinds.values() if k['level_name'] == kind['level_name']]
+    telling = [n for n in kind if len({peer.get(n) for peer in peers}) > 1]
+    title = [f'{field}={_fields(runs[name])[field]}' for field in telling]
+    if len(peers) < len(kinds) or not telling:
+      title.insert(0, runs[name].level_name)
+    groups.setdefault(', '.join(title), []).append(name)
   return groups
 
 
