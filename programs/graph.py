@@ -15,18 +15,15 @@ Draws which nodes a run has and what flows between them, for the same flags as
 train. Nothing is launched or written but the drawing.
 
   ./impala graph --num_actors=64 --output=graph.html
-  ./impala graph --format=mermaid
-  ./impala graph --format=dot | dot -Tpdf > graph.pdf"""
+  ./impala graph --format=mermaid"""
 
 _FORMATS: Mapping[str, Callable[[graph_lib.ProgramGraph], str]] = {
   'html': markup.html,
   'svg': drawing.svg,
-  'dot': markup.dot,
   'mermaid': markup.mermaid,
   'json': graph_lib.ProgramGraph.to_json,
 }
 _NOTHING: Mapping[str, Any] = types.MappingProxyType({})
-_ENDINGS = {'.mmd': 'mermaid', '.gv': 'dot'}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   graph = wiring.make_graph(impala.make_program(configuration))
   if form is None:
     ending = pathlib.Path(output or '').suffix
-    form = _ENDINGS.get(ending, ending.removeprefix('.'))
+    form = ending.removeprefix('.')
   text = _FORMATS.get(form, markup.mermaid)(graph)
   if output is None:
     print(text, end='')

@@ -268,7 +268,6 @@ def test_boxes_and_edges_stay_inside_the_picture_and_apart():
   ('format_', 'begins'),
   [
     ('mmd', 'flowchart LR'),
-    ('dot', 'digraph "impala" {'),
     ('svg', '<svg '),
     ('html', '<!doctype html>'),
     ('json', '{'),

@@ -1,4 +1,4 @@
-"""A program's graph as Mermaid, DOT and a page of HTML."""
+"""A program's graph as Mermaid and a page of HTML."""
 
 import html as html_lib
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ dd { margin: 0; overflow-wrap: anywhere }
 
 def mermaid(graph: graph_lib.ProgramGraph) -> str:
   """A Mermaid flowchart, as GitHub renders it."""
-  names = _identifiers(graph)
+  names = {role: f'n{number}' for number, role in enumerate(graph.roles)}
   lines = ['flowchart LR']
   for role, nodes in graph.roles.items():
     lines.append(f'  {names[role]}["{drawing.title(role, nodes)}"]')
@@ -30,33 +30,6 @@ def mermaid(graph: graph_lib.ProgramGraph) -> str:
     source, target = names[edge.source], names[edge.target]
     lines.append(f'  {source} {arrow}|{edge.kind}| {target}')
   return '\n'.join(lines) + '\n'
-
-
-def dot(graph: graph_lib.ProgramGraph) -> str:
-  """Graphviz's language."""
-  names = _identifiers(graph)
-  lines = [
-    f'digraph "{graph.name}" {{',
-    '  rankdir=LR',
-    '  node [shape=box, style=rounded, fontname="sans-serif"]',
-    '  edge [fontname="sans-serif", fontsize=10]',
-  ]
-  for role, nodes in graph.roles.items():
-    lines.append(f'  {names[role]} [label="{drawing.title(role, nodes)}"]')
-  for edge in graph.role_edges:
-    # What leads back must not pull its target behind its source.
-    back = 'style=dashed, constraint=false'
-    lines.append(
-      f'  {names[edge.source]} -> {names[edge.target]} [label="{edge.kind}", '
-      f'color="{drawing.COLORS[edge.kind]}", '
-      f'{back if edge.kind in drawing.DASHES else "style=solid"}]'
-    )
-  return '\n'.join([*lines, '}']) + '\n'
-
-
-def _identifiers(graph: graph_lib.ProgramGraph) -> dict[str, str]:
-  """Role -> a name that every language takes."""
-  return {role: f'n{number}' for number, role in enumerate(graph.roles)}
 
 
 def html(graph: graph_lib.ProgramGraph, facts: Facts | None = None) -> str:
