@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 
 import environments
@@ -93,29 +90,3 @@ def test_levels_that_one_network_cannot_play_are_refused():
 def test_one_environment_plays_one_level_by_a_seed(level_name, seed, message):
   with pytest.raises(ValueError, match=message):
     environments.make(level_name, seed)
-
-
-def run_python(code):
-  done = subprocess.run(
-    [sys.executable, '-c', code],
-    capture_output=True,
-    text=True,
-    timeout=60,
-    check=False,
-  )
-  assert done.returncode == 0, done.stderr
-  return done.stdout
-
-
-def test_a_missing_package_says_how_to_get_it():
-  output = run_python(
-    'import sys, environments\n'
-    'sys.modules["ale_py"] = None\n'
-    'try:\n'
-    '  environments.make("atari_pong", seed=0)\n'
-    'except environments.MissingError as error:\n'
-    '  print(error)'
-  )
-  assert 'atari_pong needs' in output
-  assert 'ale_py' in output
-  assert 'pip install -r requirements.txt' in output

@@ -114,17 +114,6 @@ def translate(line, *more):
   return experiment.translate([*shlex.split(line), *more])
 
 
-def assert_means(line, rest):
-  command, arguments = translate(line)
-  assert command == 'train'
-  said = dict(re.findall(r'--(\w+)[= ](\S+)', line))
-  expected = {
-    name: type(value)(said.get(name, value)) for name, value in rest.items()
-  }
-  found = resolve(arguments)
-  assert {name: found[name] for name in expected} == expected
-
-
 def store(directory, **given):
   """Makes a run directory of a run that has not begun."""
   configuration = flags.resolve({'logdir': str(directory), **given})
@@ -142,21 +131,24 @@ def test_the_readme_lists_the_lines():
   assert set(table()) == {*TRAINS, *TESTS, LEARNER, ACTOR}
 
 
-@pytest.mark.parametrize('line', TRAINS)
-def test_a_line_means_what_it_meant(line):
-  assert_means(line, TRAINS[line])
-
-
-@pytest.mark.parametrize('line', ['', '--task=-1 --job_name=learner'])
-def test_without_flags_all_is_as_it_was(line):
-  assert_means(line, REFERENCE)
-
-
-def test_flags_of_the_fork_and_values_after_a_space():
-  assert_means(
-    '--level_name doom_basic --renderer hardware --benchmark_mode 1 --decay .5',
-    FORK,
-  )
+@pytest.mark.parametrize(
+  ('line', 'rest'),
+  [
+    *TRAINS.items(),
+    ('', REFERENCE),
+    ('--task=-1 --job_name=learner', REFERENCE),
+    ('--level_name doom_basic --renderer hardware --benchmark_mode 1', FORK),
+  ],
+)
+def test_a_line_means_what_it_meant(line, rest):
+  command, arguments = translate(line)
+  assert command == 'train'
+  said = dict(re.findall(r'--(\w+)[= ](\S+)', line))
+  expected = {
+    name: type(value)(said.get(name, value)) for name, value in rest.items()
+  }
+  found = resolve(arguments)
+  assert {name: found[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize('line', [*TRAINS, LEARNER])

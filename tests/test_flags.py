@@ -58,20 +58,15 @@ def shown(value):
 
 
 @pytest.mark.parametrize(
-  ('arguments', 'value'),
+  ('lines', 'value'),
   [
-    (['--lstm'], True),
-    (['--lstm=true'], True),
-    (['--lstm=True'], True),
-    (['--lstm=1'], True),
-    (['--lstm=false'], False),
-    (['--lstm=FALSE'], False),
-    (['--lstm=0'], False),
-    (['--lstm', 'false'], False),
+    (('--lstm', '--lstm=true', '--lstm=True', '--lstm=1'), True),
+    (('--lstm=false', '--lstm=FALSE', '--lstm=0', '--lstm false'), False),
   ],
 )
-def test_switches(parser, arguments, value):
-  assert parse(parser, *arguments) == {'lstm': value}
+def test_switches(parser, lines, value):
+  for line in lines:
+    assert parse(parser, *line.split()) == {'lstm': value}
 
 
 @pytest.mark.parametrize(

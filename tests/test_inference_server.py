@@ -75,9 +75,6 @@ class Rig:
         configuration, courier.Client(self.learner.address, call_timeout=2)
       )
     (node,) = impala.make_program(configuration).groups['inference']
-    assert node._courier_kwargs == {
-      'thread_pool_size': configuration.run.num_actors
-    }
     self.server = courier_utils.make_courier_server(
       self.node, **node._courier_kwargs
     )

@@ -5,13 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 
 import launch_nodes
 import launchpad as lp
 import processes
 import pytest
-from launchpad.nodes.python import local_multi_processing
 
 from programs.launching import local, ports, workspace
 
@@ -103,38 +101,6 @@ def test_a_port_is_held_again_while_old_connections_linger():
   with pytest.raises(OSError, match='in use'):
     ports.hold_port(address[1])
   ports.hold_port(address[1], is_again=True).close()
-
-
-@pytest.fixture
-def short_path():
-  """A folder in which a run directory's sockets have room."""
-  with tempfile.TemporaryDirectory(dir='/tmp', prefix='r') as path:
-    yield pathlib.Path(path)
-
-
-def test_all_nodes_return_with_their_environment(short_path, folder):
-  names = ['TMPDIR', 'GROUP', 'PYTHONUNBUFFERED', 'PYTHONPATH']
-  program = make_program(
-    node=(launch_nodes.tell_environment, str(folder), *names)
-  )
-  env = {'GROUP': 2, 'PYTHONPATH': '/own'}
-  directory = short_path / 'run'
-  outcome = local.launch(
-    program, {'node': lp_process(env)}, directory, notice_seconds=1.0
-  )
-  assert outcome.describe() == 'finished: every node returned'
-  tmpdir, group, unbuffered, path = (
-    (folder / 'environment').read_text().splitlines()
-  )
-  assert tmpdir == workspace.make_tmpdir(directory, contextlib.ExitStack())
-  assert (group, unbuffered) == ('2', '1')
-  assert path.split(':')[0] == '/own'
-  assert str(TESTS) in path.split(':')
-  assert 'site-packages' not in path
-
-
-def lp_process(env):
-  return local_multi_processing.PythonProcess(env=env)
 
 
 def test_a_node_raises(tmp_path, folder):

@@ -99,10 +99,3 @@ def test_a_preset_that_is_asked_for_and_flags_above_it():
   assert found['batch_size'] == 7
   with pytest.raises(ValueError, match=r"preset must be one of catch.*'foo'"):
     resolve(preset='foo')
-
-
-def test_a_resumed_run_keeps_its_preset():
-  stored = flags.resolve(
-    {'level_name': 'atari_pong', 'preset': 'atari_multi_task', 'logdir': '/a'}
-  ).to_dict()
-  assert flags.resolve({}, stored).to_dict() == stored

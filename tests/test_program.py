@@ -12,19 +12,10 @@ import launchpad as lp
 import numpy as np
 import processes
 import pytest
-from launchpad.launch import serialization
-from launchpad.nodes.courier import node as courier_node
 
 import environments
-from agents.impala import acting, networks, policies
-from programs import (
-  actor,
-  examinations,
-  flags,
-  impala,
-  queue_node,
-  run_config,
-)
+from agents.impala import acting, networks
+from programs import actor, flags, impala, run_config
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 
@@ -35,91 +26,13 @@ def make_configuration(tmp_path, **given):
 
 def test_groups_and_their_nodes(tmp_path):
   program = impala.make_program(make_configuration(tmp_path, num_actors=3))
-  assert {group: len(made) for group, made in program.groups.items()} == {
-    'queue': 1,
-    'monitor': 1,
-    'learner': 1,
-    'actor': 3,
-    'evaluator': 1,
-  }
+  one_each = dict.fromkeys(('queue', 'monitor', 'learner', 'evaluator'), 1)
+  made = {group: len(nodes) for group, nodes in program.groups.items()}
+  assert made == {**one_each, 'actor': 3}
   assert list(tmp_path.iterdir()) == []  # A graph alone writes nothing.
 
 
-def test_every_handle_is_a_direct_argument(tmp_path):
-  """Where Launchpad finds them: it shows and replaces no others."""
-  program = impala.make_program(make_configuration(tmp_path, num_actors=2))
-  courier, queue = courier_node.CourierHandle, queue_node.QueueHandle
-  expected = {
-    'monitor': [],
-    'queue': [courier],
-    'learner': [queue, courier],
-    'actor': [courier, queue, courier],
-    'evaluator': [courier, courier],
-  }
-  for group, made in program.groups.items():
-    for node in made:
-      assert [type(h) for h in node.input_handles] == expected[group], group
-
-
-def test_the_program_of_an_evaluation(tmp_path):
-  configuration = make_configuration(tmp_path)
-  program = impala.make_evaluation_program(
-    configuration,
-    examinations.Examination(level_name='catch', num_evaluators=3),
-    str(tmp_path),
-  )
-  (examiner,) = program.groups['examiner']
-  assert len(program.groups['evaluator']) == 3
-  for node in program.groups['evaluator']:
-    (handle,) = node.input_handles
-    assert handle._address is examiner.courier_address
-    assert handle._kwargs['call_timeout'] > 0
-  for group, made in program.groups.items():
-    serialization.check_nodes_are_serializable(group, made)
-  resources = impala.make_evaluation_resources()
-  assert set(resources) == set(program.groups)
-  for made in resources.values():
-    assert made.env['CUDA_VISIBLE_DEVICES'] == ''
-  assert list(tmp_path.iterdir()) == []
-
-
-def test_handles_lead_to_the_learner_and_the_queue(tmp_path):
-  program = impala.make_program(make_configuration(tmp_path, num_actors=2))
-  (queue,), (learner,), (monitor,) = (
-    program.groups[name] for name in ('queue', 'learner', 'monitor')
-  )
-  for node in program.groups['actor']:
-    to_learner, to_queue, to_monitor = node.input_handles
-    assert to_monitor._address is monitor.courier_address
-    assert to_learner._address is learner.courier_address
-    assert to_queue._address is queue.reverb_address
-  # A caller must notice a stop although nobody answers.
-  assert to_learner._kwargs['call_timeout'] > 0
-  assert to_monitor._kwargs['call_timeout'] > 0
-
-
-def test_a_program_without_a_monitor(tmp_path):
-  configuration = make_configuration(tmp_path, monitor=False)
-  program = impala.make_program(configuration)
-  assert list(program.groups) == ['queue', 'learner', 'actor', 'evaluator']
-  assert set(impala.make_resources(configuration)) == set(program.groups)
-
-
-def test_nobody_holds_a_handle_to_an_actor(tmp_path):
-  program = impala.make_program(make_configuration(tmp_path))
-  for node in program.groups['actor']:
-    assert type(node) is lp.PyNode  # Which serves nothing.
-    assert not node.addresses
-
-
-def test_each_node_can_go_to_another_process(tmp_path):
-  program = impala.make_program(make_configuration(tmp_path))
-  for group, made in program.groups.items():
-    serialization.check_nodes_are_serializable(group, made)
-
-
-def test_resources_by_group(tmp_path, monkeypatch):
-  monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(8)))
+def test_the_learner_alone_has_the_gpu(tmp_path):
   configuration = make_configuration(tmp_path, num_actors=3)
   resources = impala.make_resources(configuration)
   assert set(resources) == set(impala.make_program(configuration).groups)
@@ -129,23 +42,18 @@ def test_resources_by_group(tmp_path, monkeypatch):
     if made.env.get('CUDA_VISIBLE_DEVICES') == ''
   }
   assert hidden == set(resources) - {'learner'}
-  threads = {
-    group: made.env['TF_NUM_INTRAOP_THREADS']
-    for group, made in resources.items()
-  }
-  assert threads == dict.fromkeys(threads, '1') | {
-    'learner': '5'  # The cores that actors leave.
-  }
 
 
 @pytest.mark.parametrize(
   ('given', 'threads'),
   [
+    ({'num_actors': 3}, '5'),  # The cores that actors leave.
     ({'num_actors': 100}, '1'),
     ({'num_actors': 100, 'learner_threads': 3}, '3'),
   ],
 )
-def test_threads_of_the_learner(tmp_path, given, threads):
+def test_threads_of_the_learner(tmp_path, monkeypatch, given, threads):
+  monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(8)))
   resources = impala.make_resources(make_configuration(tmp_path, **given))
   assert resources['learner'].env['TF_NUM_INTRAOP_THREADS'] == threads
 
@@ -166,13 +74,7 @@ def test_actors_share_the_levels_out_among_them(tmp_path, monkeypatch):
     assert asked.value.args == ('catch', 5, 5 * index)
 
 
-@pytest.mark.parametrize(
-  ('benchmark_mode', 'expected'),
-  [(False, policies.Policy), (True, policies.UniformPolicy)],
-)
-def test_actors_act_at_random_in_benchmark_mode_alone(
-  tmp_path, monkeypatch, benchmark_mode, expected
-):
+def test_actors_act_at_random_in_benchmark_mode(tmp_path, monkeypatch):
   class Made(Exception):
     pass
 
@@ -181,30 +83,20 @@ def test_actors_act_at_random_in_benchmark_mode_alone(
 
   monkeypatch.setattr(acting, 'Actor', make_actor)
   monkeypatch.setattr(lp, 'stop_event', threading.Event)
-  configuration = make_configuration(tmp_path, benchmark_mode=benchmark_mode)
-  chosen = []
+  configuration = make_configuration(tmp_path, benchmark_mode=True)
+  inputs = networks.NetworkInput((), (), (), np.zeros(100, bool))
+  actions = []
   for index in (0, 1):
     with pytest.raises(Made) as made:
       actor.run_actor(configuration, index, learner=None, queue=None)
-    chosen += made.value.args
-  assert [type(policy) for policy in chosen] == [expected, expected]
-  if benchmark_mode:  # Each actor has its own actions, of catch's three.
-    inputs = networks.NetworkInput((), (), (), np.zeros(100, bool))
-    one, other = (policy(inputs, ()) for policy in chosen)
-    assert one.logits.shape == (100, 3)
-    assert (one.action != other.action).any()
+    actions.append(made.value.args[0](inputs, ()).action)
+  assert (actions[0] != actions[1]).any()
 
 
 def launch(launch_type, directory, *more):
   """Runs `launch_impala.py` to its end; returns status and output."""
   with subprocess.Popen(
-    [
-      sys.executable,
-      launch_impala.__file__,
-      launch_type,
-      str(directory),
-      *more,
-    ],
+    [sys.executable, launch_impala.__file__, launch_type, directory, *more],
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,

