@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import io
 import json
-import math
 import os
 import tempfile
 
@@ -145,13 +144,6 @@ def test_rounds_are_compared_round_by_round():
   assert comparison.median_round('acme', rounds) == rounds[0]['acme']
 
 
-def test_six_values_say_how_sure_their_median_is():
-  values = [0.95, 0.90, 0.91, 0.92, 0.93, 0.94]
-  # Six values lie on one side of the median once in 32 samples.
-  assert comparison.spread(values)['interval_95'] == [0.90, 0.95]
-  assert comparison.spread(values[1:])['interval_95'] is None
-
-
 def test_a_run_that_does_not_start_is_shown_with_its_words(capsys):
   assert command.main(['memory', '--num_actors=0']) == 1
   captured = capsys.readouterr()
@@ -162,12 +154,6 @@ def test_a_run_that_does_not_start_is_shown_with_its_words(capsys):
     trial.start(_CATCH, 'benchmarks.no_such') as started,
   ):
     started.rows_until(0)
-
-
-def test_means_leave_out_what_is_not_known():
-  weights = np.array([1.0, 5.0, 3.0])
-  assert measurement.mean([2.0, math.nan, 6.0], weights) == 5.0
-  assert measurement.mean([math.nan] * 3, weights) is None
 
 
 @pytest.mark.thorough
@@ -208,7 +194,6 @@ def test_memory_is_judged_from_what_comes_after_settling():
   assert judge('actor', max_slope_mb_per_minute=4, max_actor_mb=499)[
     'complaints'
   ] == ['actor reached 500 MB, more than 499']
-  assert judge('actor', max_slope_mb_per_minute=4)['complaints'] == []
 
 
 @pytest.mark.thorough

@@ -116,28 +116,6 @@ def test_a_crash_costs_its_episode_and_nothing_else(make):
     assert environment.num_restarts == crashes
 
 
-@pytest.mark.parametrize('num_processes', [0, 1])
-def test_a_batch_counts_the_engines_started_again(num_processes):
-  there = environments.make_batch(
-    'doom_basic', [1, 2], num_processes=num_processes
-  )
-  try:
-    assert there.reset().environment_restarts.tolist() == [0, 0]
-    engines = [
-      child
-      for child in psutil.Process().children(recursive=True)
-      if 'viz_instance_id' in ' '.join(child.cmdline())
-      and child.name() == 'vizdoom'
-    ]
-    assert len(engines) == 2
-    engines[0].kill()
-    for _ in range(2):  # The end of its episode, and the reset.
-      restarts = there.step(np.zeros(2, int)).environment_restarts.copy()
-    assert sorted(restarts.tolist()) == [0, 1]
-  finally:
-    there.close()
-
-
 def test_nothing_is_left_behind(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   environment = environments.make('doom_basic', 1)
