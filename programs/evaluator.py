@@ -41,9 +41,11 @@ def run_evaluator(
             # Not at first: TensorFlow is 250 MB, and cores that the start of
             # all others needs. Nor when it is due: nobody is to wait for it.
             with meter.measure('starting'):
-              from programs import scoring
+              from programs import evaluation
 
-              evaluator = scoring.Evaluator(configuration, client, stop, meter)
+              evaluator = evaluation.Evaluator(
+                configuration, client, stop, meter
+              )
           if frames < due:
             continue
           with profiling.profiling(configuration, nodes.EVALUATOR, is_first):

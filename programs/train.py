@@ -165,7 +165,7 @@ def _run_threads(
 ) -> dict[str, Any]:
   # Before there are threads: several that import TensorFlow and Reverb at once
   # were seen to crash.
-  from programs import actor, learner, queue_server, scoring  # noqa: F401
+  from programs import actor, evaluation, learner, queue_server  # noqa: F401
 
   over = threading.Event()
 

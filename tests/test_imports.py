@@ -51,7 +51,7 @@ def imported(code, *arguments):
       'queue_server actor inference',
       _LOSSES | _SIMULATORS | _DRAWING,
     ),
-    ('scoring', _LOSSES | _SIMULATORS),
+    ('evaluation', _LOSSES | _SIMULATORS),
     ('learner', _SIMULATORS | {'matplotlib', 'pandas'}),
   ],
 )

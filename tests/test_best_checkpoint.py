@@ -3,12 +3,12 @@ import json
 import pytest
 import tensorflow as tf
 
-from programs import checkpoints, scoring
+from programs import checkpoints, evaluation
 
 
 def make(folder):
   weight = tf.Variable(0.0)
-  return weight, scoring._BestCheckpoint(folder, {'network': weight})
+  return weight, evaluation._BestCheckpoint(folder, {'network': weight})
 
 
 def offer(best, weight, frames, score, num_levels=1, **scores):
