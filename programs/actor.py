@@ -27,13 +27,8 @@ def run_actor(
 ) -> None:
   """Acts until the program stops.
 
-  Args:
-    configuration: Of the run.
-    index: Of this actor, from 0.
-    learner: Serves variables, where the actor chooses its actions; else None.
-    queue: Takes unrolls.
-    monitoring: The monitor, if there is one.
-    inference: Chooses them, with `--inference=server`.
+  It chooses its actions with the variables of `learner`, or has `inference`
+  choose them, with `--inference=server`.
   """
   configuration = configuration.on_this_machine()
   name = f'{nodes.ACTOR}/{index}'
@@ -49,7 +44,6 @@ def _act(
   queue: reverb.Client,
   actor_meter: meter.Meter,
 ) -> None:
-  """Makes an actor and its environments; acts until the program stops."""
   stop = lp.stop_event()
   seeds = np.random.SeedSequence((configuration.agent.seed, index))
   sampling, *each = seeds.generate_state(

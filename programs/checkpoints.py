@@ -34,11 +34,8 @@ class Checkpoints:
   ) -> None:
     """Looks at what is there; neither reads nor writes a checkpoint.
 
-    Args:
-      directory: Of the checkpoints.
-      state: Name -> TensorFlow trackable, as `Learner.state`; may be a part of
-        what was saved when it is only to be restored.
-      keep: How many stay when another is saved.
+    `state`, as `Learner.state`, may be a part of what was saved when it is only
+    to be restored.
     """
     self._directory = directory
     self._checkpoint = tf.train.Checkpoint(**state)
@@ -55,10 +52,7 @@ class Checkpoints:
     return self._manager.save(number)
 
   def restore(self) -> str | None:
-    """Reads the newest checkpoint that is not damaged.
-
-    Returns:
-      Its path; None where there is no checkpoint at all.
+    """Reads the newest checkpoint that is not damaged; returns its path.
 
     Raises:
       ValueError: A checkpoint is not of this network, or all are damaged.

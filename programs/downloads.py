@@ -53,7 +53,7 @@ def roms() -> Files:
     sha256='5d4f326236c95736182323a480363c7b98959fc9a4ba09d2aa5b152faa6a2d59',
     folder='ale_py/roms',
     md5s={row[1]: row[0] for row in rows if len(row) == 2},
-    directory=startup.rom_directory(),
+    directory=startup.data_directory('roms'),
     variable='ALE_PY_ROM_DIR',
     notice=f"""\
 Atari's games belong to those who made and published them, or to their heirs.
@@ -79,7 +79,7 @@ def scenarios() -> Files:
       'battle.cfg': '89c09ed021fa6b6eedb66710c5f11eb2',
       'battle.wad': '4755d4bb4317488205a7a7af09c8e9a1',
     },
-    directory=startup.scenario_directory(),
+    directory=startup.data_directory('scenarios'),
     variable='IMPALA_SCENARIOS_DIR',
     notice=f"""\
 The battle scenario was made by the authors of "Learning to Act by Predicting

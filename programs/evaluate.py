@@ -178,7 +178,7 @@ def _run(
 
     outcome = local.launch(
       program,
-      impala.make_evaluation_resources(),
+      impala.EVALUATION_RESOURCES,
       folder,
       lambda supervisor: update(),
       on_ports=tell,

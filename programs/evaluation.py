@@ -105,7 +105,6 @@ class Player:
     variable_source: acme.VariableSource,
     stop: threading.Event,
   ) -> None:
-    """Fetches no variables yet."""
     self._configuration = configuration
     self._stop = stop
     self._network, _ = models.make_model(configuration)
@@ -139,9 +138,6 @@ class Player:
     """Plays a turn; videos go to `video_folder`.
 
     With the same variables the same seeds repeat the episodes.
-
-    Yields:
-      Each episode as it ends.
 
     Raises:
       nodes.Stopped: The program stops.

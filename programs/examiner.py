@@ -35,7 +35,6 @@ class ExaminerNode:
     examination: examinations.Examination,
     folder: str,
   ) -> None:
-    """Reads no checkpoint yet."""
     self._configuration = configuration
     self._examination = examination
     self._folder = pathlib.Path(folder)
@@ -109,7 +108,6 @@ class ExaminerNode:
       lp.stop()
 
   def _examine(self) -> str | None:
-    """Has all levels played with the newest variables; writes the results."""
     examination = self._examination
     path = checkpoints.Checkpoints(
       examination.checkpoints(self._configuration.directory),

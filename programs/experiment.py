@@ -93,7 +93,6 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _check_settings(given: Mapping[str, Any]) -> None:
-  """Raises where the run was trained with other settings of its levels."""
   path = pathlib.Path(given['logdir']).expanduser().absolute()
   stored = runs.RunDirectory(path).read_config().get('environment', {})
   for name, value in stored.items():

@@ -101,7 +101,6 @@ def _add_inference(
   learner: lp.CourierHandle,
   monitoring: lp.CourierHandle | None,
 ) -> lp.CourierHandle:
-  """Adds the inference server, which all actors may ask at once."""
   run = configuration.run
   with program.group(nodes.INFERENCE):
     server = program.add_node(
@@ -156,9 +155,7 @@ def make_resources(
 ) -> dict[str, local_multi_processing.PythonProcess]:
   """What each group's processes get: threads, and whether they see a GPU.
 
-  Args:
-    configuration: Of the run.
-    actors_here: Actors that share the learner's machine; by default, all.
+  `actors_here` share the learner's machine; by default, all do.
   """
   run = configuration.run
   if actors_here is None:
@@ -184,11 +181,8 @@ def make_resources(
   }
 
 
-def make_evaluation_resources() -> dict[
-  str, local_multi_processing.PythonProcess
-]:
-  """The same for `make_evaluation_program`."""
-  return {
-    group: local_multi_processing.PythonProcess(env=_SINGLE)
-    for group in (nodes.EXAMINER, nodes.EVALUATOR)
-  }
+# The same for `make_evaluation_program`.
+EVALUATION_RESOURCES = {
+  group: local_multi_processing.PythonProcess(env=_SINGLE)
+  for group in (nodes.EXAMINER, nodes.EVALUATOR)
+}

@@ -12,6 +12,7 @@ import numpy as np
 import reverb
 import tensorflow as tf
 from absl import logging
+from tensorboard.plugins.hparams import api as hparams_api
 
 from agents.impala import batches, learning, meter, metrics
 from agents.impala import unrolls as unrolls_lib
@@ -22,7 +23,6 @@ from programs import (
   nodes,
   profiling,
   runs,
-  summaries,
 )
 from programs.inspection import monitor
 
@@ -52,7 +52,7 @@ class LearnerNode:
     self._final_evaluation = threading.Event()
     tf.random.set_seed(config.seed)
     network, signature = models.make_model(configuration)
-    summaries.write_hyperparameters(configuration)
+    write_hyperparameters(configuration)
     self._level_metrics = metric_files.LevelMetrics(configuration)
     self._metrics = metrics.LearnerMetrics(
       metric_files.make_logger(directory, 'learner'),
@@ -149,3 +149,24 @@ class LearnerNode:
       if time.monotonic() - saved >= run.checkpoint_period_seconds:
         self._save()
         saved = time.monotonic()
+
+
+def write_hyperparameters(configuration: runs.Configuration) -> None:
+  """Writes the configuration for TensorBoard's HPARAMS tab.
+
+  TensorBoard keeps the first it reads in a folder, so that what an earlier
+  start of the run wrote there has to go.
+  """
+  folder = configuration.directory.tensorboard
+  for earlier in folder.glob('events.out.tfevents.*'):
+    earlier.unlink()
+  fields = {
+    name: value
+    for group in configuration.to_dict().values()
+    for name, value in group.items()
+  }
+  del fields['logdir']
+  writer = tf.summary.create_file_writer(str(folder))
+  with writer.as_default():
+    hparams_api.hparams(fields)
+  writer.close()

@@ -73,7 +73,6 @@ class LevelMetrics:
   """
 
   def __init__(self, configuration: runs.Configuration) -> None:
-    """Appends to what the run directory has."""
     directory = configuration.directory
     level_name = configuration.run.level_name
     self._names = suites.split(level_name)
@@ -158,7 +157,6 @@ class EvaluationMetrics:
   """
 
   def __init__(self, directory: runs.RunDirectory) -> None:
-    """Appends to what the run directory has."""
     self._logger = make_logger(directory, 'evaluator')
     self._summaries = tf.summary.create_file_writer(
       str(directory.tensorboard / 'evaluations')

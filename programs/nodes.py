@@ -25,19 +25,14 @@ class Stopped(Exception):
 
 
 class NodeClient(acme.VariableSource):
-  """Calls a node that serves variables; waits for it, but not after a stop."""
+  """Calls a node that serves variables; waits for it, until `stop`."""
 
   def __init__(self, client: courier.Client, stop: threading.Event) -> None:
-    """Wraps a client whose calls time out; `stop` ends the waiting."""
     self._client = client
     self._stop = stop
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
-    """See `learning.Learner.get_variables`.
-
-    Raises:
-      Stopped: The program stops.
-    """
+    """See `learning.Learner.get_variables`."""
     return self.call('get_variables', names)
 
   def call(self, method: str, *arguments: Any) -> Any:

@@ -45,10 +45,7 @@ def prepared(
   given: Mapping[str, Any],
   console: rich.console.Console,
 ) -> Iterator[runs.Configuration]:
-  """Resolves the configuration and holds its directory.
-
-  Yields:
-    The configuration, in a directory that nobody else may run in meanwhile.
+  """Resolves the configuration and holds its directory meanwhile.
 
   Raises:
     runs.RunError: A flag is wrong, or the directory cannot be used as asked.

@@ -24,11 +24,7 @@ class QueueServer:
     self._monitoring = monitoring
 
   def serve(self, port: int) -> None:
-    """Serves until the program stops.
-
-    Args:
-      port: Of all network interfaces.
-    """
+    """Serves all network interfaces until the program stops."""
     # Kept: who still writes when all stop is not to be cut off.
     self._server = reverb.Server(self._tables, port)
     read = functools.partial(

@@ -128,7 +128,6 @@ def summarise(results: Sequence[LevelResult]) -> dict[str, Any]:
 
 
 def _normalised(levels: Sequence[str], means: np.ndarray) -> np.ndarray:
-  """Human-normalised scores of `[..., L]` mean returns."""
   zeros = np.array([suites.normalised_score(level, 0.0) for level in levels])
   ones = np.array([suites.normalised_score(level, 1.0) for level in levels])
   return zeros + means * (ones - zeros)
@@ -141,7 +140,6 @@ def _middle_half(scores: np.ndarray) -> np.ndarray:
 
 
 def _interval(name: str, resampled: np.ndarray | None) -> dict[str, Any]:
-  """The ends of a 95% interval under the names of a row."""
   low, high = (
     (None, None)
     if resampled is None
@@ -154,11 +152,10 @@ def write_results(
   directory: pathlib.Path,
   results: Sequence[LevelResult],
   **facts: Any,
-) -> pathlib.Path:
-  """Writes `results.json`, `.csv` and `.md`; returns the path of the first.
+) -> None:
+  """Writes `results.csv`, `.md` and, last, `.json`.
 
-  It is written last, and has the `facts` too: `trained_frames`, `seed`,
-  `greedy`.
+  `facts` for the latter are `trained_frames`, `seed` and `greedy`.
   """
   rows = [result.summary() for result in results]
   text = io.StringIO()
@@ -177,4 +174,3 @@ def write_results(
   }
   runs.write_text(directory / 'results.md', tables.markdown(content))
   runs.write_json(directory / 'results.json', content)
-  return directory / 'results.json'

@@ -150,7 +150,6 @@ class RunConfig:
     suites.check(self.level_name)
 
   def _check_server(self) -> None:
-    """Looks whether there is a batch that the inference server could make."""
     if self.benchmark_mode:
       raise ValueError(
         'benchmark_mode must be false with inference=server (it makes no '

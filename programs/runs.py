@@ -78,22 +78,14 @@ class Configuration:
     Raises:
       ValueError: A value breaks its rule.
     """
-    return cls(
-      run=run_config.RunConfig(
-        **_known(run_config.RunConfig, groups.get('run', {}))
-      ),
-      agent=config_lib.ImpalaConfig(
-        **_known(config_lib.ImpalaConfig, groups.get('agent', {}))
-      ),
-      environment=environments.Settings(
-        **_known(environments.Settings, groups.get('environment', {}))
-      ),
-    )
-
-
-def _known(config_class: type, values: Mapping[str, Any]) -> dict[str, Any]:
-  names = {field.name for field in dataclasses.fields(config_class)}
-  return {name: value for name, value in values.items() if name in names}
+    made: dict[str, Any] = {}
+    for group in dataclasses.fields(cls):
+      config_class: Any = group.type
+      names = {field.name for field in dataclasses.fields(config_class)}
+      values = groups.get(group.name, {}).items()
+      known = {name: value for name, value in values if name in names}
+      made[group.name] = config_class(**known)
+    return cls(**made)
 
 
 class RunError(Exception):

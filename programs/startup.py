@@ -38,19 +38,10 @@ _LOOPBACK = ('localhost', '127.0.0.1', '::1')
 _PROXY_VARIABLES = ('http_proxy', 'https_proxy', 'all_proxy', 'grpc_proxy')
 
 
-def rom_directory() -> pathlib.Path:
-  """Where `roms` puts Atari's ROMs and where every process looks for them."""
-  return _data_directory() / 'roms'
-
-
-def scenario_directory() -> pathlib.Path:
-  """Where `scenarios` puts ViZDoom's, and where they are looked for."""
-  return _data_directory() / 'scenarios'
-
-
-def _data_directory() -> pathlib.Path:
+def data_directory(command: str) -> pathlib.Path:
+  """Where `roms` or `scenarios` puts its files and they are looked for."""
   data = os.environ.get('XDG_DATA_HOME') or os.path.expanduser('~/.local/share')
-  return pathlib.Path(data, 'impala')
+  return pathlib.Path(data, 'impala', command)
 
 
 def find_libpython() -> pathlib.Path | None:
@@ -105,8 +96,8 @@ def prepare() -> None:
   os.environ.setdefault('TF2_BEHAVIOR', '1')
   _exempt_loopback_from_proxies()
   for variable, directory in (
-    ('ALE_PY_ROM_DIR', rom_directory()),
-    ('IMPALA_SCENARIOS_DIR', scenario_directory()),
+    ('ALE_PY_ROM_DIR', data_directory('roms')),
+    ('IMPALA_SCENARIOS_DIR', data_directory('scenarios')),
   ):
     if directory.is_dir():
       os.environ.setdefault(variable, str(directory))

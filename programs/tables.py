@@ -80,7 +80,6 @@ def _cells(content: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _scores(content: Mapping[str, Any]) -> str | None:
-  """Over several levels, with intervals; None where there are none."""
   summary = content['summary']
   if 'median' not in summary or len(content['levels']) < 2:
     return None

@@ -206,10 +206,6 @@ def _run_threads(
 def _write_report(
   configuration: runs.Configuration, console: rich.console.Console
 ) -> str | None:
-  """Writes the run's report.
-
-  Whatever goes wrong is told and changes nothing: the run has ended well.
-  """
   directory = configuration.directory
   try:
     # What it draws with is needed at the end alone.
@@ -217,7 +213,7 @@ def _write_report(
 
     (sentence,) = report.write([directory.path], directory.report).values()
     return sentence
-  except (Exception, KeyboardInterrupt) as error:
+  except (Exception, KeyboardInterrupt) as error:  # The run has ended well.
     console.print(
       f'The report was not written ({type(error).__name__}: {error}); try '
       f'./impala report {directory.path}',

@@ -23,7 +23,6 @@ class Camera:
   """
 
   def __init__(self, path: pathlib.Path, pictures_per_second: float) -> None:
-    """Writes nothing yet; makes the folder of a video, `*.mp4`."""
     self._path = path
     self._unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     self._rate = pictures_per_second
