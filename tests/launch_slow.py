@@ -1,9 +1,9 @@
 """Runs the program, as threads, with one side of it made slow.
 
 launch_slow.py SIDE DIRECTORY: of a run on Catch, SIDE is 'environment'
-(steps take long), 'learner' (learner steps do), 'queue' (actors and learner are
-as fast as each other, but actors come in bursts and the queue holds a single
-unroll), or 'large_queue' (the same with a queue that takes the bursts).
+(steps take long), 'learner' (learner steps do) or 'queue' (actors and learner
+are as fast as each other, but actors come in bursts and the queue holds a
+single unroll).
 """
 
 import time
@@ -17,7 +17,7 @@ from programs import flags, graph, impala
 from programs.inspection import wiring
 
 T, N = 5, 32
-NUM_STEPS = {'learner': 30, 'queue': 96, 'large_queue': 192}
+NUM_STEPS = {'learner': 30, 'queue': 96}
 BURST = 24  # Unrolls between an actor's pauses.
 STEP_SECONDS = {'environment': 0.02, 'learner': 0.0, 'queue': 0.0}
 # Much more than what the work takes on a slow machine.
@@ -48,7 +48,7 @@ def slow_down(side):
 
 def main(arguments):
   side, directory = arguments[1:]
-  slow_down(side.removeprefix('large_'))
+  slow_down(side)
   configuration = flags.resolve(
     {
       'logdir': directory,
@@ -59,7 +59,7 @@ def main(arguments):
       'batch_size': N,
       'num_actors': 1,
       'num_envs_per_actor': N,
-      'queue_capacity': {'queue': 1, 'large_queue': 2 * BURST * N}.get(side, N),
+      'queue_capacity': 1 if side == 'queue' else N,
     }
   )
   configuration.directory.write_config(configuration)

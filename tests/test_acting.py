@@ -9,7 +9,6 @@ import dm_env
 import numpy as np
 import pipelines
 import processes
-import psutil
 import pytest
 import tensorflow as tf
 from dm_env import specs
@@ -236,29 +235,6 @@ def test_a_uniform_policy_acts_without_a_forward_pass(rig, monkeypatch):
     assert (again == drawn).all() == is_same
 
 
-@pytest.mark.thorough
-def test_passes_leave_nothing_behind():
-  """A direct call of a tf.function leaves 400 bytes in TensorFlow 2.8."""
-  policy = policies.Policy(networks.make_network(CONFIG, OBSERVATION, A))
-  inputs = networks.NetworkInput(
-    np.zeros((N, 2), np.float32),
-    np.zeros(N, np.int32),
-    np.zeros(N, np.float32),
-    np.zeros(N, bool),
-  )
-  state = networks.make_network(CONFIG, OBSERVATION, A).initial_state(N)
-  process = psutil.Process()
-
-  def grown(num_calls):
-    before = process.memory_info().rss
-    for _ in range(num_calls):
-      policy(inputs, state)
-    return process.memory_info().rss - before
-
-  grown(1000)
-  assert grown(10_000) < 10_000 * 100
-
-
 def write(rig, num_unrolls):
   empty = unrolls_lib.empty_unrolls(num_unrolls, rig.signature)
   rig.writer.write(
@@ -372,16 +348,3 @@ def test_an_evaluation_actor_passes_on_what_an_actor_passes_on():
     timestep = environment.step(action)
     player.observe(action, timestep)
     last_action, last_reward, start = action, timestep.reward, False
-
-
-def test_an_evaluation_samples_from_the_softmax():
-  network = networks.make_network(CONFIG, OBSERVATION, A)
-  policy, observation = policies.Policy(network), np.ones(2, np.float32)
-  player = acting.EvaluationActor(network, policy, np.random.default_rng(3))
-  player.observe_first(dm_env.restart(observation))
-  logits = 3 * np.arange(A, dtype=np.float32) / A
-  output = policies.PolicyStep(None, tf.constant(logits[None]), ())
-  player._policy = lambda inputs, core_state: output
-  actions = [int(player.select_action(observation)) for _ in range(20_000)]
-  share = np.bincount(actions, minlength=A) / len(actions)
-  np.testing.assert_allclose(share, tf.nn.softmax(logits), atol=0.015)

@@ -114,21 +114,6 @@ def test_starts_of_the_monitor_add_up():
   assert made.tables['queue'].inserts_per_second == pytest.approx(20)
 
 
-def test_a_start_that_ended_before_its_nodes_told_anything():
-  alone = figures_lib.make_figures(stretch())
-  both = [*stretch(), make_record(3000.0, start=2999.0)]
-  both.append(make_record(3010.0, start=2999.0))
-  figures = figures_lib.make_figures(both)
-  assert figures.seconds == alone.seconds + 10
-  assert figures.nodes['actor/0'].states == alone.nodes['actor/0'].states
-  assert figures.nodes['actor/0'].activity == 'environment'
-
-
-def test_too_few_records():
-  assert figures_lib.make_figures([]) is None
-  assert figures_lib.make_figures(stretch()[:1]) is None
-
-
 def test_what_is_not_known():
   first, _, last = stretch()
   bare = {'nodes': {}, 'tables': None, 'processes': {}}
@@ -157,13 +142,6 @@ def test_a_server_that_did_not_answer_at_an_end():
   )
   assert made.tables['queue'].inserts_per_second == pytest.approx(200 / 8)
   assert made.nodes['actor/0'].rates['agent_steps'] == pytest.approx(640)
-
-
-def test_a_silent_node_has_spent_nothing():
-  first, _, last = stretch()
-  made = figures_lib.make_figures([first, {**last, 'nodes': first['nodes']}])
-  assert made.nodes['actor/0'].states == {}
-  assert made.nodes['actor/0'].state is None
 
 
 def make_several():

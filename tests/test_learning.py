@@ -1,6 +1,5 @@
 import dataclasses
 import math
-import threading
 
 import numpy as np
 import pipelines
@@ -8,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 import environments
-from agents.impala import acting, meter, networks
 from agents.impala import config as config_lib
+from agents.impala import networks
 from agents.impala import unrolls as unrolls_lib
-from programs import checkpoints, evaluation, examinations, flags
+from programs import checkpoints
 
 CONFIG = config_lib.ImpalaConfig(
   network='mlp',
@@ -142,7 +141,9 @@ def test_replayed_unrolls_are_learned_from_and_not_counted():
   assert int(counts.episodes) == 1
   ((frames, games),) = told
   assert frames == 2 * 5 * REPEATS
+  assert games.level.tolist() == [4]
   assert games.episode_return.tolist() == [7.5]
+  assert games.episode_steps.tolist() == [30]
   assert rows.rows[0]['policy_lag_max'] == 0
   assert rows.rows[0]['environment_restarts'] == 0 + 1  # Of 0, 1, 2 and 3.
 
@@ -154,41 +155,6 @@ def test_replayed_unrolls_are_learned_from_and_not_counted():
     [batch._replace(reward=tf.constant(reward))], config, changed, period=0
   ).step()
   assert abs(rows.rows[0]['loss'] - changed.rows[0]['loss']) > 1e-3
-
-
-def test_games_are_told_with_their_level():
-  told = []
-  batch = make_batch(0)
-  returns, steps = batch.episode_return.numpy(), batch.episode_steps.numpy()
-  returns[4, 2], steps[4, 2] = -3.0, 12
-  learner = make_learner(
-    [
-      batch._replace(
-        episode_return=tf.constant(returns), episode_steps=tf.constant(steps)
-      )
-    ],
-    on_games=lambda frames, games: told.append(games),
-  )
-  learner.step()
-  ((level, episode_return, episode_steps),) = told
-  assert level.tolist() == [4, 6]  # Of columns 0 and 2.
-  assert episode_return.tolist() == [7.5, -3.0]
-  assert episode_steps.tolist() == [30, 12]
-
-
-def test_restarts_add_up_over_learner_steps_and_stops(tmp_path):
-  rows = pipelines.Rows()
-  batches = [make_batch(seed) for seed in range(3)]
-  learner = make_learner(batches[:2], rows=rows)
-  learner.step()
-  learner.step()
-  learner.close()
-  checkpoints.Checkpoints(tmp_path, learner.state).save()
-  again = make_learner(batches[2:], rows=rows, period=0)
-  assert checkpoints.Checkpoints(tmp_path, again.state).restore()
-  again.step()
-  told = [row['environment_restarts'] for row in rows.rows]
-  assert told == [2 * (0 + 1 + 2), 3 * (0 + 1 + 2)]
 
 
 def test_a_row_of_figures():
@@ -210,19 +176,7 @@ def test_a_row_of_figures():
   assert row['policy_lag_max'] == 2
   np.testing.assert_allclose(row['policy_lag_mean'], 1 - 2 / 3, rtol=1e-6)
   assert 0 < row['entropy'] <= math.log(3) + 1e-6
-  figures = {
-    'loss',
-    'policy_gradient_loss',
-    'baseline_loss',
-    'entropy_loss',
-    'entropy',
-    'explained_variance',
-    'gradient_norm',
-    'variable_norm',
-    'learning_rate',
-    'clipped_rho_share',
-  }
-  assert all(math.isfinite(row[name]) for name in figures)
+  assert all(math.isfinite(value) for value in row.values())
   # The mean of the rates at frames 0, 60 and 120.
   np.testing.assert_allclose(
     row['learning_rate'], 0.01 * (1 - 60 / 10_000), rtol=1e-6
@@ -241,14 +195,12 @@ def test_gradients_are_clipped_by_their_global_norm():
   tight = dataclasses.replace(CONFIG, max_gradient_norm=1e-6, epsilon=1.0)
   rows = pipelines.Rows()
   learner = make_learner([make_batch(0)], tight, rows, period=0)
-  before = everything(learner)
+  before = tf.nest.map_structure(np.array, learner.state['network'].variables)
   learner.step()
   assert rows.rows[0]['gradient_norm'] > 1
-  moved = math.sqrt(
-    sum(
-      float(np.sum((a - b) ** 2))
-      for a, b in zip(before, learner.state['network'].variables, strict=False)
-    )
+  after = learner.state['network'].variables
+  moved = tf.linalg.global_norm(
+    [a - b for a, b in zip(after, before, strict=True)]
   )
   # A step of the learning rate times a gradient of norm 1e-6, over a root
   # between 1 (mean square 0) and sqrt(2) (mean square 1).
@@ -288,43 +240,3 @@ def test_variables_that_are_not_finite_end_the_run():
   slot.assign(tf.fill(slot.shape, np.nan))
   with pytest.raises(FloatingPointError, match='variable_norm must be finite'):
     learner.step()
-
-
-@pytest.mark.thorough
-def test_catch_is_learned():
-  """Actor, queue and learner in one process, within a fixed budget."""
-  configuration = flags.resolve(
-    {'level_name': 'catch', 'total_environment_frames': 200_000}
-  )
-  config = configuration.agent
-  tf.random.set_seed(config.seed)
-  queue = pipelines.Queue(config, SPEC.observations, 3)
-  learner = pipelines.make_learner(
-    config,
-    networks.make_network(config, SPEC.observations, 3),
-    queue.reader(),
-  )
-  batch = environments.make_batch('catch', list(range(32)))
-  actor = queue.actor(learner, batch.levels)
-  thread = threading.Thread(
-    target=acting.run_environments,
-    args=(actor, batch, queue.stop, meter.Meter()),
-  )
-  thread.start()
-  try:
-    while learner.frames < config.total_environment_frames:
-      learner.step()
-  finally:
-    queue.stop.set()
-    thread.join(10)
-    queue.close()
-  player = evaluation.Player(configuration, learner, threading.Event())
-  assert player.update() == learner.frames
-  examination = examinations.Examination('catch', 100)
-  returns = [
-    episode.episode_return
-    for turn in examination.turns()
-    for episode in player.play(turn, examination)
-  ]
-  assert len(returns) == 100
-  assert np.mean(returns) >= 0.9

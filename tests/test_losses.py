@@ -316,29 +316,6 @@ def test_a_row_that_was_not_executed_teaches_nothing():
   assert by_values.numpy()[~masked].all()
 
 
-def gradient_of(term, reward):
-  """Gradients of one on-policy step by logits and values."""
-  logits, values = tf.Variable([[[0.5, -0.3]]]), tf.Variable([[0.0]])
-  with tf.GradientTape() as tape:
-    terms = one_step(reward=reward, target_logits=logits, values=values)
-  gradients = tape.gradient(getattr(terms, term), [logits, values])
-  return [None if g is None else g.numpy().ravel() for g in gradients]
-
-
-def test_gradient_signs():
-  by_logits, by_values = gradient_of('policy_gradient', reward=1.0)
-  assert by_logits[1] < 0 < by_logits[0]  # Descent makes the action likelier.
-  assert by_values is None  # The advantage is a constant.
-  by_logits, _ = gradient_of('policy_gradient', reward=-1.0)
-  assert by_logits[0] < 0 < by_logits[1]
-  by_logits, by_values = gradient_of('baseline', reward=1.0)
-  assert by_logits is None
-  np.testing.assert_allclose(by_values, [-1.0])  # 0.5 (1 - V)^2 at V = 0.
-  by_logits, by_values = gradient_of('entropy', reward=1.0)
-  assert by_logits[1] < 0 < by_logits[0]  # Descent flattens the policy.
-  assert by_values is None
-
-
 def test_rewards_are_clipped_by_the_formulas_of_the_reference():
   rewards = np.array([-20.0, -1.5, -0.2, 0.0, 0.3, 2.0, 50.0], np.float32)
   np.testing.assert_allclose(

@@ -1,18 +1,18 @@
 """The monitor over a real Reverb server and real processes."""
 
 import contextlib
-import itertools
-import json
 import logging
 import os
 import pathlib
 import subprocess
 import sys
 import threading
+import types
 
 import launchpad as lp
 import numpy as np
 import processes
+import psutil
 import pytest
 import reverb
 
@@ -24,10 +24,9 @@ ROOT = pathlib.Path(__file__).absolute().parent.parent
 class Rig:
   """A monitor that runs in a thread, and what it looks at."""
 
-  def __init__(self, directory, action='warn', seconds=60.0, tables=None):
+  def __init__(self, directory, action='warn', seconds=60.0):
     self.directory, self.stop, self.errors = directory, threading.Event(), []
-    tables = tables or [reverb.Table.queue('queue', max_size=2)]
-    self.server = reverb.Server(tables, None)
+    self.server = reverb.Server([reverb.Table.queue('queue', 2)], None)
     self.client = reverb.Client(f'localhost:{self.server.port}')
     with pytest.MonkeyPatch.context() as patch:
       patch.setattr(lp, 'stop_event', lambda: self.stop)
@@ -155,17 +154,6 @@ def test_nodes_push_while_they_run(rig):
   )
 
 
-def test_no_thread_is_left_by_who_reports(rig):
-  before = set(threading.enumerate())
-  with monitor.reporting(rig.monitor, 'actor/0', lambda: FIGURES):
-    assert {t.name for t in set(threading.enumerate()) - before} == {
-      'reporting'
-    }
-  assert not set(threading.enumerate()) - before
-  with monitor.reporting(None, 'actor/0', lambda: FIGURES):
-    assert set(threading.enumerate()) <= before
-
-
 def test_a_monitor_that_is_gone_disturbs_nobody(quick):
   class Gone:
     calls = 0
@@ -179,51 +167,22 @@ def test_a_monitor_that_is_gone_disturbs_nobody(quick):
     processes.wait_until(lambda: gone.calls > 2, 10)
 
 
-# A node with a child, in a process of its own; prints what it pushes.
-NODE = """
-import json, subprocess, sys
-from programs.inspection import monitor
-
-monitor.PERIOD_SECONDS = 0.05
-
-class Printing:
-  def push(self, *pushed):
-    print(json.dumps(pushed), flush=True)
-
-spin = "x = bytearray(90_000_000)\\nwhile True: pass"
-child = subprocess.Popen([sys.executable, "-c", spin])
-with monitor.reporting(Printing(), "actor/3", dict):
-  sys.stdin.read()
-child.kill()
-"""
-
-
-def test_processes_and_their_children(rig, monkeypatch):
+def test_a_process_and_its_children(quick):
   """CPU and memory of a node are those of its environments too."""
-  monkeypatch.setattr(monitor, '_FRESH_SECONDS', 1.0)
-  with subprocess.Popen(
-    [sys.executable, '-c', NODE],
-    stdin=subprocess.PIPE,
-    stdout=subprocess.PIPE,
-    env={**os.environ, 'PYTHONPATH': str(ROOT)},
-  ) as process:
-    for line in itertools.islice(process.stdout, 400):
-      name, figures = json.loads(line)
-      rig.monitor.push(name, figures)
-      if figures['process']['cpu_seconds'] > 2:
-        break
-    record = rig.wait_until(lambda record: 'actor/3' in record['processes'])
-    rig.wait_until(
-      lambda record: (
-        record['processes'].get('actor/3', {}).get('rss_bytes', 0) > 120e6
-      )
-    )
-    process.stdin.close()
-  # Those who are gone are told of no more; and threads have none of their own.
-  rig.wait_until(
-    lambda later: later['time'] > record['time'] and not later['processes']
+  pushed = []
+  keeping = types.SimpleNamespace(
+    push=lambda name, figures: pushed.append(figures['process'])
   )
-  assert {'queue/0', 'monitor/0'}.isdisjoint(record['processes'])
+  spin = 'x = bytearray(90_000_000)\nwhile True: pass'
+  alone = psutil.Process().memory_info().rss
+  with subprocess.Popen([sys.executable, '-c', spin]) as child:
+    try:
+      with monitor.reporting(keeping, 'actor/3', dict):
+        processes.wait_until(
+          lambda: pushed and pushed[-1]['rss_bytes'] > alone + 80e6, 20
+        )
+    finally:
+      child.kill()
 
 
 def test_the_machine(rig):

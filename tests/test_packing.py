@@ -74,26 +74,3 @@ def test_a_batch_comes_out_as_its_unrolls_went_in(signature):
   # Assertions of NumPy do not look at types.
   types = tree.map_structure(lambda column: column.dtype, unpack(batch))
   assert types == tree.map_structure(lambda spec: spec.dtype, signature)
-
-
-def test_all_but_the_observation_is_one_column(signature):
-  unroll = make_unroll(signature, 0)
-  found, specs = packing.pack(unroll), packing.packed_signature(signature)
-  assert found.observation is unroll.inputs.observation
-  assert specs.observation == signature.inputs.observation
-  assert specs.others.shape == found.others.shape
-  assert (specs.others.dtype, found.others.dtype) == (tf.uint8, np.uint8)
-  # 12 columns: rows of 4, of 4 x 5 and of 1 byte, a scalar of 8, a state.
-  per_row = 4 * (2 + 5 + _ACTIONS)
-  assert found.others.size == _T * per_row + 4 + 4 + (_T + 1) + 8 + 8 + 32
-
-
-def test_an_unroll_without_a_core_has_no_bytes_for_it(signature):
-  plain = signature._replace(core_state=())
-  unroll = make_unroll(plain, 0)
-  batch = tree.map_structure(lambda part: part[None], packing.pack(unroll))
-  assert packing.unpack(batch, plain).core_state == ()
-  assert batch.others.shape == (
-    1,
-    *packing.packed_signature(plain).others.shape,
-  )

@@ -83,10 +83,3 @@ def test_another_run_in_its_place_is_read_from_its_start(path):
     recording.Recorder(path).write(record(number))
   assert numbers(reader.read()) == list(range(20, 40))
   assert reader.began_anew
-
-
-def test_what_is_no_record_is_passed_over(path):
-  path.parent.mkdir()
-  path.write_text('{}\n[]\n7\nnull\n{"n": 1}\n\0\0\n')
-  recording.Recorder(path).write(record(2))
-  assert numbers(recording.Reader(path).read()) == [2]

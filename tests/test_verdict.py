@@ -65,13 +65,6 @@ def test_the_slow_side_of_a_run_is_found(tmp_path, side, expected, words):
   assert words in found.sentence
 
 
-@pytest.mark.thorough
-def test_a_queue_that_takes_the_bursts_holds_nobody_up(tmp_path):
-  """What the verdict on a tiny queue advises does help."""
-  found = run_slow('large_queue', tmp_path)
-  assert found.side != 'queue', found
-
-
 def make_graph(num_actors):
   return wiring.make_graph(
     impala.make_program(
@@ -193,10 +186,3 @@ def test_more_processes_are_not_advised_where_there_are_no_cores():
   found = judge(waiting=0.5, machine_busy=0.97)
   assert "the machine's cores (4) are 97% busy" in found.sentence
   assert '--num_actors' not in found.sentence
-
-
-def test_no_verdict_without_sides():
-  graph = make_graph(1)
-  nodes = {'learner/0': make_node('learner_step', lasting=1.0)}
-  made = figures.make_figures([make_record(0.0), make_record(1.0, nodes)])
-  assert verdict.judge(graph, made) is None

@@ -1,5 +1,7 @@
 """What the watchdog says, and what it lets pass."""
 
+import re
+
 import pytest
 from records import make_node, make_record, make_table
 
@@ -35,12 +37,25 @@ def test_nothing_to_say(nodes):
   assert look(nodes) == []
 
 
-def test_no_sample():
-  (warning,) = look({'learner/0': make_node('waiting_for_data', lasting=60)})
-  assert warning.startswith('learner/0 has been waiting for data since ')
-  assert "Table 'queue' holds 3 of 32, after 900 inserts and 897 samples" in (
-    warning
-  )
+@pytest.mark.parametrize(
+  ('name', 'node', 'said'),
+  [
+    (
+      'learner/0',
+      make_node('waiting_for_data', lasting=60),
+      "waiting for data.*'queue' holds 3 of 32.*900 inserts and 897 samples",
+    ),
+    (
+      'actor/3',
+      make_node('fetching_variables', lasting=60),
+      'fetching variables',
+    ),
+    ('actor/7', make_node('forward_pass', age=60), 'silent.*forward pass'),
+  ],
+)
+def test_what_stands_still_is_named(name, node, said):
+  (warning,) = look({name: node})
+  assert re.match(f'{name} has been {said}', warning)
 
 
 @pytest.mark.parametrize(
@@ -84,12 +99,6 @@ def test_the_queue_may_be_full_when_learning_is_over():
   # An evaluator that has nothing to do says nothing about learning.
   idle = make_node('nothing_to_do', lasting=70)
   assert look({**nodes, 'evaluator/0': idle}, FULL)
-
-
-def test_a_silent_node():
-  (warning,) = look({'actor/7': make_node('forward_pass', age=60)})
-  assert warning.startswith('actor/7 has been silent since ')
-  assert 'forward pass' in warning
 
 
 def test_a_server_that_does_not_answer(monkeypatch):
