@@ -14,7 +14,7 @@ import pytest
 from absl.testing import absltest
 
 import environments
-from environments import atari, suites
+from environments import atari
 
 TETRIS = pathlib.Path(ale_py.__file__).parent / 'roms' / 'tetris.bin'
 PLAIN = environments.Settings(max_noops=0)
@@ -143,16 +143,6 @@ def test_observations_against_a_slow_oracle(game, num_repeats):
     assert any((step[-1] < step[-2]).any() for step in steps)
 
 
-def test_observations_are_fresh_arrays():
-  environment = make()
-  timesteps = episodes.play(environment, 3)
-  kept = [timestep.observation.copy() for timestep in timesteps]
-  for _ in range(40):
-    environment.step(2)
-  for timestep, copy in zip(timesteps, kept, strict=True):
-    np.testing.assert_array_equal(timestep.observation, copy)
-
-
 @pytest.mark.parametrize('evaluation', [False, True])
 def test_the_frame_limit_is_a_truncation_that_ends_the_game(evaluation):
   settings = environments.Settings(max_noops=0, max_episode_frames=38)
@@ -204,19 +194,6 @@ def test_a_game_that_ends_amid_its_noops_starts_again():
   environment = make(settings=settings)
   # After an even number of no-ops a game of two frames has just begun.
   assert {count_noops(environment, 2) for _ in range(8)} == {0, 1}
-
-
-@needs_roms
-def test_noops_press_nothing():
-  ale = load('breakout')
-  wanted = []
-  for _ in range(30):
-    assert ale.act(0) == 0
-    wanted.append(shrink(ale.getScreenGrayscale()))
-  for seed in range(4):
-    environment = make('breakout', seed, settings=environments.Settings())
-    picture = environment.reset().observation[..., -1]
-    assert min(np.abs(picture - noop).max() for noop in wanted) <= 0.51
 
 
 @needs_roms
@@ -340,13 +317,6 @@ def test_other_actions_are_refused(action):
     environment.step(action)
 
 
-@needs_roms
-def test_every_game_has_its_rom():
-  for level in suites.suites()['atari57'].levels:
-    game = level.removeprefix('atari_')
-    assert atari.find_rom(game).stem == game
-
-
 needs_bare_package = pytest.mark.skipif(
   TETRIS.with_name('pong.bin').exists(),
   reason='ROMs stand inside the ale_py package',
@@ -376,29 +346,6 @@ def test_the_folder_that_is_named_goes_first(monkeypatch, tmp_path):
   assert atari.find_rom('tetris') == TETRIS
   shutil.copy(TETRIS, tmp_path)
   assert atari.find_rom('tetris') == tmp_path / 'tetris.bin'
-
-
-def test_the_emulator_prints_nothing(capfd):
-  episodes.play(make(), 3)
-  assert capfd.readouterr() == ('', '')
-
-
-@needs_roms
-def test_levels_are_dealt_round_robin_over_all_actors():
-  names = 'atari_pong,atari_breakout,atari_qbert'
-  settings = environments.Settings(full_action_set=True)
-  dealt = [
-    environments.make_batch(names, [5, 6], first, settings)
-    for first in (0, 2, 4)
-  ]
-  np.testing.assert_array_equal(
-    [each.levels for each in dealt], [[0, 1], [2, 0], [1, 2]]
-  )
-  # The same seed and level, wherever it was dealt, is the same game.
-  alone = environments.make('atari_qbert', 5, settings=settings)
-  np.testing.assert_array_equal(
-    dealt[1].reset().observation[0], alone.reset().observation
-  )
 
 
 @needs_roms

@@ -181,24 +181,6 @@ def test_a_reset_amid_a_game_forgets_it_and_one_after_a_lost_life_does_not():
   np.testing.assert_array_equal(timestep.episode_steps, [1, 2])
 
 
-def test_a_lost_life_is_remembered_for_one_reset_only():
-  environment = ScriptedEnvironment(
-    [FIRST, last(1.0, 0.0, game_over=False), FIRST, mid(2.0), FIRST]
-    + [last(4.0, 0.0), FIRST]
-  )
-  environment_batch = batch.EnvironmentBatch([environment])
-  environment_batch.reset()
-  for _ in range(3):
-    environment_batch.step(np.zeros(1, int))
-  environment_batch.reset()
-  timestep = environment_batch.step(np.zeros(1, int))
-  assert timestep.episode_return.tolist() == [4.0]
-  # A reset forgets the end that the step before it saw.
-  timestep = environment_batch.reset()
-  assert np.isnan(timestep.episode_return).all()
-  assert timestep.episode_steps == [0]
-
-
 def test_the_first_step_resets_and_actions_have_the_type_of_the_spec():
   environment = ScriptedEnvironment([FIRST, mid(1.0)])
   environment_batch = batch.EnvironmentBatch([environment])

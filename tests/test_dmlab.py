@@ -4,12 +4,8 @@ The simulator's wheel is on no package index. The last test runs where the real
 module is installed.
 """
 
-import csv
 import importlib.util
-import json
-import os
 import pathlib
-import subprocess
 import sys
 import threading
 
@@ -224,61 +220,6 @@ def test_a_map_is_whole_or_absent(make, tmp_path):
     stop.set()
     thread.join()
   assert [path.name for path in (tmp_path / 'maps').iterdir()] == ['a.pk3']
-
-
-def run_command(*arguments):
-  return subprocess.run(
-    [sys.executable, '-m', *arguments],
-    cwd=TESTS.parent,
-    env={**os.environ, 'PYTHONPATH': str(TESTS / 'doubles')},
-    capture_output=True,
-    text=True,
-    timeout=300,
-    check=False,
-  )
-
-
-@pytest.mark.thorough
-def test_dmlab_30_through_the_program_and_its_evaluation(tmp_path):
-  """All of the suite on the double, with the instructions and the LSTM."""
-  trained = run_command(
-    'programs.train',
-    f'--logdir={tmp_path / "run"}',
-    '--level_name=dmlab30',
-    '--num_actors=1',
-    '--num_envs_per_actor=30',
-    '--network=shallow',
-    '--unroll_length=40',
-    '--batch_size=30',
-    '--total_environment_frames=9600',
-    '--test_num_episodes=2',
-    '--evaluation_period_frames=0',
-    '--log_period_seconds=0.01',
-    f'--level_cache={tmp_path / "maps"}',
-  )
-  assert trained.returncode == 0, trained.stdout + trained.stderr
-  with open(tmp_path / 'run/metrics/levels.csv', newline='') as file:
-    trained_levels = {row['level_name'] for row in csv.DictReader(file)}
-  assert trained_levels == set(suites.split('dmlab30'))
-  with open(tmp_path / 'run/metrics/dmlab30.csv', newline='') as file:
-    score = next(csv.DictReader(file))
-  assert float(score['training_cap_100']) <= float(score['training_no_cap'])
-  folder = tmp_path / 'run/evaluations'
-  results = json.loads((folder / '9600/results.json').read_text())
-  names = [row['level_name'] for row in results['levels']]
-  assert names == [*suites.split('dmlab30', evaluation=True)]
-  assert all(row['episodes'] == 2 for row in results['levels'])
-  assert results['summary']['cap_100'] <= results['summary']['no_cap']
-  evaluated = run_command(
-    'programs.evaluate',
-    f'--logdir={tmp_path / "run"}',
-    '--level_name=contributed/dmlab30/rooms_watermaze',
-    '--test_num_episodes=3',
-  )
-  assert evaluated.returncode == 0, evaluated.stderr
-  name = '9600_contributed_dmlab30_rooms_watermaze_3episodes'
-  path = folder / name / 'results.json'
-  assert json.loads(path.read_text())['summary']['episodes'] == 3
 
 
 def test_without_the_simulator_it_says_so(monkeypatch):

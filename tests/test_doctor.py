@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import resource
 import subprocess
 import sys
 
@@ -112,30 +111,6 @@ def test_missing_roms_are_a_warning_with_the_command(tmp_path, monkeypatch):
   assert found.level == 'warn'
   assert found.text == f'0 of 104 in {tmp_path}, without Pong'
   assert './impala roms --accept_license' in found.mend
-
-
-def test_deepmind_lab_is_tried_where_there_is_one(tmp_path, monkeypatch):
-  monkeypatch.syspath_prepend(str(tmp_path))
-  monkeypatch.setenv('PYTHONPATH', str(tmp_path))
-  broken_module(tmp_path, 'deepmind_lab', "raise ImportError('wrong ABI')")
-  (found,) = doctor.check_dmlab()
-  assert (found.level, found.text) == ('warn', 'ImportError: wrong ABI')
-
-
-def test_low_limits_are_a_warning():
-  soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-  resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, soft), hard))
-  try:
-    found = finding(doctor.check_system, 'limits')
-  finally:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-  assert found.level == 'warn'
-  assert 'ulimit -n 4096' in found.mend
-
-
-def test_onednn_switched_off_is_a_warning(monkeypatch):
-  monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', '0')
-  assert finding(doctor.check_machine, 'oneDNN').level == 'warn'
 
 
 def test_proxies_are_named_with_their_exemptions(monkeypatch):

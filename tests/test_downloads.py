@@ -43,22 +43,6 @@ def test_every_game_is_fetched_and_nothing_else_is_left(fetched):
   assert len(downloads.roms().md5s) == 104
 
 
-def test_ale_plays_what_was_fetched(fetched):
-  code = """
-import programs, ale_py, os, pathlib
-rom = pathlib.Path(os.environ['ALE_PY_ROM_DIR'], 'pong.bin')
-ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-ale = ale_py.ALEInterface()
-ale.loadROM(rom)
-assert len(ale.getMinimalActionSet()) == 6
-"""
-  environment = {**os.environ, 'XDG_DATA_HOME': str(fetched)}
-  environment.pop('ALE_PY_ROM_DIR', None)
-  subprocess.run(
-    [sys.executable, '-c', code], cwd=_ROOT, env=environment, check=True
-  )
-
-
 def test_a_complete_folder_is_left_alone(fetched):
   result = run_roms(
     XDG_DATA_HOME=str(fetched), PIP_INDEX_URL='http://127.0.0.1:9/simple'

@@ -163,11 +163,6 @@ def test_first_start_installs_and_later_ones_are_immediate(first):
   assert min(seconds) < 0.3  # With Python's own start.
 
 
-def test_packages_are_compiled_whatever_python_may_write(first):
-  (compiled,) = first.folder.glob('.venv/lib/*/site-packages/__pycache__/six*')
-  assert compiled.suffix == '.pyc'
-
-
 def test_the_command_runs_where_it_is_called(first, tmp_path):
   link = tmp_path / 'link'
   link.symlink_to(first.folder / 'impala')
@@ -213,20 +208,6 @@ def test_two_first_starts_at_once(checkout, tmp_path, uv):
   assert 'installing into' in stderr
   assert other.stderr_text == ('impala: waiting for another start to install\n')
   assert checkout.has('six')
-
-
-def test_killed_launcher_is_healed_after_its_uv_ended(checkout, tmp_path, uv):
-  path, mark = slow_uv(tmp_path, checkout, uv, 2)
-  process = checkout.start(path=path)
-  wait_for(mark)
-  os.kill(process.pid, signal.SIGKILL)  # Its uv lives on and goes on writing.
-  process.wait(timeout=60)
-  result = checkout.succeed(path=path)
-  process.communicate(timeout=60)
-  assert 'waiting for another start' in result.stderr_text
-  assert 'installing into' in result.stderr_text
-  assert checkout.has('six')
-  assert checkout.succeed().stderr_text == ''
 
 
 @pytest.mark.parametrize('change', ['none before', 'another lock', 'gpu'])
@@ -308,16 +289,6 @@ def test_ray_is_added_when_it_is_asked_for(checkout, arguments):
   shutil.rmtree(checkout.folder / '.venv')
   assert 'installing into' in checkout.succeed().stderr_text
   assert checkout.has('six') and checkout.has('iniconfig')
-
-
-def test_another_choice_of_gpu_changes_nothing(checkout):
-  checkout.succeed()
-  assert checkout.run('gpu', '--help').stdout_text.startswith('IMPALA: ')
-  assert (
-    "'on' or 'off', got 'maybe'" in checkout.run('gpu', 'maybe').stderr_text
-  )
-  assert checkout.succeed().stderr_text == ''
-  assert checkout.has('six') and not checkout.has('iniconfig')
 
 
 def test_a_package_with_another_hash_is_refused(checkout):

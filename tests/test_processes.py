@@ -188,33 +188,6 @@ def test_restarts_by_themselves_and_of_processes_add_up(make):
   assert [step() for _ in range(2)] == [[2, 2, 2], [2, 3, 3]]
 
 
-class DiesOnce(Broken):
-  """Its first process dies while it is made."""
-
-  def __init__(self, folder):
-    mark = pathlib.Path(folder, 'mark')
-    is_first = not mark.exists()
-    mark.touch()
-    super().__init__('constructor' if is_first else 'nowhere')
-
-
-def test_a_death_before_there_are_rows_is_counted(make, tmp_path):
-  there = make([functools.partial(DiesOnce, tmp_path)], 1)
-  assert there.reset().environment_restarts.tolist() == [1]
-
-
-def test_a_death_between_episodes_starts_the_next_one(make):
-  there = make([functools.partial(Broken, 'nowhere')] * 2, 2)
-  there.reset()
-  for _ in range(4):
-    there.step(np.zeros(2, int))
-  os.kill(there._children[0].pid, signal.SIGKILL)
-  shown = there.step(np.zeros(2, int))
-  assert shown.start_of_episode.tolist() == [True, True]
-  # The new process's first episode, the other's second.
-  assert shown.observation.tolist() == [[1, 0], [2, 0]]
-
-
 @pytest.mark.parametrize('where', ['constructor', 'reset'])
 def test_what_keeps_dying_ends_it_with_the_reason(make, where):
   with pytest.raises(

@@ -1,13 +1,10 @@
 """The learner sees the stacks that the actor saw, though each picture is sent
 once."""
 
-import pickle
-
 import numpy as np
 import pipelines
 import pytest
 import tensorflow as tf
-from dm_env import specs
 
 import environments
 from agents.impala import config as config_lib
@@ -89,21 +86,3 @@ def test_stacks_over_starts_in_any_rows(num_stacked):
     shown.append(stack)
   found = stacks.read(tf.constant(column), tf.constant(start))
   np.testing.assert_array_equal(found, np.stack(shown))
-
-
-def test_a_picture_is_kept_once():
-  spec = environments.spec('atari_pong').observations
-  assert stacks.column_spec(spec, 21) == tf.TensorSpec((24, 84, 84), 'uint8')
-  plain = specs.Array((84, 84, 4), np.uint8)
-  assert stacks.column_spec(plain, 21).shape == (21, 84, 84, 4)
-  single = atari.PictureStack(84, 84, 1)
-  assert stacks.column_spec(single, 21).shape == (21, 84, 84, 1)
-
-
-def test_the_spec_of_a_stack_travels():
-  spec = atari.PictureStack(84, 80, 4)
-  for copy in (pickle.loads(pickle.dumps(spec)), spec.replace()):
-    assert copy == spec
-    assert (copy.height, copy.width, copy.num_stacked) == (84, 80, 4)
-    assert copy.name == 'pictures'
-  assert spec.replace(num_stacked=2).shape == (84, 80, 2)

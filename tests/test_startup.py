@@ -51,24 +51,6 @@ def test_onednn_and_log_level_are_set():
   assert read_variable('TF_CPP_MIN_LOG_LEVEL') == '2'
 
 
-def test_tensorflow_works_where_it_is_imported_in_a_node():
-  """Which runs within absl's app, and whose parent may not have TensorFlow."""
-  code = """
-import programs
-from absl import app
-def main(_):
-  import tensorflow as tf
-  @tf.function(jit_compile=True)
-  def increment(x):
-    return x + 1
-  found = tf.data.Dataset.range(3).map(lambda x: increment(x))
-  assert [int(x) for x in found] == [1, 2, 3]
-app.run(main)
-"""
-  result = run_python(code)
-  assert result.returncode == 0, result.stderr
-
-
 def test_what_the_user_set_stays(tmp_path):
   (tmp_path / 'impala' / 'roms').mkdir(parents=True)
   variables = {'TF_ENABLE_ONEDNN_OPTS': '0', 'ALE_PY_ROM_DIR': '/my/roms'}
@@ -146,11 +128,6 @@ _PACKAGES = sysconfig.get_path('purelib')
 _IMPORT = 'import courier'
 
 
-def test_libpython_is_missing_without_preparing(static_python):
-  result = run_python(_IMPORT, static_python, PYTHONPATH=_PACKAGES)
-  assert startup.LIBPYTHON in result.stderr
-
-
 def test_libpython_is_found_here_and_by_children(static_python):
   code = f"""
 import programs
@@ -160,11 +137,3 @@ sys.exit(subprocess.call([sys.executable, '-c', {_IMPORT!r}]))
 """
   result = run_python(code, static_python, PYTHONPATH=_PACKAGES)
   assert result.returncode == 0, result.stderr
-
-
-def test_library_path_of_the_user_is_kept(static_python):
-  code = 'import programs, os; print(os.environ["LD_LIBRARY_PATH"])'
-  expected = f'/mine:{static_python.parents[1] / "lib"}'
-  for before in ('/mine', expected):
-    result = run_python(code, static_python, LD_LIBRARY_PATH=before)
-    assert result.stdout.strip() == expected
