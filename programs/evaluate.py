@@ -18,11 +18,10 @@ from programs import (
   examinations,
   flags,
   impala,
-  isolation,
   runs,
   tables,
 )
-from programs.launching import local
+from programs.launching import isolation, local
 
 _DESCRIPTION = """\
 Plays whole episodes with a checkpoint of a run and writes results.json, .csv
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
   arguments = _make_parser().parse_args(argv)
   console = rich.console.Console(highlight=False)
   try:
-    exposed = isolation.require(vars(arguments))
+    exposed = isolation.require(vars(arguments).get('require_isolation', False))
     if title:
       print(title, flush=True)
     directory = runs.RunDirectory(
@@ -134,7 +133,7 @@ def _run(
   configuration: runs.Configuration,
   examination: examinations.Examination,
   folder: pathlib.Path,
-  exposed: str | None,
+  exposed: str,
   console: rich.console.Console,
 ) -> int:
   program = impala.make_evaluation_program(
@@ -173,7 +172,7 @@ def _run(
         num_shown += 1
 
     def tell(ports: Sequence[int]) -> None:
-      if exposed is not None:
+      if exposed:
         console.print(isolation.warning(ports, exposed), soft_wrap=True)
 
     outcome = local.launch(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import launchpad as lp
 
-from programs import flags, isolation, nodes, roles, runs
-from programs.launching import local, outcomes, supervisor, tasks
+from programs import flags, nodes, roles, runs
+from programs.launching import isolation, local, outcomes, supervisor, tasks
 
 if TYPE_CHECKING:
   from programs.launching import cluster
@@ -31,12 +31,12 @@ class Plan:
   Attributes:
     given: Flags of the command line, checked.
     role: What of the run is this command's; None: all.
-    exposed: Why other machines can reach its ports; None where they cannot.
+    exposed: Why other machines can reach its ports; empty where they cannot.
   """
 
   given: Mapping[str, Any]
   role: roles.Role | None
-  exposed: str | None
+  exposed: str
 
   @property
   def has_threads(self) -> bool:
@@ -167,12 +167,16 @@ def make_plan(given: Mapping[str, Any]) -> Plan:
     )
     advice = 'keep the network to yourself: see docs/cluster.md'
     return Plan(given, role, advice)
-  return Plan(given, None, isolation.require(given))
+  try:
+    exposed = isolation.require(given.get('require_isolation', False))
+  except ValueError as error:
+    raise runs.RunError(str(error)) from error
+  return Plan(given, None, exposed)
 
 
 def warn(plan: Plan, ports: Sequence[int], say: Callable[[str], None]) -> None:
   """Says which ports of a run can be reached, if any can."""
-  if plan.exposed is not None:
+  if plan.exposed:
     say(isolation.warning(ports, plan.exposed))
 
 

@@ -12,7 +12,8 @@ import sys
 import psutil
 import pytest
 
-from programs import isolation, machines, runs
+from programs import machines, runs
+from programs.launching import isolation
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 TRAIN = [
@@ -161,9 +162,9 @@ def test_who_wants_other_machines_cannot_be_alone():
 
 
 def test_a_function_does_not_replace_the_process_of_its_caller():
-  assert isolation.require({}).endswith('(it was not started as a command)')
-  with pytest.raises(runs.RunError, match='require_isolation must be false'):
-    isolation.require({'require_isolation': True})
+  assert isolation.require(False).endswith('(it was not started as a command)')
+  with pytest.raises(ValueError, match='require_isolation must be false'):
+    isolation.require(True)
 
 
 @needs_namespaces

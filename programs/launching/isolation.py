@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Sequence
 
 # '<process id> <why it is not isolated>', in the environment of the command.
 _TRIED = 'LAUNCHING_ISOLATION'
@@ -20,6 +21,49 @@ _TRIED = 'LAUNCHING_ISOLATION'
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _INTERFACE = '16sh14x'
+
+
+def require(is_required: bool) -> str:
+  """Gives this command a network of its own, if the kernel allows it.
+
+  Not where it was called as a function, and not as a command: the process is
+  somebody else's.
+
+  Args:
+    is_required: Makes it an error if there is none.
+
+  Returns:
+    Why other machines can reach the ports of nodes; empty where they cannot.
+
+  Raises:
+    ValueError: They can, and must not.
+  """
+  spec = sys.modules['__main__'].__spec__
+  package = __name__.partition('.')[0]
+  reason = 'it was not started as a command'
+  if spec is not None and spec.name.startswith(f'{package}.'):
+    reason = enter()
+  if not reason:
+    return ''
+  if is_required:
+    raise ValueError(
+      'require_isolation must be false where there is no network of its own '
+      f'for this run, got true ({reason})'
+    )
+  return f'this machine allows no network of its own to the run ({reason})'
+
+
+def warning(ports: Sequence[int], why: str) -> str:
+  """What is said at the start of a run whose ports can be reached.
+
+  Args:
+    ports: Of its nodes.
+    why: As `require` returns it.
+  """
+  return (
+    f'Ports {", ".join(map(str, sorted(ports)))} answer other machines, and '
+    f'who reaches them can run code here: {why}'
+  )
 
 
 def enter() -> str:
