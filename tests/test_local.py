@@ -2,7 +2,6 @@ import contextlib
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 
@@ -11,7 +10,7 @@ import launchpad as lp
 import processes
 import pytest
 
-from programs.launching import local, ports, workspace
+from programs.launching import local, workspace
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 TESTS = ROOT / 'tests'
@@ -88,19 +87,6 @@ def test_colocated_servers_on_held_ports(tmp_path, folder):
   assert outcome.kind == 'finished', outcome.describe()
   assert outcome.statuses['queue/0'] == 0
   assert (folder / 'asked').read_text() == 'answer'
-
-
-def test_a_port_is_held_again_while_old_connections_linger():
-  with socket.create_server(('127.0.0.1', 0)) as server:
-    address = server.getsockname()
-    with socket.create_connection(address):
-      connection, _ = server.accept()
-      connection.close()  # First: it lingers on the server's side.
-    with pytest.raises(OSError, match='in use'):
-      ports.hold_port(address[1], is_again=True)  # Somebody serves there.
-  with pytest.raises(OSError, match='in use'):
-    ports.hold_port(address[1])
-  ports.hold_port(address[1], is_again=True).close()
 
 
 def test_a_node_raises(tmp_path, folder):

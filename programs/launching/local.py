@@ -70,11 +70,10 @@ def launch(
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
     parts = program_lib.make_tasks(program)
-    addresses = {
-      key: f'localhost:{ports.hold_free_port(held)}'
-      for task in parts
-      for key in task.address_keys
-    }
+    addresses = {}
+    for key in (key for task in parts for key in task.address_keys):
+      port = held.enter_context(ports.hold_port(0)).getsockname()[1]
+      addresses[key] = f'localhost:{port}'
     if on_ports is not None:
       on_ports([ports.of(address) for address in addresses.values()])
     environment = {

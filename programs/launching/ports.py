@@ -6,7 +6,7 @@ import socket
 _PROBE_SECONDS = 2.0
 
 
-def hold_port(port: int, is_again: bool = False) -> socket.socket:
+def hold_port(port: int) -> socket.socket:
   """Takes a TCP port that nobody has, so that only a server of ours gets it.
 
   Reverb shares its port: a second server on it starts without an error, and
@@ -16,9 +16,6 @@ def hold_port(port: int, is_again: bool = False) -> socket.socket:
 
   Args:
     port: Its number; 0 takes one that the system chooses.
-    is_again: Takes it also when connections linger that were made to a server
-      of before. It then is not refused while somebody else holds it and no
-      server listens yet.
 
   Returns:
     A socket that is bound without sharing, and then lets in those who bind with
@@ -34,8 +31,6 @@ def hold_port(port: int, is_again: bool = False) -> socket.socket:
   try:
     if is_dual:
       held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    if is_again:
-      held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(('', port))
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
   except BaseException:
@@ -47,15 +42,6 @@ def hold_port(port: int, is_again: bool = False) -> socket.socket:
 def of(address: str) -> int:
   """The port of 'host:port'."""
   return int(address.rpartition(':')[2])
-
-
-def hold_free_port(held: contextlib.ExitStack) -> int:
-  """Holds a port that nobody has, of the system's choice.
-
-  Args:
-    held: Lets go of the port when it is closed.
-  """
-  return held.enter_context(hold_port(0)).getsockname()[1]
 
 
 def own_address(head: str) -> str:
