@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import dataclasses
-import pathlib
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -17,7 +16,6 @@ from programs.launching import isolation, local, outcomes, supervisor, tasks
 if TYPE_CHECKING:
   from programs.launching import cluster
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
 _WAIT_NOTE_SECONDS = 5.0
 
 _RAY_FLAGS = ('ray_address', 'resources')  # Given with --launch=ray alone.
@@ -278,20 +276,20 @@ def _options(
 ) -> 'cluster.Options':
   from programs.launching import cluster
 
-  address, elsewhere, jobs = plan.given.get('ray_address', ''), [], None
+  address, elsewhere, said = plan.given.get('ray_address', ''), [], None
   if plan.role is not None:
     address, elsewhere = plan.role.address, plan.role.elsewhere
-    jobs = cluster.Jobs(elsewhere, {'configuration': configuration.to_dict()})
+    said = {'configuration': configuration.to_dict()}
   together: list[set[str]] = []
-  if jobs is not None or not address:
+  if said is not None or not address:
     together = [{*groups} - {nodes.ACTOR, *elsewhere}, {nodes.ACTOR}]
   return cluster.Options(
     address=address,
     needs=needs(plan.given.get('resources', ''), groups),
     together=together,
     max_restarts_per_hour=plan.max_restarts_per_hour,
-    code=_ROOT,
-    jobs=jobs,
+    elsewhere=elsewhere,
+    said=said,
   )
 
 

@@ -33,7 +33,6 @@ def main():
       needs={},
       together=[['service']],
       max_restarts_per_hour=2,
-      code=pathlib.Path(__file__).absolute().parent.parent,
     ),
   )
   print(outcome.describe())

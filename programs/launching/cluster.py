@@ -26,6 +26,7 @@ from programs.launching import (
   ports,
   ray_node,
   roster,
+  slots,
   supervisor,
   tasks,
   workspace,
@@ -39,20 +40,9 @@ _DECLINE_SECONDS = 30.0
 _RAY_ANSWER_SECONDS, _STARTING_SECONDS = 5.0, 120.0
 # Of this process's variables, those that nodes elsewhere get as well.
 _PASSED = ('TF_', 'XLA_', 'LP_', 'GRPC_')
+# The folder that is shipped to machines, but for what its `.gitignore` names.
+_CODE = pathlib.Path(__file__).resolve().parents[2]
 _NOT_SHIPPED = ('.git', '.venv*', 'runs', 'docs', '*.pyc', '*.log')
-
-
-@dataclasses.dataclass(frozen=True)
-class Jobs:
-  """Nodes that run where jobs offer that; see `jobs`.
-
-  Attributes:
-    groups: Theirs; nobody has a handle to them.
-    said: What jobs learn of the run; plain data.
-  """
-
-  groups: Collection[str]
-  said: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,18 +57,19 @@ class Options:
       others have one for each node, which takes 76 MB. An idle host takes 0.8%
       of a core, of which Ray's share is the most.
     max_restarts_per_hour: Of nodes that fail; one more ends the program.
-    code: Folder that is shipped to the machines, with all below it but what
-      its `.gitignore` names.
-    jobs: Nodes that jobs run, if any do; the cluster's head is then this
-      machine, and is made where there is none at the address.
+    elsewhere: Groups whose nodes run where jobs offer that (see `jobs`); nobody
+      has a handle to them.
+    said: What jobs learn of the run, plain data; None: there are no jobs. With
+      jobs the cluster's head is this machine, and is made where there is none
+      at the address.
   """
 
   address: str
   needs: Mapping[str, tasks.Need]
   together: Sequence[Collection[str]]
   max_restarts_per_hour: int
-  code: pathlib.Path
-  jobs: Jobs | None = None
+  elsewhere: Collection[str] = ()
+  said: Mapping[str, Any] | None = None
 
 
 class AddressError(Exception):
@@ -125,8 +116,7 @@ def launch(
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
     parts = program_lib.make_tasks(program)
-    elsewhere = options.jobs.groups if options.jobs else ()
-    awaited = [task for task in parts if task.group in elsewhere]
+    awaited = [task for task in parts if task.group in options.elsewhere]
     if servers := [task.name for task in awaited if task.is_server]:
       raise ValueError(f'jobs must run no servers, got {servers}')
     placed = [task for task in parts if task not in awaited]
@@ -135,15 +125,18 @@ def launch(
     )
     held.enter_context(_connected(options, directory, math.ceil(cpus)))
     offers = None
-    if options.jobs is not None:
-      offers = held.enter_context(
-        _announced([task.name for task in awaited], options.jobs.said)
+    if options.said is not None:
+      run = slots.State(
+        run=uuid.uuid4().hex,
+        nodes=sorted(task.name for task in awaited),
+        said=options.said,
       )
+      offers = held.enter_context(_announced(run))
     crew = held.enter_context(
       fleet.Fleet(
         _placements(placed, options),
         {group: _environment(resources.get(group)) for group in program.groups},
-        _import_path(options.code),
+        _import_path(),
         workspace.stop_path(directory),
         awaited,
         offers,
@@ -175,17 +168,13 @@ def decline(options: Options, directory: pathlib.Path, reason: str) -> None:
   Raises:
     ConnectionError, AddressError: As `launch`.
   """
-  over = {'kind': 'finished', 'reason': reason}
-  with _connected(options, directory, 0), _announced([], {}, over):
+  over = slots.State(over={'kind': 'finished', 'reason': reason})
+  with _connected(options, directory, 0), _announced(over):
     time.sleep(_DECLINE_SECONDS)
 
 
 @contextlib.contextmanager
-def _announced(
-  nodes: Collection[str],
-  said: Mapping[str, Any],
-  over: Mapping[str, str] | None = None,
-) -> Iterator[Any]:
+def _announced(run: slots.State) -> Iterator[Any]:
   """Has jobs learn of a run; yields its roster, a Ray actor."""
   try:
     offers = (
@@ -198,7 +187,7 @@ def _announced(
           ray.get_runtime_context().get_node_id(), soft=False
         ),
       )
-      .remote(uuid.uuid4().hex, nodes, said, over)
+      .remote(run)
     )
     ray.get(offers.is_alone.remote(), timeout=_STARTING_SECONDS)
   except ValueError as error:
@@ -230,21 +219,14 @@ def _connected(
 ) -> Iterator[None]:
   with contextlib.ExitStack() as held:
     address = options.address
-    if not address or (options.jobs and not _is_taken(address)):
-      host, port = ray_node.LOOPBACK, 0
-      if address:
-        host, port = address.rpartition(':')[0], ports.of(address)
-      else:
+    if not address or (options.said is not None and not _is_taken(address)):
+      if not address:
         with ports.hold_port(0) as free:
-          port = free.getsockname()[1]
-      address = held.enter_context(
-        ray_node.running_head(
-          host,
-          port,
-          max(num_cpus, os.cpu_count() or 1),
-          directory / 'logs',
-        )
-      )
+          address = f'{ray_node.LOOPBACK}:{free.getsockname()[1]}'
+      head = ray_node.head(address.rpartition(':')[0], ports.of(address))
+      num_cpus = max(num_cpus, os.cpu_count() or 1)
+      arguments = [*head, f'--num-cpus={num_cpus}']
+      held.enter_context(ray_node.running(arguments, directory / 'logs'))
     given = {}
     if own_address := ports.own_address(address):
       given['_node_ip_address'] = own_address
@@ -255,7 +237,7 @@ def _connected(
       log_to_driver=False,
       logging_level=logging.ERROR,
       runtime_env={
-        'working_dir': str(options.code),
+        'working_dir': str(_CODE),
         'excludes': list(_NOT_SHIPPED),
         # Who asks for no GPU sees what its group's environment lets it see.
         'env_vars': {'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'},
@@ -323,10 +305,10 @@ def _environment(given: Any) -> dict[str, str]:
   return {'PYTHONUNBUFFERED': '1', **passed, **own}
 
 
-def _import_path(code: pathlib.Path) -> list[str]:
+def _import_path() -> list[str]:
   found = []
   for entry in map(pathlib.Path, tasks.import_path()):
     with contextlib.suppress(ValueError):
-      entry = entry.relative_to(code)
+      entry = entry.relative_to(_CODE)
     found.append(str(entry))
   return found

@@ -20,7 +20,6 @@ LOOPBACK = '127.0.0.2'
 
 STARTED = 'Ray runtime started'  # What it says when others can connect.
 
-
 _STARTING_SECONDS = 120.0
 _TAIL_LINES = 50
 _OBJECT_STORE_BYTES = 80_000_000  # Nothing goes through it; by default, 30%.
@@ -72,55 +71,25 @@ def worker(ip: str, address: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def running_head(
-  ip: str, port: int, num_cpus: int, log_directory: pathlib.Path
-) -> Iterator[str]:
-  """Runs the first machine of a cluster as long as the context is open.
-
-  Args:
-    ip: Its address in the network of the cluster.
-    port: Where others join.
-    num_cpus: What it offers, whatever the machine has.
-    log_directory: Takes its log.
-
-  Yields:
-    Its address, 'host:port'.
-
-  Raises:
-    ConnectionError: It did not start.
-  """
-  arguments = [*head(ip, port), f'--num-cpus={num_cpus}']
-  folder = make_folder()
-  with running(arguments, log_directory, folder):
-    yield f'{ip}:{port}'
-
-
-def make_folder() -> pathlib.Path:
-  """A folder for the files of one machine's Ray, short enough for sockets."""
-  return pathlib.Path(tempfile.mkdtemp(prefix='launching-ray-', dir='/tmp'))
-
-
-@contextlib.contextmanager
 def running(
-  arguments: Sequence[str],
-  log_directory: pathlib.Path,
-  folder: pathlib.Path,
-) -> Iterator[children.Child]:
+  arguments: Sequence[str], log_directory: pathlib.Path
+) -> Iterator[tuple[children.Child, str]]:
   """Runs Ray's processes as long as the context is open.
 
   Args:
     arguments: Of `ray start`.
     log_directory: Takes the log.
-    folder: Takes Ray's files; removed at the end, whatever that is.
 
   Yields:
-    Their parent.
+    Their parent, and the folder of Ray's files, which is removed at the end.
 
   Raises:
     ConnectionError: They did not start.
   """
+  # Short enough for sockets.
+  folder = tempfile.mkdtemp(prefix='launching-ray-', dir='/tmp')
   with contextlib.ExitStack() as held:
-    guardian = children.Guardian(folder)
+    guardian = children.Guardian(pathlib.Path(folder))
     held.callback(guardian.close)
     command = children.NodeCommand(
       name='ray/0',
@@ -136,7 +105,7 @@ def running(
         **os.environ,
         'PYTHONPATH': os.pathsep.join(tasks.import_path()),
         'PYTHONUNBUFFERED': '1',
-        'RAY_TMPDIR': str(folder),
+        'RAY_TMPDIR': folder,
       },
     )
     log_directory.mkdir(parents=True, exist_ok=True)
@@ -151,7 +120,7 @@ def running(
           f'Ray did not start on this machine:\n{child.log.tail(10)}'
         )
       time.sleep(0.05)
-    yield child
+    yield child, folder
 
 
 def main(arguments: Sequence[str]) -> None:

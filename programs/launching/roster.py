@@ -5,10 +5,11 @@ There is one of a cluster, by name, as long as its coordinator lives.
 
 import dataclasses
 import time
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import ray
+
+from programs.launching import slots
 
 NAME = NAMESPACE = 'launching'
 
@@ -35,29 +36,9 @@ class Offer:
 class Roster:
   """Takes offers, and says what is run."""
 
-  def __init__(
-    self,
-    run: str,
-    nodes: Collection[str],
-    said: Mapping[str, Any],
-    over: Mapping[str, str] | None = None,
-  ) -> None:
-    """Nobody has offered anything yet.
-
-    Args:
-      run: What no other run has.
-      nodes: `<group>/<index>` of those that workers may run.
-      said: What they learn besides; plain data.
-      over: 'kind' and 'reason' of the run's end, where it has ended before.
-    """
-    self._nodes = sorted(nodes)
-    self._answer: dict[str, Any] = {
-      'run': run,
-      'nodes': self._nodes,
-      'said': said,
-      'taken': {},
-      'over': over,
-    }
+  def __init__(self, state: slots.State) -> None:
+    """Nobody has offered anything yet; workers are to learn of the run."""
+    self._state = state
     self._offers: dict[str, Offer] = {}
     self._heard_at: dict[str, float] = {}
 
@@ -66,7 +47,7 @@ class Roster:
     machine: str,
     address: str,
     environments: Mapping[str, Mapping[str, str]],
-  ) -> dict[str, Any]:
+  ) -> slots.State:
     """Takes in all that a worker offers; call it about once a second.
 
     Args:
@@ -87,9 +68,9 @@ class Roster:
       elif node in environments:
         taken[node] = offer.address
     for node, environment in environments.items():
-      if node not in taken and node in self._nodes:
+      if node not in taken and node in self._state.nodes:
         self._offers[node] = Offer(machine, address, environment)
-    return {**self._answer, 'taken': taken}
+    return dataclasses.replace(self._state, taken=taken)
 
   def offers(self) -> dict[str, Offer]:
     """Node -> who is to run it."""
@@ -103,7 +84,8 @@ class Roster:
       kind: As of an `outcomes.Outcome`.
       reason: In words.
     """
-    self._answer['over'] = {'kind': kind, 'reason': reason}
+    over = {'kind': kind, 'reason': reason}
+    self._state = dataclasses.replace(self._state, over=over)
 
   def leave(self, machine: str) -> None:
     """Forgets a worker and what it offers.

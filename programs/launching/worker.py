@@ -45,11 +45,9 @@ def main(cluster: str, machine: str) -> None:
       while is_head and not _has_node(cluster, machine):
         time.sleep(_POLL_SECONDS)  # It is starting; see `_watch`.
       if not _has_node(cluster, machine):
-        path = ray_node.make_folder()
-        given['_temp_dir'] = str(path)
         arguments = ray_node.worker(machine, cluster)
-        node = held.enter_context(
-          ray_node.running(arguments, folder.path, path)
+        node, given['_temp_dir'] = held.enter_context(
+          ray_node.running(arguments, folder.path)
         )
       ray.init(
         cluster,
@@ -88,7 +86,7 @@ def _offer(
           if said.get('run', '') == state.run != ''
         }
         answer = coordinator.offer.remote(own_id, machine, offered)
-        state = slots.State(**ray.get(answer, timeout=_SILENT_SECONDS))
+        state = ray.get(answer, timeout=_SILENT_SECONDS)
         if state.over:
           coordinator.leave.remote(own_id)
       except ValueError:
