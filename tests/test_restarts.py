@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 import time
@@ -39,14 +40,15 @@ def test_restarts_are_counted_over_the_last_hour():
   assert counted.grant('actor/0', 60.0) is None
 
 
-def run(
-  tmp_path, max_per_hour, *scripts, seconds=20.0, kind=children.NodeCommand
-):
+def run(tmp_path, max_per_hour, *scripts, refusal=str):
   """Runs shell scripts as nodes to their end; returns the outcome."""
-  commands = [
-    kind(f'node/{i}', 'node', i, ('/bin/sh', '-c', script), dict(os.environ))
-    for i, script in enumerate(scripts)
-  ]
+  commands = []
+  for i, script in enumerate(scripts):
+    command = children.NodeCommand(
+      f'node/{i}', ('/bin/sh', '-c', script), dict(os.environ)
+    )
+    start = functools.partial(children.Child, command)
+    commands.append(supervisor.Startable(command.name, start, refusal))
   with supervisor.Supervisor(
     commands,
     tmp_path / 'logs',
@@ -54,7 +56,7 @@ def run(
     restarts=restarts.Restarts(max_per_hour),
   ) as runner:
     runner.start()
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + 20
     while runner.poll() is None:
       assert time.monotonic() < deadline
       time.sleep(0.02)
@@ -107,12 +109,9 @@ def test_who_fails_after_the_stop_is_not_started_again(tmp_path):
   assert 'started again' not in (tmp_path / 'logs/node_0.log').read_text()
 
 
-class Lost(children.NodeCommand):
-  def refusal(self):
-    return 'its machine is lost'
-
-
 def test_who_cannot_be_started_again_ends_the_program(tmp_path):
-  outcome = run(tmp_path, 5, 'exit 7', 'sleep 60', kind=Lost)
+  outcome = run(
+    tmp_path, 5, 'exit 7', 'sleep 60', refusal=lambda: 'its machine is lost'
+  )
   assert outcome.failure.status == 'exit status 7, and its machine is lost'
   assert outcome.exit_status == 1

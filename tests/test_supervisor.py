@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 import threading
@@ -9,12 +10,15 @@ import pytest
 from programs.launching import children, supervisor
 
 
+def make_startable(name, *argv):
+  command = children.NodeCommand(name, argv, dict(os.environ))
+  return supervisor.Startable(name, functools.partial(children.Child, command))
+
+
 def make_supervisor(tmp_path, *scripts, notice_seconds=5.0, expendable=()):
   """A supervisor of shell scripts: node/0, node/1, ..."""
   commands = [
-    children.NodeCommand(
-      f'node/{i}', 'node', i, ('/bin/sh', '-c', script), dict(os.environ)
-    )
+    make_startable(f'node/{i}', '/bin/sh', '-c', script)
     for i, script in enumerate(scripts)
   ]
   return supervisor.Supervisor(
@@ -198,9 +202,7 @@ def test_logs_are_appended_and_the_tail_is_of_this_start(tmp_path):
 
 
 def test_command_that_does_not_exist_fails(tmp_path):
-  command = children.NodeCommand(
-    'node/0', 'node', 0, ('/no/such',), dict(os.environ)
-  )
+  command = make_startable('node/0', '/no/such')
   with supervisor.Supervisor([command], tmp_path, tmp_path / 'stop') as runner:
     runner.start()
     tail = poll_until_told(runner).failure.tail

@@ -46,25 +46,13 @@ class NodeCommand:
 
   Attributes:
     name: `<group>/<index>`.
-    group: The group's label.
-    index: The node's position in its group.
     argv: The command, as for `subprocess.Popen`.
     env: The whole environment of the process.
   """
 
   name: str
-  group: str
-  index: int
   argv: tuple[str, ...]
   env: Mapping[str, str]
-
-  def start(self, log_directory: pathlib.Path) -> 'Child':
-    """Starts the node; see `Child`."""
-    return Child(self, log_directory)
-
-  def refusal(self) -> str:
-    """Nothing is against starting it again."""
-    return ''
 
 
 class Child:
@@ -89,10 +77,7 @@ class Child:
     self.started_at = time.monotonic()
     self.returncode: int | None = None
     self._is_asked = False
-    self.log = logs.Log(
-      log_directory / logs.file_name(command.group, command.index),
-      command.name,
-    )
+    self.log = logs.Log(log_directory, command.name)
     try:
       self.log.say(shlex.join(command.argv))
       self.log.begin()

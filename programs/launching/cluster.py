@@ -25,6 +25,7 @@ from programs.launching import (
   outcomes,
   ports,
   ray_node,
+  remote,
   roster,
   slots,
   supervisor,
@@ -105,14 +106,12 @@ def launch(
       waited for.
 
   Raises:
-    ValueError: Resources or needs name a group that the program lacks, or
-      jobs are to run what others have a handle to.
+    ValueError: Jobs are to run what others have a handle to.
     fleet.PlacingError: There is no machine for a node.
     ConnectionError: There is no cluster at the address, or no Ray starts here.
     AddressError: The address is not of this machine, or is taken.
   """
   resources = resources or {}
-  local.check_groups(program, [*resources, *options.needs])
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
     parts = program_lib.make_tasks(program)
@@ -269,7 +268,7 @@ def _is_taken(address: str) -> bool:
 
 def _placements(
   parts: Sequence[tasks.Task], options: Options
-) -> list[fleet.Placement]:
+) -> list[remote.Placement]:
   """Packs the tasks; servers first, whose addresses all others are told."""
   here = ray.get_runtime_context().get_node_id()
   packs = [
@@ -283,7 +282,7 @@ def _placements(
     wanted = [options.needs.get(t.group, tasks.Need()) for t in packed]
     is_here = any(need.is_here for need in wanted)
     made.append(
-      fleet.Placement(
+      remote.Placement(
         packed,
         sum(need.cpu for need in wanted),
         sum(need.gpu for need in wanted),

@@ -6,24 +6,21 @@ own processes; what flows between those, flows without Ray.
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
-from ray.util import scheduling_strategies
 
-from programs.launching import host as host_lib
-from programs.launching import logs, roster, tasks, workspace
+from programs.launching import remote, roster, supervisor, tasks, workspace
 
 # The launcher looks so often: a look at a host takes 2 ms of a core. One that
 # was not reached for so long is lost; it has ended itself by then, so that
 # nothing runs twice.
 _LOOK_SECONDS = 1.0
-_LEASE_SECONDS = 10.0
 _LOST_SECONDS = 17.0
 
 _PLACING_SECONDS = 60.0
@@ -35,200 +32,12 @@ class PlacingError(Exception):
   """There is no machine for a task; the message says what was asked for."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Placement:
-  """Tasks of one host, and what that needs.
-
-  Attributes:
-    tasks: One or more.
-    cpu: Cores that Ray is to set aside.
-    gpu: GPUs that the tasks see; without any, they see what the machine has.
-    node: Ray's id of the machine that it must be on; empty: any.
-  """
-
-  tasks: Sequence[tasks.Task]
-  cpu: float = 0.0
-  gpu: float = 0.0
-  node: str = ''
-
-  def describe(self) -> str:
-    """Which tasks want what."""
-    names = ', '.join(task.name for task in self.tasks)
-    where = f' on machine {self.node[:8]}' if self.node else ''
-    return f'{names} (cpu={self.cpu:g} gpu={self.gpu:g}{where})'
-
-
-class _RayHost(host_lib.Host):
-  def where(self) -> tuple[str, str, str]:
-    """Ray's id of the machine, its address, and who shares its processes."""
-    return (
-      ray.get_runtime_context().get_node_id(),
-      ray.util.get_node_ip_address(),
-      _process_space(),
-    )
-
-
-class _Reached:
-  """One host while it lives; its successor is another object."""
-
-  def __init__(self, placement: Placement, import_path: Sequence[str]) -> None:
-    self.children: dict[str, RemoteChild] = {}  # That it has been given.
-    self.offsets: dict[str, int] = {}
-    self.node = self.address = ''
-    self.is_here = False
-    self.reached_at: float | None = None  # None: it is not placed yet.
-    strategy: Any = 'SPREAD'
-    if placement.node:
-      strategy = scheduling_strategies.NodeAffinitySchedulingStrategy(
-        placement.node, soft=False
-      )
-    self.actor = (
-      ray.remote(_RayHost)
-      .options(
-        num_cpus=placement.cpu,
-        num_gpus=placement.gpu,
-        scheduling_strategy=strategy,
-        max_restarts=0,
-      )
-      .remote(_LEASE_SECONDS, import_path)
-    )
-    self.where = self.actor.where.remote()
-    self.asked: Any = self.where
-
-  def settle(self) -> None:
-    self.node, self.address, space = ray.get(self.where)
-    self.is_here = space == _process_space()
-    self.reached_at = time.monotonic()
-
-  def answer(self) -> host_lib.Look | None:
-    asked, self.asked = self.asked, None
-    if self.reached_at is None:
-      self.settle()
-      return None
-    look = ray.get(asked)
-    self.reached_at = time.monotonic()
-    return look
-
-  def ask(self) -> Any:
-    if self.asked is None:
-      self.asked = self.actor.look.remote(dict(self.offsets))
-    return self.asked
-
-
-class RemoteChild:
-  """One task in a host, or waiting for one; see `supervisor.Running`."""
-
-  def __init__(
-    self, task: tasks.Task, log: logs.Log, refresh: Callable[[], None]
-  ) -> None:
-    """It waits.
-
-    Args:
-      task: What is run.
-      log: Takes what it writes.
-      refresh: Has the methods below called with what is new.
-    """
-    self.name = task.name
-    self.task = task
-    self.log = log
-    self.started_at = time.monotonic()
-    self.returncode: int | None = None
-    self.pid: int | None = None
-    self.offer: roster.Offer | None = None  # That it is run for, if any.
-    self.is_asked = False  # To end.
-    self._actor: Any = None
-    self._refresh = refresh
-
-  def poll(self) -> bool:
-    """Whether it has ended, as far as is known here."""
-    self._refresh()
-    return self.returncode is not None
-
-  def terminate(self) -> None:
-    """Asks it to end; once."""
-    if self.returncode is None and not self.is_asked:
-      self.is_asked = True
-      if self._actor is None:
-        self.returncode = -signal.SIGTERM
-      else:
-        self._actor.terminate.remote(self.name)
-
-  def kill(self) -> None:
-    """Kills it and all that it has started."""
-    if self.returncode is None:
-      if self._actor is None:
-        self.returncode = -signal.SIGKILL
-      else:
-        self._actor.kill.remote(self.name)
-
-  def close(self) -> None:
-    """Closes its log."""
-    self.log.close()
-
-  def give(self, actor: Any) -> None:
-    """A host is being called to start it."""
-    self._actor = actor
-    self.started_at = time.monotonic()
-
-  def take(self, report: host_lib.Report, is_here: bool) -> None:
-    """Takes in what its host reports.
-
-    Args:
-      report: The newest.
-      is_here: Whether process ids there are process ids here.
-    """
-    if report.output:
-      self.log.file.write(report.output)
-      written = time.time() - report.silent_seconds
-      os.utime(self.log.file.fileno(), (written, written))
-    self.pid = report.pid if is_here else None
-    # What it wrote last comes first.
-    if len(report.output) < host_lib.MAX_OUTPUT_BYTES:
-      self.returncode = report.returncode
-
-  def lose(self, reason: str) -> None:
-    """It is gone with its host; where that was offered, it waits again."""
-    if self.returncode is None:
-      self.log.say(reason)
-      if self.offer is None or self.is_asked:
-        self.returncode = -signal.SIGKILL
-      self._actor = self.offer = self.pid = None
-
-
-@dataclasses.dataclass(frozen=True)
-class RemoteCommand:
-  """Starts one task wherever its host is; see `supervisor.Startable`."""
-
-  task: tasks.Task
-  fleet: 'Fleet'
-
-  @property
-  def name(self) -> str:
-    """`<group>/<index>`."""
-    return self.task.name
-
-  @property
-  def group(self) -> str:
-    """The group's label."""
-    return self.task.group
-
-  def start(self, log_directory: pathlib.Path) -> RemoteChild:
-    """Has the host start it, on a machine that Ray finds."""
-    name = logs.file_name(self.task.group, self.task.index)
-    log = logs.Log(log_directory / name, self.name)
-    return self.fleet.start(self.task, log)
-
-  def refusal(self) -> str:
-    """Why it cannot be started again; empty where it can."""
-    return self.fleet.refusal(self.task)
-
-
 class Fleet:
   """Hosts for the tasks of one program; a context manager."""
 
   def __init__(
     self,
-    placements: Sequence[Placement],
+    placements: Sequence[remote.Placement],
     environments: Mapping[str, Mapping[str, str]],
     import_path: Sequence[str],
     stop_path: pathlib.Path,
@@ -255,16 +64,16 @@ class Fleet:
     self._import_path = import_path
     self._stop_path = stop_path
     self._awaited = awaited
-    self._waiting: dict[str, RemoteChild] = {}  # Of those, the newest.
+    self._waiting: dict[str, remote.Child] = {}  # Of those, the newest.
     self._offers = offers
     self._offered: Any = None  # An answer that is under way.
     self._looked_at = 0.0
     self._servers: dict[str, tuple[str, int]] = {}  # Key -> address, port.
     self._nodes: dict[int, str] = {}  # Where servers are, and must come back.
-    self._starts: dict[Any, RemoteChild] = {}
+    self._starts: dict[Any, remote.Child] = {}
     # By its place, or by the machine of an offer, which has one for all.
-    self._hosts: dict[int | str, _Reached] = {
-      place: _Reached(placement, import_path)
+    self._hosts: dict[int | str, remote.Host] = {
+      place: remote.Host(placement, import_path)
       for place, placement in enumerate(placements)
     }
 
@@ -274,10 +83,17 @@ class Fleet:
   def __exit__(self, *exception: object) -> None:
     self.close()
 
-  def commands(self) -> list[RemoteCommand]:
+  def commands(self) -> list[supervisor.Startable]:
     """What starts the tasks."""
     placed = [task for each in self._placements for task in each.tasks]
-    return [RemoteCommand(task, self) for task in (*placed, *self._awaited)]
+    return [
+      supervisor.Startable(
+        task.name,
+        functools.partial(self._start, task),
+        functools.partial(self._refusal, task),
+      )
+      for task in (*placed, *self._awaited)
+    ]
 
   def place(self, on_wait: Callable[[str], None]) -> None:
     """Waits until all hosts have their place, and gives servers addresses.
@@ -326,9 +142,19 @@ class Fleet:
     """At which servers are reached, once they have their places."""
     return [port for _, port in self._servers.values()]
 
-  def start(self, task: tasks.Task, log: logs.Log) -> RemoteChild:
-    """Has a task started, in a new host where the old one is lost."""
-    child = RemoteChild(task, log, self.refresh)
+  def close(self) -> None:
+    """Ends all hosts and what still runs in them."""
+    closing = [host.actor.close.remote() for host in self._hosts.values()]
+    if closing:
+      ray.wait(closing, num_returns=len(closing), timeout=_CLOSING_SECONDS)
+    for host in self._hosts.values():
+      ray.kill(host.actor)
+    self._hosts.clear()
+
+  def _start(
+    self, task: tasks.Task, log_directory: pathlib.Path
+  ) -> remote.Child:
+    child = remote.Child(task, log_directory, self._refresh)
     if task.name not in self._places:
       self._waiting[task.name] = child
       return child
@@ -338,16 +164,14 @@ class Fleet:
     self._give(child, self._hosts[place], {})
     return child
 
-  def refusal(self, task: tasks.Task) -> str:
-    """Why a task cannot be started again; empty where it can."""
+  def _refusal(self, task: tasks.Task) -> str:
     node = self._nodes.get(self._places.get(task.name, -1))
     alive = {found['NodeID'] for found in ray.nodes() if found['Alive']}
     if node is None or node in alive:
       return ''
     return 'its machine is lost, at whose address the other nodes look for it'
 
-  def refresh(self) -> None:
-    """Takes in what hosts have answered, a few times a second."""
+  def _refresh(self) -> None:
     now = time.monotonic()
     if now - self._looked_at < _LOOK_SECONDS or not self._hosts:
       return
@@ -372,30 +196,21 @@ class Fleet:
       if host.reached_at and now - host.reached_at > _LOST_SECONDS:
         self._lose(place, f'not reached for {_LOST_SECONDS:g} s')
 
-  def close(self) -> None:
-    """Ends all hosts and what still runs in them."""
-    closing = [host.actor.close.remote() for host in self._hosts.values()]
-    if closing:
-      ray.wait(closing, num_returns=len(closing), timeout=_CLOSING_SECONDS)
-    for host in self._hosts.values():
-      ray.kill(host.actor)
-    self._hosts.clear()
-
-  def _replace(self, place: int) -> _Reached:
+  def _replace(self, place: int) -> remote.Host:
     """A new host; that of servers must be where they were."""
     placement = self._placements[place]
     keys = _server_keys(placement)
     if not keys:
-      return _Reached(placement, self._import_path)
+      return remote.Host(placement, self._import_path)
     placement = dataclasses.replace(placement, node=self._nodes[place])
-    host = _Reached(placement, self._import_path)
+    host = remote.Host(placement, self._import_path)
     host.actor.hold.remote({key: self._servers[key][1] for key in keys})
     return host
 
   def _give(
     self,
-    child: RemoteChild,
-    host: _Reached,
+    child: remote.Child,
+    host: remote.Host,
     environment: Mapping[str, str],
   ) -> None:
     child.give(host.actor)
@@ -424,8 +239,8 @@ class Fleet:
         child.log.say(f'is run by a job on {offer.address}')
         child.offer = offer
         if offer.machine not in self._hosts:
-          self._hosts[offer.machine] = _Reached(
-            Placement([], node=offer.machine), self._import_path
+          self._hosts[offer.machine] = remote.Host(
+            remote.Placement([], node=offer.machine), self._import_path
           )
         self._give(child, self._hosts[offer.machine], offer.environment)
 
@@ -475,7 +290,7 @@ class Fleet:
       child.lose(f'lost with its host{where} ({reason})')
 
 
-def _server_keys(placement: Placement) -> list[str]:
+def _server_keys(placement: remote.Placement) -> list[str]:
   return [
     key
     for task in placement.tasks
@@ -484,7 +299,7 @@ def _server_keys(placement: Placement) -> list[str]:
   ]
 
 
-def _has_room(placement: Placement) -> bool:
+def _has_room(placement: remote.Placement) -> bool:
   """Whether so much is free in all, though perhaps nowhere at once."""
   free = ray.available_resources()
   return placement.cpu <= free.get('CPU', 0) and placement.gpu <= free.get(
@@ -494,10 +309,3 @@ def _has_room(placement: Placement) -> bool:
 
 def _resources(found: Mapping[str, float]) -> str:
   return f'cpu={found.get("CPU", 0):g} gpu={found.get("GPU", 0):g}'
-
-
-def _process_space() -> str:
-  """The same for all processes that see one another's process ids."""
-  namespace = os.stat('/proc/self/ns/pid').st_ino
-  boot = pathlib.Path('/proc/sys/kernel/random/boot_id').read_text().strip()
-  return f'{boot}/{namespace}'

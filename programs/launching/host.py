@@ -144,7 +144,7 @@ class Host:
       while not before.poll():
         time.sleep(0.01)
       before.close()
-    self._children[task.name] = command.start(self._logs)
+    self._children[task.name] = children.Child(command, self._logs)
     self._guard()
 
   def look(self, offsets: Mapping[str, int]) -> Look:

@@ -23,6 +23,7 @@ from typing import Any
 import launchpad as lp
 
 from programs.launching import (
+  children,
   outcomes,
   ports,
   supervisor,
@@ -61,12 +62,10 @@ def launch(
     on_ports: Called with the ports at which nodes will serve.
 
   Raises:
-    ValueError: Another launch runs in `directory`, the program has no nodes,
-      or resources name a group it lacks.
+    ValueError: Another launch runs in `directory`, or the program has no nodes.
     RuntimeError: A node cannot be pickled, or called outside the main thread.
   """
   resources = resources or {}
-  check_groups(program, resources)
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
     parts = program_lib.make_tasks(program)
@@ -81,20 +80,19 @@ def launch(
       'PYTHONUNBUFFERED': '1',
       'TMPDIR': workspace.make_tmpdir(directory, held),
     }
-    commands = [
-      tasks.make_command(
+    nodes = []
+    for task in parts:
+      given = resources[task.group].env if task.group in resources else {}
+      command = tasks.make_command(
         task,
         addresses,
         workspace.workspace_path(directory),
         workspace.stop_path(directory),
-        _make_environment(
-          environment,
-          resources[task.group].env if task.group in resources else {},
-        ),
+        _make_environment(environment, given),
       )
-      for task in parts
-    ]
-    return run(commands, directory, on_poll, notice_seconds, expendable)
+      start = functools.partial(children.Child, command)
+      nodes.append(supervisor.Startable(task.name, start))
+    return run(nodes, directory, on_poll, notice_seconds, expendable)
 
 
 def run(
@@ -141,19 +139,6 @@ def run(
     except BaseException:
       runner.stop()
       raise
-
-
-def check_groups(program: lp.Program, named: Iterable[str]) -> None:
-  """Looks whether resources are for groups of the program.
-
-  Raises:
-    ValueError: They are not.
-  """
-  if not set(named) <= set(program.groups):
-    raise ValueError(
-      f'resources must name groups of the program, {sorted(program.groups)}, '
-      f'got {sorted(named)}'
-    )
 
 
 def _make_environment(

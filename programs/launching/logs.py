@@ -7,28 +7,23 @@ import time
 _TAIL_BYTES = 65536
 
 
-def file_name(group: str, index: int) -> str:
-  """Of a node's log; a label may hold a slash, a file name may not."""
-  return f'{group}_{index}.log'.replace('/', '_')
-
-
 class Log:
   """A node's log: appended to, and read as far as it is of this start."""
 
-  def __init__(self, path: pathlib.Path, name: str) -> None:
-    """Opens the file, made if absent.
+  def __init__(self, folder: pathlib.Path, name: str) -> None:
+    """Opens the file `<group>_<index>.log`, made if absent.
 
     Args:
-      path: Of the file.
+      folder: Where it is.
       name: Of the node, `<group>/<index>`.
 
     Raises:
       OSError: It cannot be opened.
     """
-    self.path = path
+    self.path = folder / f'{name.replace("/", "_")}.log'
     self._name = name
     # The open file serves the tail even if someone deletes or moves the log.
-    self.file = open(path, 'a+b', buffering=0)  # noqa: SIM115
+    self.file = open(self.path, 'a+b', buffering=0)  # noqa: SIM115
     self._start = self._size()
 
   def say(self, sentence: str) -> None:

@@ -93,8 +93,6 @@ def running(
     held.callback(guardian.close)
     command = children.NodeCommand(
       name='ray/0',
-      group='ray',
-      index=0,
       argv=(
         *(sys.executable, '-m', __spec__.name, *arguments),
         # Of the system's choice: Ray's own range would refuse a head in it.
@@ -109,7 +107,7 @@ def running(
       },
     )
     log_directory.mkdir(parents=True, exist_ok=True)
-    child = command.start(log_directory)
+    child = children.Child(command, log_directory)
     held.callback(child.close)
     held.callback(child.kill)
     guardian.watch([child.pid])

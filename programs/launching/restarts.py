@@ -21,12 +21,7 @@ class Restarts:
     Args:
       max_per_hour: Of all nodes together, within any hour; at least 0.
       now: A clock, in seconds.
-
-    Raises:
-      ValueError: The number is negative.
     """
-    if max_per_hour < 0:
-      raise ValueError(f'max_per_hour must be at least 0, got {max_per_hour}')
     self.max_per_hour = max_per_hour
     self._now = now
     self._times: collections.deque[float] = collections.deque()

@@ -58,22 +58,24 @@ class Running(Protocol):
     """Lets go of one that has ended."""
 
 
-class Startable(Protocol):
-  """What starts one node; see `children.NodeCommand`."""
+@dataclasses.dataclass(frozen=True)
+class Startable:
+  """What starts one node.
 
-  @property
-  def name(self) -> str:
-    """`<group>/<index>`."""
+  Attributes:
+    name: `<group>/<index>`.
+    start: Does so, given the folder for its log.
+    refusal: Says why it cannot be started again; empty where it can.
+  """
+
+  name: str
+  start: Callable[[pathlib.Path], Running]
+  refusal: Callable[[], str] = str
 
   @property
   def group(self) -> str:
     """The group's label."""
-
-  def start(self, log_directory: pathlib.Path) -> Running:
-    """Starts the node."""
-
-  def refusal(self) -> str:
-    """Why it cannot be started again; empty where it can."""
+    return self.name.rpartition('/')[0]
 
 
 class Supervisor:
@@ -105,17 +107,7 @@ class Supervisor:
         being a failure of the program, even if they are not started again.
       restarts: Of nodes that fail; by default, none: the first failure ends
         the program.
-
-    Raises:
-      ValueError: No command, two of one name, or a negative notice.
     """
-    names = [command.name for command in commands]
-    if not names or len(set(names)) < len(names):
-      raise ValueError(
-        f'commands must be one or more of distinct names, got {names}'
-      )
-    if notice_seconds < 0:
-      raise ValueError(f'notice_seconds must be >= 0, got {notice_seconds}')
     self._commands = tuple(commands)
     self._log_directory = log_directory
     self._stop_path = stop_path

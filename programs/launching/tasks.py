@@ -88,8 +88,6 @@ def make_command(
   path.write_bytes(task.payload)
   return children.NodeCommand(
     name=task.name,
-    group=task.group,
-    index=task.index,
     argv=(
       sys.executable,
       _entry(),
