@@ -54,7 +54,7 @@ class Role:
   Attributes:
     job: LEARNER, ACTOR or EVALUATOR.
     tasks: Which of its nodes.
-    hosts: Where the others are.
+    hosts: Which machines the run has.
   """
 
   job: str
@@ -208,7 +208,7 @@ def run_job(
   """
   names = [f'{role.job}/{task}' for task in role.tasks]
   label = names[0] if len(names) == 1 else f'{names[0]}-{role.tasks[-1]}'
-  own = _own(given)
+  own = {name: given[name] for name in flags.OF_MACHINE if name in given}
 
   def say(text: str) -> None:
     console.print(f'{label}: {text}', markup=False, soft_wrap=True)
@@ -217,7 +217,7 @@ def run_job(
     configuration = _configuration(said, given, own)
     if role.job == EVALUATOR:
       _check_shared(configuration)
-    _check_playable(configuration)
+    preparation.check_playable(configuration)
     say(f'joins the run in {configuration.run.logdir} at {role.address}')
     return {runs.OF_MACHINE: json.dumps(own)}
 
@@ -225,6 +225,7 @@ def run_job(
     signal.SIGTERM, lambda signum, _: sys.exit(128 + signum)
   )
   try:
+    environments.Settings(**own)
     over = jobs.run(
       role.address,
       role.machine,
@@ -236,6 +237,8 @@ def run_job(
   except (jobs.JobError, PermissionError) as error:
     say(str(error))
     return 1
+  except ValueError as error:
+    raise runs.RunError(str(error)) from error
   except KeyboardInterrupt:
     say('interrupted')
     return 128 + signal.SIGINT
@@ -243,22 +246,6 @@ def run_job(
     signal.signal(signal.SIGTERM, before)
   say(f'the run has ended: {over["reason"]}')
   return 0 if over['kind'] == 'finished' else 1
-
-
-def _own(given: Mapping[str, Any]) -> dict[str, Any]:
-  own = {name: given[name] for name in flags.OF_MACHINE if name in given}
-  try:
-    environments.Settings(**own)
-  except ValueError as error:
-    raise runs.RunError(str(error)) from error
-  return own
-
-
-def _check_playable(configuration: runs.Configuration) -> None:
-  try:
-    preparation.check_playable(configuration)
-  except ValueError as error:
-    raise runs.RunError(str(error)) from error
 
 
 def _configuration(

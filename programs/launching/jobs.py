@@ -52,24 +52,22 @@ def run(
   job = _Job(cluster, machine, nodes)
   known_at, noted_at = time.monotonic(), -float('inf')
   try:
-    while True:
+    while (state := job.look()).over is None:
       now = time.monotonic()
-      state = job.look()
-      if state.over is not None:
-        return state.over
-      waits = [state.trouble]
       if state.run:
         known_at = now
         waits = job.offer(state, on_run)
+      else:
+        waits = state.trouble
       if now - known_at > patience_seconds:
         raise JobError(
-          f'no run began at {cluster} for {patience_seconds:g} s '
-          f'({state.trouble})'
+          f'no run began at {cluster} for {patience_seconds:g} s ({waits})'
         )
       if waits and now - noted_at > _NOTE_SECONDS:
         noted_at = now
-        on_wait('; '.join(waits))
+        on_wait(waits)
       time.sleep(_POLL_SECONDS)
+    return state.over
   finally:
     job.close()
 
@@ -111,7 +109,7 @@ class _Job:
     self,
     state: slots.State,
     on_run: Callable[[Mapping[str, Any]], Mapping[str, str]],
-  ) -> list[str]:
+  ) -> str:
     """Offers to a run all that is locked; returns what is waited for."""
     if state.run != self._run:
       unknown = sorted(set(self._nodes) - set(state.nodes))
@@ -126,11 +124,9 @@ class _Job:
     for node in set(self._held) - self._offered:
       self._folder.offer(self._held[node], self._run, self._environment)
       self._offered.add(node)
-    here = [node for node in self._nodes if node not in self._held]
-    return [
-      *(f'{node} runs already, here' for node in here),
-      *(f'{node} runs already, on {at}' for node, at in state.taken.items()),
-    ]
+    taken = {node: 'here' for node in self._nodes if node not in self._held}
+    taken |= {node: f'on {address}' for node, address in state.taken.items()}
+    return '; '.join(f'{node} runs already, {at}' for node, at in taken.items())
 
   def close(self) -> None:
     for lock in self._held.values():
