@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import dataclasses
 import re
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,6 @@ from programs.launching import isolation, local, outcomes, supervisor, tasks
 if TYPE_CHECKING:
   from programs.launching import cluster
 
-_WAIT_NOTE_SECONDS = 5.0
-
-_RAY_FLAGS = ('ray_address', 'resources')  # Given with --launch=ray alone.
 _MAX_RESTARTS = 20
 
 
@@ -40,11 +36,6 @@ class Plan:
   def has_threads(self) -> bool:
     """Whether nodes are threads of one process."""
     return self.given.get('lp_launch_type') == 'local_mt'
-
-  @property
-  def max_restarts_per_hour(self) -> int:
-    """Of nodes that fail, where any are started again."""
-    return self.given.get('max_restarts_per_hour', _MAX_RESTARTS)
 
   def actors_here(self, configuration: runs.Configuration) -> int:
     """How many actors share the learner's machine for sure."""
@@ -101,49 +92,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def check(given: Mapping[str, Any]) -> roles.Role | None:
-  """Looks at the flags before anything is launched.
-
-  Returns:
-    The role that is run here; None where all roles are this launcher's.
-
-  Raises:
-    runs.RunError: One breaks its rule; names flag, rule and value.
-  """
-  role = roles.find(given)
-  is_local = given['launch'] == 'local'
-  _refuse(given, _RAY_FLAGS if is_local else (), 'without --launch=ray')
-  if is_local and role is None:
-    _refuse(given, ['max_restarts_per_hour'], 'without --launch=ray or --task')
-    return None
-  if role is not None and role.job != roles.LEARNER:
-    where = f'with job_name={role.job}, where the learner decides'
-    _refuse(given, ['max_restarts_per_hour'], where)
-  if not is_local and role is not None:
-    _refuse(given, roles.FLAGS, 'with --launch=ray')
-  _refuse(
-    given,
-    ['lp_launch_type'],
-    f'with {"--task" if is_local else "--launch=ray"}, which has a way of its '
-    'own',
-  )
-  restarts = given.get('max_restarts_per_hour', 0)
-  if restarts < 0:
-    raise runs.RunError(
-      f'max_restarts_per_hour must be at least 0, got {restarts}'
-    )
-  needs(given.get('resources', ''), None)
-  return role
-
-
-def _refuse(given: Mapping[str, Any], names: Iterable[str], where: str) -> None:
-  for name in names:
-    if name in given:
-      value = given[name]
-      shown = value if isinstance(value, (str, int)) else [*value]
-      raise runs.RunError(f'{name} must be left out {where}, got {shown!r}')
-
-
 def make_plan(given: Mapping[str, Any]) -> Plan:
   """Checks the flags, and gives a run here a network of its own.
 
@@ -153,23 +101,53 @@ def make_plan(given: Mapping[str, Any]) -> Plan:
     given: Flags of the command line.
 
   Raises:
-    runs.RunError: One breaks its rule, or other machines can reach the run and
-      must not.
+    runs.RunError: One breaks its rule (it names flag, rule and value), or other
+      machines can reach the run and must not.
   """
-  role = check(given)
-  if given.get('ray_address') or role is not None:
-    _refuse(
-      {name: value for name, value in given.items() if value},
-      ['require_isolation'],
-      'with --task or --ray_address, where other machines are to reach it',
+  role = roles.find(given)
+  is_ray = given['launch'] == 'ray'
+  if is_ray:
+    _refuse(given, roles.FLAGS if role else (), 'with --launch=ray')
+  else:
+    _refuse(given, ('ray_address', 'resources'), 'without --launch=ray')
+  if is_ray or role:
+    way = '--launch=ray' if is_ray else '--task'
+    where = f'with {way}, which has a way of its own'
+    _refuse(given, ['lp_launch_type'], where)
+  else:
+    where = 'without --launch=ray or --task'
+    _refuse(given, ['max_restarts_per_hour'], where)
+  if role and role.job != roles.LEARNER:
+    where = f'with job_name={role.job}, where the learner decides'
+    _refuse(given, ['max_restarts_per_hour'], where)
+  restarts = given.get('max_restarts_per_hour', 0)
+  if restarts < 0:
+    raise runs.RunError(
+      f'max_restarts_per_hour must be at least 0, got {restarts}'
     )
-    advice = 'keep the network to yourself: see docs/cluster.md'
-    return Plan(given, role, advice)
+  needs(given.get('resources', ''), None)
+  is_isolated = given.get('require_isolation', False)
+  if given.get('ray_address') or role:
+    if is_isolated:
+      where = (
+        'with --task or --ray_address, where other machines are to reach it'
+      )
+      _refuse(given, ['require_isolation'], where)
+    return Plan(
+      given, role, 'keep the network to yourself: see docs/cluster.md'
+    )
   try:
-    exposed = isolation.require(given.get('require_isolation', False))
+    return Plan(given, None, isolation.require(is_isolated))
   except ValueError as error:
     raise runs.RunError(str(error)) from error
-  return Plan(given, None, exposed)
+
+
+def _refuse(given: Mapping[str, Any], names: Iterable[str], where: str) -> None:
+  for name in names:
+    if name in given:
+      value = given[name]
+      shown = value if isinstance(value, (str, int)) else [*value]
+      raise runs.RunError(f'{name} must be left out {where}, got {shown!r}')
 
 
 def warn(plan: Plan, ports: Sequence[int], say: Callable[[str], None]) -> None:
@@ -204,9 +182,6 @@ def launch(
   directory = configuration.directory.path
   given = plan.given
 
-  def on_ports(ports: Sequence[int]) -> None:
-    warn(plan, ports, say)
-
   if given['launch'] == 'local' and plan.role is None:
     return local.launch(
       program,
@@ -214,18 +189,10 @@ def launch(
       directory,
       lambda runner: on_poll(runner, {}),
       expendable=(nodes.MONITOR,),
-      on_ports=on_ports,
+      on_ports=lambda ports: warn(plan, ports, say),
     )
   # Installed on demand, and 100 MB in memory.
   from programs.launching import cluster, fleet
-
-  said_at = time.monotonic()
-
-  def wait(who: str) -> None:
-    nonlocal said_at
-    if time.monotonic() - said_at > _WAIT_NOTE_SECONDS:
-      said_at = time.monotonic()
-      say(f'waiting for a machine for {who}')
 
   try:
     return cluster.launch(
@@ -235,8 +202,8 @@ def launch(
       _options(configuration, plan, program.groups),
       lambda runner, crew: on_poll(runner, crew.machines()),
       expendable=(nodes.MONITOR,),
-      on_ports=on_ports,
-      on_wait=wait,
+      on_ports=lambda ports: warn(plan, ports, say),
+      on_wait=lambda who: say(f'waiting for a machine for {who}'),
     )
   except cluster.AddressError as error:
     raise _wrong_address(error) from error
@@ -287,7 +254,9 @@ def _options(
     address=address,
     needs=needs(plan.given.get('resources', ''), groups),
     together=together,
-    max_restarts_per_hour=plan.max_restarts_per_hour,
+    max_restarts_per_hour=plan.given.get(
+      'max_restarts_per_hour', _MAX_RESTARTS
+    ),
     elsewhere=elsewhere,
     said=said,
   )

@@ -27,7 +27,7 @@ FLAGS = ('cluster', 'job_name', 'task')
 ALL = '-1'  # The task of all roles on this machine.
 _TASKS = r'(\d+)(?:-(\d+))?'
 _PATIENCE_SECONDS = 600.0
-_ANYWHERE = ('192.0.2.1', 9)  # Of no machine; to be routed there, not to send.
+_ANYWHERE = '192.0.2.1:9'  # Of no machine; to be routed there, not to send.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,7 +331,5 @@ def _resolve(host: str) -> str:
     return ray_node.LOOPBACK
   if address.startswith('127.') and address != name:
     # A machine's own name, to itself.
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-      probe.connect(_ANYWHERE)
-      return str(probe.getsockname()[0])
+    return ports.own_address(_ANYWHERE) or address
   return address

@@ -24,7 +24,7 @@ from programs.launching import tasks
 )
 def test_flags_are_checked(given, message):
   with pytest.raises(runs.RunError, match=message):
-    machines.check({'launch': 'ray', **given})
+    machines.make_plan({'launch': 'ray', **given})
 
 
 def test_what_groups_need():

@@ -90,7 +90,7 @@ def test_a_file_says_where_machines_are_and_how_many_actors(tmp_path):
 )
 def test_a_wrong_file_is_refused(tmp_path, content, message):
   with pytest.raises(runs.RunError, match=message):
-    machines.check(parse('--task=0', write(tmp_path, content)))
+    machines.make_plan(parse('--task=0', write(tmp_path, content)))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_wrong_file_is_refused(tmp_path, content, message):
 )
 def test_wrong_flags_are_refused(arguments, message):
   with pytest.raises(runs.RunError, match=message):
-    machines.check(parse(*arguments))
+    machines.make_plan(parse(*arguments))
 
 
 @pytest.mark.parametrize('task', ['-2', 'x', '7-0', '1-', ''])
@@ -134,7 +134,7 @@ def test_flags_must_be_those_of_the_learner(tmp_path):
   with pytest.raises(runs.RunError, match=r'batch_size must be 8, .* 32'):
     roles._configuration(told, parse('--batch_size=32'), {})
   given = parse('--dataset_path=/data')
-  own = roles._configuration(told, given, roles._own(given))
+  own = roles._configuration(told, given, {'dataset_path': '/data'})
   assert own.environment.dataset_path == '/data'
   assert own.agent == configuration.agent
   told['configuration']['agent']['batch_size'] = 0

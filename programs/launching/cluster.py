@@ -93,17 +93,10 @@ def launch(
   Nodes that fail are started again, on another machine where theirs is lost;
   those that others have a handle to come back at their old address.
 
-  Args:
-    program: Any Launchpad program; it can be launched once.
-    resources: By group, a `PythonProcess` whose environment its nodes get.
-    directory: The run directory, on this machine.
-    options: See there.
-    on_poll: Called about four times a second with what runs and where.
-    notice_seconds: Time that nodes have to end once they were asked to.
-    expendable: Groups whose nodes may be killed without ending the program.
-    on_ports: Called with the ports at which nodes will serve; Ray has its own.
-    on_wait: Called once a second, before there are nodes, with whose machine is
-      waited for.
+  What its arguments are called there, they are here; `on_poll` is told where
+  nodes run, too, `on_ports` of the ports at which nodes will serve (Ray has its
+  own), and `on_wait`, every five seconds before there are nodes, whose machine
+  is waited for.
 
   Raises:
     ValueError: Jobs are to run what others have a handle to.

@@ -23,7 +23,7 @@ from programs.launching import remote, roster, supervisor, tasks, workspace
 _LOOK_SECONDS = 1.0
 _LOST_SECONDS = 17.0
 
-_PLACING_SECONDS = 60.0
+_PLACING_SECONDS, _NOTE_SECONDS = 60.0, 5.0
 _STARTING_SECONDS = 300.0  # Of its processes, on machines that are busy.
 _CLOSING_SECONDS = 3.0
 
@@ -99,7 +99,7 @@ class Fleet:
     """Waits until all hosts have their place, and gives servers addresses.
 
     Args:
-      on_wait: Called once a second with who has none yet.
+      on_wait: Called every five seconds with who has none yet.
 
     Raises:
       PlacingError: There was no room for one for a minute, or it could not be
@@ -109,7 +109,7 @@ class Fleet:
     started = time.monotonic()
     for place, placement in enumerate(self._placements):
       host = self._hosts[place]
-      while not ray.wait([host.where], timeout=1.0)[0]:
+      while not ray.wait([host.where], timeout=_NOTE_SECONDS)[0]:
         on_wait(placement.describe())
         waited = time.monotonic() - started
         if waited > _STARTING_SECONDS or (

@@ -105,13 +105,7 @@ def run(
 ) -> outcomes.Outcome:
   """Runs the nodes of one launch to their end, wherever they are.
 
-  Args:
-    commands: What starts them.
-    directory: The run directory, its workspace open.
-    on_poll: As in `launch`, like what follows.
-    notice_seconds: See there.
-    expendable: See there.
-    restarts: Of nodes that fail; by default, none.
+  The run directory has its workspace open; the rest is as `launch` has it.
 
   Raises:
     RuntimeError: Called outside the main thread.

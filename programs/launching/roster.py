@@ -78,21 +78,12 @@ class Roster:
     return self._offers
 
   def end(self, kind: str, reason: str) -> None:
-    """Has all workers learn that the run has ended.
-
-    Args:
-      kind: As of an `outcomes.Outcome`.
-      reason: In words.
-    """
+    """Has all workers learn how the run ended, as `outcomes` has it."""
     over = {'kind': kind, 'reason': reason}
     self._state = dataclasses.replace(self._state, over=over)
 
   def leave(self, machine: str) -> None:
-    """Forgets a worker and what it offers.
-
-    Args:
-      machine: Ray's id of its machine.
-    """
+    """Forgets a worker, by Ray's id of its machine, and what it offers."""
     self._heard_at.pop(machine, None)
     self._offers = {
       node: offer

@@ -46,12 +46,7 @@ class Folder:
   """Of one machine in one cluster."""
 
   def __init__(self, cluster: str, machine: str) -> None:
-    """Makes no file yet.
-
-    Args:
-      cluster: Its head's 'host:port'.
-      machine: This one's address in its network.
-    """
+    """Makes no file yet; arguments as of `jobs.run`."""
     name = f'launching-{os.getuid()}-{cluster}-{machine}'.replace(':', '-')
     self.path = pathlib.Path(tempfile.gettempdir(), name)
 
@@ -68,13 +63,7 @@ class Folder:
     return self._lock(self._file(node))
 
   def offer(self, node: int, run: str, environment: Mapping[str, str]) -> None:
-    """Has the worker offer a node.
-
-    Args:
-      node: Its locked file.
-      run: The one that it is for.
-      environment: Variables of its process.
-    """
+    """Has the worker offer a node, by its locked file, with variables."""
     text = json.dumps({'run': run, 'environment': dict(environment)}).encode()
     os.truncate(node, 0)
     os.pwrite(node, text, 0)

@@ -26,12 +26,7 @@ def stop_path(directory: pathlib.Path) -> pathlib.Path:
 
 
 def write_stop(path: pathlib.Path, name: str) -> None:
-  """Stops a program.
-
-  Args:
-    path: See `stop_path`.
-    name: Who stops it.
-  """
+  """Stops a program; `path` as of `stop_path`, `name` that of who stops it."""
   path.parent.mkdir(parents=True, exist_ok=True)
   written = path.with_name(f'{path.name}.{os.getpid()}')
   written.write_text(name)
