@@ -157,9 +157,7 @@ def start_in(
   """
   launcher = children.Child(
     children.NodeCommand(
-      name=LAUNCHER,
-      group=f'{path.name}.{LAUNCHER}',
-      index=0,
+      name=f'{path.name}.{LAUNCHER}/0',
       argv=tuple(command),
       env=environment or os.environ,
     ),
