@@ -1,7 +1,7 @@
 """Dynamic batching: the reference's own list of tests, and beyond it."""
 
 import concurrent.futures
-import pathlib
+import contextlib
 import re
 import threading
 import time
@@ -11,7 +11,7 @@ import processes
 import pytest
 import tensorflow as tf
 
-from agents.impala import batching, inference, meter
+from agents.impala import inference, meter
 
 SECONDS = 20  # After which a test that hangs fails.
 
@@ -30,7 +30,8 @@ def callers():
       except Exception as error:
         future.set_exception(error)
 
-    called.append(getattr(function, '__self__', function))
+    called.append(getattr(function, 'batcher', None))
+    called.append(getattr(function, '__self__', None))
     threading.Thread(target=run, daemon=True).start()
     return future
 
@@ -38,8 +39,6 @@ def callers():
   for each in called:
     if isinstance(each, inference.Batcher):
       each.close()
-    elif isinstance(each, batching.BatchedFunction):
-      each._batcher.close()
 
 
 def results(futures):
@@ -48,6 +47,28 @@ def results(futures):
 
 def errors(futures):
   return [future.exception(SECONDS) for future in futures]
+
+
+def batched(*sizes_and_time, **named):
+  """Has a function's concurrent calls computed together, by a thread."""
+
+  def decorate(function):
+    batcher = inference.Batcher(*sizes_and_time, **named)
+
+    def serve():
+      with contextlib.suppress(Exception):  # Which the callers get.
+        batcher.serve(lambda inputs: function(*inputs))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+
+    def call(*inputs):
+      return batcher.compute(inputs)
+
+    call.batcher, call.thread = batcher, thread
+    return call
+
+  return decorate
 
 
 def rows(*values):
@@ -60,7 +81,7 @@ def sizes(numbers):
 
 
 def test_two_are_one_batch(callers):
-  @batching.batched(minimum_batch_size=2, timeout_ms=None)
+  @batched(minimum_batch_size=2, timeout_ms=None)
   def add(a, b):
     return {'sum': a + b, 'size': sizes(a)}
 
@@ -74,7 +95,7 @@ def test_two_are_one_batch(callers):
 def test_many_small(callers):
   calls = []
 
-  @batching.batched()
+  @batched()
   def double(numbers):
     calls.append(len(numbers))
     return 2 * numbers
@@ -83,7 +104,7 @@ def test_many_small(callers):
     return [double(np.array([[first + i, 1]]))[0].tolist() for i in range(20)]
 
   answers = results([callers(ask, 100 * thread) for thread in range(10)])
-  assert results([callers(double.close)]) == [None]
+  assert results([callers(double.batcher.close)]) == [None]
   for thread, got in enumerate(answers):
     assert got == [[2 * (100 * thread + i), 2] for i in range(20)]
   assert sum(calls) == 200
@@ -170,7 +191,7 @@ def test_a_request_unlike_the_first_is_refused_alone(callers, inputs, rule):
 def test_an_error_of_the_computation_reaches_every_caller(
   callers, outputs, message
 ):
-  function = batching.batched(2, 2, None)(outputs)
+  function = batched(2, 2, None)(outputs)
   futures = [callers(function, rows(i)) for i in range(4)]
   for error in errors(futures):  # Two are computed, two wait.
     assert isinstance(error, inference.Closed)
@@ -183,7 +204,7 @@ def test_an_error_of_the_computation_reaches_every_caller(
 def test_waiting_and_in_flight_callers_are_released_at_the_close(callers):
   entered, leave = threading.Event(), threading.Event()
 
-  @batching.batched(maximum_batch_size=1)
+  @batched(maximum_batch_size=1)
   def wait(numbers):
     entered.set()
     assert leave.wait(SECONDS)
@@ -192,8 +213,8 @@ def test_waiting_and_in_flight_callers_are_released_at_the_close(callers):
   in_flight = callers(wait, rows(1))
   assert entered.wait(SECONDS)
   waiting = callers(wait, rows(2))
-  processes.wait_until(lambda: wait._batcher._waiting, SECONDS)
-  closing = callers(wait.close)
+  processes.wait_until(lambda: wait.batcher._waiting, SECONDS)
+  closing = callers(wait.batcher.close)
   for error in errors([in_flight, waiting]):
     assert isinstance(error, inference.Closed)
     assert str(error) == 'the batcher is closed' and error.__cause__ is None
@@ -204,16 +225,16 @@ def test_waiting_and_in_flight_callers_are_released_at_the_close(callers):
 
 
 def test_a_clean_close(callers):
-  double = batching.batched()(lambda numbers: 2 * numbers)
+  double = batched()(lambda numbers: 2 * numbers)
   assert callers(double, rows(2)).result(SECONDS) == [4]
-  assert results([callers(double.close)]) == [None]
-  assert not double._thread.is_alive()
-  double.close()
-  batching.batched()(abs).close()  # Never called.
+  assert results([callers(double.batcher.close)]) == [None]
+  double.thread.join(SECONDS)
+  assert not double.thread.is_alive()
+  double.batcher.close()
 
 
 def test_the_minimum_is_waited_for_until_the_timeout(callers):
-  function = batching.batched(minimum_batch_size=2, timeout_ms=1000)(sizes)
+  function = batched(minimum_batch_size=2, timeout_ms=1000)(sizes)
   start = time.monotonic()
   assert callers(function, rows(1)).result(SECONDS) == [1]
   assert 0.9 <= time.monotonic() - start <= 1.5
@@ -264,7 +285,7 @@ def test_batches_may_complete_out_of_order(callers):
 
 
 def test_outputs_have_the_structure_and_types_of_the_function(callers):
-  @batching.batched(minimum_batch_size=3, timeout_ms=None)
+  @batched(minimum_batch_size=3, timeout_ms=None)
   def function(nest, words):
     assert nest['a'].shape == (3, 2, 5) and words.dtype == object
     return {
@@ -298,12 +319,4 @@ def test_outputs_have_the_structure_and_types_of_the_function(callers):
 )
 def test_options_that_make_no_sense(options, rule):
   with pytest.raises(ValueError, match=rule):
-    batching.batched(*options)(abs)
-
-
-def test_the_example_of_the_page(capsys):
-  page = pathlib.Path(__file__).absolute().parent.parent / 'README.md'
-  section = page.read_text(encoding='utf-8').partition('\n## Dynamic batching')
-  code = re.search(r'```python\n(.*?)\n```', section[2], re.DOTALL)[1]
-  exec(code, {})
-  assert capsys.readouterr().out == 'one call for 8 rows\n[0, 1, 4, 9]\n'
+    inference.Batcher(*options)
