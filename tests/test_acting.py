@@ -226,14 +226,6 @@ def test_a_uniform_policy_acts_without_a_forward_pass(rig, monkeypatch):
   for n, tape in enumerate(tapes):
     assert action[executed[:, n], n].tolist() == tape.actions
 
-  inputs = networks.NetworkInput((), (), (), np.zeros(30_000, bool))
-  drawn = policies.UniformPolicy(A, seed=1)(inputs, ()).action
-  share = np.bincount(drawn, minlength=A) / 30_000
-  np.testing.assert_allclose(share, [1 / A] * A, atol=0.02)
-  for seed, is_same in ((1, True), (2, False)):
-    again = policies.UniformPolicy(A, seed)(inputs, ()).action
-    assert (again == drawn).all() == is_same
-
 
 def write(rig, num_unrolls):
   empty = unrolls_lib.empty_unrolls(num_unrolls, rig.signature)

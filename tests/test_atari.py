@@ -269,14 +269,6 @@ def test_a_step_is_cut_short_where_a_life_is_lost():
 
 
 @needs_roms
-def test_a_reset_amid_a_game_starts_a_new_one():
-  environment = make('breakout')
-  start = environment.reset().observation
-  episodes.play(environment, 30)
-  np.testing.assert_array_equal(environment.reset().observation, start)
-
-
-@needs_roms
 def test_the_door_hands_on_evaluation_and_settings():
   settings = environments.Settings(full_action_set=True, num_action_repeats=1)
   name = 'atari_breakout'

@@ -150,22 +150,6 @@ def test_a_game_that_a_crash_cut_short_is_counted_nowhere():
   assert environment_batch.step(np.zeros(2, int)).episode_return[0] == 2.0
 
 
-def test_restarts_add_up_to_what_stands_where_they_are_written():
-  tape = [FIRST, last(0.0, 1.0)] * 4
-  crashing, whole = CrashingEnvironment(tape), EpisodicEnvironment(tape)
-  environment_batch = batch.EnvironmentBatch([crashing, whole])
-  others = [EpisodicEnvironment(tape) for _ in range(2)]
-  elsewhere = batch.EnvironmentBatch(others).reset()
-  elsewhere.environment_restarts[:] = 10
-  environment_batch.write_to(elsewhere)
-  restarts = []
-  for _ in range(8):
-    environment_batch.step(np.zeros(2, int))
-    restarts.append(elsewhere.environment_restarts.tolist())
-  assert [first for first, _ in restarts] == [12, 12, 13, 13, 13, 13, 14, 14]
-  assert {second for _, second in restarts} == {10}
-
-
 def test_a_reset_amid_a_game_forgets_it_and_one_after_a_lost_life_does_not():
   interrupted = ScriptedEnvironment([FIRST, mid(1.0), FIRST, last(2.0, 0.0)])
   alive = ScriptedEnvironment(

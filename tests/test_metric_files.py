@@ -77,16 +77,6 @@ def test_a_row_for_each_level_that_ended_games(tmp_path):
   }
 
 
-def test_rows_are_as_far_apart_as_asked_for_and_none_is_lost(tmp_path):
-  levels = make(tmp_path, log_period_seconds=1000.0)
-  levels.add(100, games((0, 1.0, 9)))
-  levels.add(200, games((0, 0.0, 9)))
-  assert not (tmp_path / 'metrics/levels.csv').read_text()
-  levels.close()
-  (row,) = rows(tmp_path, 'levels.csv')
-  assert (row['frames'], row['episodes']) == ('200', '2')
-
-
 def test_a_file_of_other_columns_is_kept_aside(tmp_path):
   path = tmp_path / 'metrics/levels.csv'
   path.parent.mkdir()

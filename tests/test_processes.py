@@ -215,22 +215,6 @@ def test_an_exception_comes_back_whole(make, where, error):
   assert 'test_processes.py' in text
 
 
-class BrokenError(Exception):
-  """Cannot be pickled whole: its constructor wants two arguments."""
-
-  def __init__(self, what, where):
-    super().__init__(f'{what} at {where}')
-
-
-def raise_broken_error():
-  raise BrokenError('a wheel', 'home')
-
-
-def test_an_exception_that_cannot_travel_is_told(make):
-  with pytest.raises(RuntimeError, match='BrokenError: a wheel at home'):
-    make([raise_broken_error], 1)
-
-
 def test_close_closes_the_environments(make, tmp_path):
   factory = functools.partial(Broken, 'nowhere', folder=str(tmp_path))
   there = make([factory] * 3, 2)
