@@ -1,4 +1,4 @@
-"""A launcher on Ray, to be killed: two nodes, and one that may fail."""
+"""A launcher on Ray, to be killed: two nodes, and one that may ask."""
 
 import pathlib
 import sys
@@ -22,8 +22,6 @@ def main():
     program.add_node(
       lp.PyNode(launch_nodes.ask_and_stop, service, folder), 'asker'
     )
-  if 'fail' in what:
-    program.add_node(lp.PyNode(launch_nodes.fail, folder, []), 'failing')
   outcome = cluster.launch(
     program,
     None,

@@ -16,7 +16,7 @@ def is_alive(pid):
   return stat.rsplit(')', 1)[1].split()[0] not in 'ZX'
 
 
-def wait_until(condition, seconds):
+def wait_until(condition, seconds=20.0):
   deadline = time.monotonic() + seconds
   while not condition():
     assert time.monotonic() < deadline, f'not within {seconds} s'

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import clusters
+import processes
 import psutil
 import pytest
 
@@ -16,13 +17,6 @@ TESTS = pathlib.Path(__file__).absolute().parent
 
 def recorded(folder):
   return [int(path.read_text()) for path in folder.glob('*.pid')]
-
-
-def is_alive(pid):
-  """Whether a process runs; a zombie does not."""
-  with contextlib.suppress(psutil.Error):
-    return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-  return False
 
 
 @contextlib.contextmanager
@@ -50,24 +44,10 @@ def test_a_program_runs_on_a_ray_of_its_own(tmp_path):
   assert 'finished: asker/0 stopped the program' in text
   assert (folder / 'asked').read_text() == 'answer'
   assert (folder / 'listener.ended').exists()  # It was asked, not killed.
-  assert not any(map(is_alive, recorded(folder)))
+  assert not any(map(processes.is_alive, recorded(folder)))
   assert [path.name for path in (tmp_path / 'run').iterdir()] == ['logs']
   log = (tmp_path / 'run/logs/service_0.log').read_text()
   assert log.startswith('=== ')
-
-
-def test_too_many_restarts_end_it_with_the_reason(tmp_path):
-  with launcher(tmp_path, 'fail') as (process, folder):
-    text, _ = process.communicate(timeout=120)
-  assert process.returncode == 1
-  assert (
-    'failing/0 failed: exit status 1, after 2 restarts within an hour' in text
-  )
-  assert 'ValueError: the learning rate is not a number' in text
-  log = (tmp_path / 'run/logs/failing_0.log').read_text()
-  assert log.count('ValueError: the learning') == 3
-  assert log.count('started again in') == 2
-  assert not any(map(is_alive, recorded(folder)))
 
 
 @pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGKILL])
@@ -75,11 +55,11 @@ def test_an_end_of_the_launcher_leaves_nothing(tmp_path, signum):
   with launcher(tmp_path) as (process, folder):
     clusters.wait_until(lambda: len(recorded(folder)) == 2, 120)
     family = [child.pid for child in psutil.Process(process.pid).children(True)]
-    assert all(map(is_alive, recorded(folder))) and family
+    assert all(map(processes.is_alive, recorded(folder))) and family
     process.send_signal(signum)
     text, _ = process.communicate(timeout=60)
     clusters.wait_until(
-      lambda: not any(map(is_alive, [*recorded(folder), *family])), 30
+      lambda: not any(map(processes.is_alive, [*recorded(folder), *family])), 30
     )
   if signum == signal.SIGINT:
     assert process.returncode == 130

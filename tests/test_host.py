@@ -8,6 +8,7 @@ import time
 import cloudpickle
 import launch_nodes
 import launchpad as lp
+import processes
 import pytest
 
 from programs.launching import host as host_lib
@@ -31,22 +32,6 @@ def make_task(function, *arguments, keys=()):
   return tasks.Task('node', 0, keys, False, payload)
 
 
-def wait_until(condition, seconds=20.0):
-  deadline = time.monotonic() + seconds
-  while not condition():
-    assert time.monotonic() < deadline
-    time.sleep(0.05)
-
-
-def is_alive(pid):
-  """Whether a process runs; a zombie does not."""
-  try:
-    stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
-  except (FileNotFoundError, ProcessLookupError):
-    return False
-  return stat.rsplit(')', 1)[1].split()[0] not in 'ZX'
-
-
 def test_a_task_is_reported_piece_by_piece(host):
   host.start(make_task(print, 'x' * 300_000), {}, {'PYTHONUNBUFFERED': '1'})
   output = b''
@@ -58,7 +43,7 @@ def test_a_task_is_reported_piece_by_piece(host):
     output += found.output
     return found
 
-  wait_until(lambda: report().returncode is not None)
+  processes.wait_until(lambda: report().returncode is not None)
   assert report().returncode == 0
   assert output.count(b'x' * 300_000) == 1
   assert output.startswith(b'=== ')
@@ -70,7 +55,9 @@ def test_a_task_is_started_again_with_its_environment(host, tmp_path):
   task = make_task(launch_nodes.tell_environment, str(tmp_path), 'GIVEN')
   for value in ('one', 'two'):
     host.start(task, {}, {'GIVEN': value})
-    wait_until(lambda: host.look({}).reports['node/0'].returncode is not None)
+    processes.wait_until(
+      lambda: host.look({}).reports['node/0'].returncode is not None
+    )
     assert (tmp_path / 'environment').read_text() == value
   assert host.look({}).reports['node/0'].output.count(b'=== ') == 2
 
@@ -83,20 +70,20 @@ def test_a_stop_is_reported(host, tmp_path):
   )
   (task,) = program_lib.make_tasks(program)
   host.start(task, {}, {})
-  wait_until(lambda: host.look({}).stopped_by == 'node/0')
+  processes.wait_until(lambda: host.look({}).stopped_by == 'node/0')
   assert 0 <= host.look({}).stopped_seconds < 20
 
 
 def test_notice_and_kill(host, tmp_path):
   host.start(make_task(launch_nodes.block, str(tmp_path), 'node'), {}, {})
-  wait_until((tmp_path / 'node.pid').exists)
+  processes.wait_until((tmp_path / 'node.pid').exists)
   host.terminate('node/0')
   time.sleep(0.3)
   report = host.look({}).reports['node/0']
   assert report.returncode is None
   assert report.pid == int((tmp_path / 'node.pid').read_text())
   host.kill('node/0')
-  wait_until(
+  processes.wait_until(
     lambda: host.look({}).reports['node/0'].returncode == -signal.SIGKILL
   )
 
@@ -106,7 +93,7 @@ def test_what_nobody_else_knows_gets_an_address_here(host, tmp_path):
     launch_nodes.tell_environment, str(tmp_path), tasks.ADDRESSES, keys=('k',)
   )
   host.start(task, {'other': 'machine:1'}, {})
-  wait_until(lambda: host.look({}).reports['node/0'].returncode == 0)
+  processes.wait_until(lambda: host.look({}).reports['node/0'].returncode == 0)
   found = (tmp_path / 'environment').read_text()
   assert '"other": "machine:1"' in found
   assert '"k": "localhost:' in found
@@ -120,26 +107,6 @@ def test_ports_are_held_and_come_back(host):
     ports.hold_port(first['a'])
   with pytest.raises(OSError, match='in use'):
     host.hold({'c': first['a']})
-
-
-_CLOSED = """
-import sys, time
-from programs.launching import host as host_lib
-import test_host
-host = host_lib.Host(1.0, test_host.PATH)
-host.start(test_host.make_task(print, 'done'), {}, {})
-host.close()
-time.sleep(1 + 2 * host_lib._NOTICE_SECONDS)
-"""
-
-
-def test_a_closed_host_leaves_its_process_alone():
-  ended = subprocess.run(
-    [sys.executable, '-c', _CLOSED],
-    env={**os.environ, 'PYTHONPATH': os.pathsep.join(PATH)},
-    timeout=60,
-  )
-  assert ended.returncode == 0
 
 
 _ABANDONED = """
@@ -169,11 +136,11 @@ def test_nothing_is_left_when_nobody_calls(tmp_path, is_killed):
     try:
       folder = pathlib.Path(process.stdout.readline().strip())
       pids = [int(path.read_text()) for path in tmp_path.glob('*.pid')]
-      assert len(pids) == 2 and all(map(is_alive, pids))
+      assert len(pids) == 2 and all(map(processes.is_alive, pids))
       if is_killed:
         process.kill()
       assert process.wait(20) == -signal.SIGKILL
-      wait_until(lambda: not any(map(is_alive, pids)))
-      wait_until(lambda: not folder.exists())
+      processes.wait_until(lambda: not any(map(processes.is_alive, pids)))
+      processes.wait_until(lambda: not folder.exists())
     finally:
       process.kill()

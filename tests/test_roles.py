@@ -123,33 +123,6 @@ def test_what_is_no_task_is_refused(task, capsys):
   assert f"-1, got '{task}'" in capsys.readouterr().err
 
 
-def test_flags_must_be_those_of_the_learner(tmp_path):
-  configuration = flags.resolve({'batch_size': 8, 'logdir': str(tmp_path)})
-  told = {'configuration': configuration.to_dict()}
-  given = parse('--batch_size=8', f'--logdir={tmp_path}/../{tmp_path.name}')
-  with pytest.raises(runs.RunError, match='logdir must be'):
-    roles._configuration(told, given, {})
-  given = parse('--batch_size=8', f'--logdir={tmp_path}', '--task=0')
-  assert roles._configuration(told, given, {}) == configuration
-  with pytest.raises(runs.RunError, match=r'batch_size must be 8, .* 32'):
-    roles._configuration(told, parse('--batch_size=32'), {})
-  given = parse('--dataset_path=/data')
-  own = roles._configuration(told, given, {'dataset_path': '/data'})
-  assert own.environment.dataset_path == '/data'
-  assert own.agent == configuration.agent
-  told['configuration']['agent']['batch_size'] = 0
-  with pytest.raises(runs.RunError, match='runs other code than this'):
-    roles._configuration(told, {}, {})
-
-
-def test_to_evaluate_needs_the_run_directory(tmp_path):
-  configuration = flags.resolve({'logdir': str(tmp_path)})
-  with pytest.raises(runs.RunError, match='logdir must be a folder that'):
-    roles._check_shared(configuration)
-  configuration.directory.write_config(configuration)
-  roles._check_shared(configuration)
-
-
 @pytest.fixture
 def jobs(tmp_path):
   made = clusters.Jobs(tmp_path)
