@@ -97,9 +97,6 @@ def make_plan(given: Mapping[str, Any]) -> Plan:
 
   Where the kernel allows one, this process begins anew; see `isolation`.
 
-  Args:
-    given: Flags of the command line.
-
   Raises:
     runs.RunError: One breaks its rule (it names flag, rule and value), or other
       machines can reach the run and must not.
@@ -166,14 +163,8 @@ def launch(
 ) -> outcomes.Outcome:
   """Runs a program as processes to its end.
 
-  Args:
-    program: Of the run.
-    resources: Of its groups; see `impala.make_resources`.
-    configuration: Of the run.
-    plan: How it is launched.
-    on_poll: Called a few times a second with what runs, and with the address
-      of each node's machine; empty where all are this one.
-    say: Called with sentences for people.
+  A few times a second `on_poll` is called with what runs, and with the address
+  of each node's machine, empty where all are this one.
 
   Raises:
     runs.RunError: Ray has no place for a node, or there is no Ray; or servers

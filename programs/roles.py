@@ -142,9 +142,6 @@ def _tasks(text: str) -> range:
 def find(given: Mapping[str, Any]) -> Role | None:
   """The role that is asked for; None where all run on this machine.
 
-  Args:
-    given: Flags of the command line.
-
   Raises:
     runs.RunError: They break their rules, or those of the cluster's file.
   """
@@ -196,11 +193,6 @@ def run_job(
   role: Role, given: Mapping[str, Any], console: rich.console.Console
 ) -> int:
   """Runs another job than the learner's to its end; returns the exit status.
-
-  Args:
-    role: What is run here.
-    given: Flags of the command line; those of the learner's count.
-    console: Told how it goes.
 
   Raises:
     runs.RunError: A flag says something else than the learner's.

@@ -142,11 +142,7 @@ class Guardian:
   """
 
   def __init__(self, folder: pathlib.Path | None = None) -> None:
-    """Watches nothing yet.
-
-    Args:
-      folder: Removed at the end with all that is in it; by default, none is.
-    """
+    """Watches nothing yet; at the end removes the folder, if it has one."""
     self._process = subprocess.Popen(
       ['/bin/sh', '-c', _KILL_GROUPS_AT_END, 'guardian', str(folder or '')],
       stdin=subprocess.PIPE,

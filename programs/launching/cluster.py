@@ -83,7 +83,6 @@ def launch(
   directory: pathlib.Path,
   options: Options,
   on_poll: Callable[[supervisor.Supervisor, fleet.Fleet], None] | None = None,
-  notice_seconds: float = 10.0,
   expendable: Collection[str] = (),
   on_ports: Callable[[Sequence[int]], None] | None = None,
   on_wait: Callable[[str], None] = lambda _: None,
@@ -144,9 +143,8 @@ def launch(
       crew.commands(),
       directory,
       on_poll and (lambda runner: on_poll(runner, crew)),
-      notice_seconds,
-      expendable,
-      restarts_lib.Restarts(options.max_restarts_per_hour),
+      expendable=expendable,
+      restarts=restarts_lib.Restarts(options.max_restarts_per_hour),
     )
     if offers is not None:
       reason = outcome.describe().splitlines()[0]

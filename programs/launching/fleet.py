@@ -47,7 +47,7 @@ class Fleet:
     """Has Ray make the hosts.
 
     Args:
-      placements: Each task in one of them, but for those that are awaited.
+      placements: Of all tasks but those that are awaited.
       environments: Group -> variables of its processes.
       import_path: Where they import from, below the folder that is shipped.
       stop_path: Appears, here, when a task stops the program.

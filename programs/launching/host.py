@@ -67,12 +67,10 @@ class Host:
   """
 
   def __init__(self, lease_seconds: float, import_path: Sequence[str]) -> None:
-    """Has nothing to run yet.
+    """Has nothing to run yet; the lease is counted from the first start on.
 
-    Args:
-      lease_seconds: See above; from the first start on.
-      import_path: Where tasks import from besides; relative to the folder that
-        this process is in, where the code was shipped to.
+    Tasks import from `import_path` too, which is relative to the folder of this
+    process, where the code was shipped to.
     """
     self._import_path = os.pathsep.join(map(os.path.abspath, import_path))
     self._folder = pathlib.Path(tempfile.mkdtemp(prefix='launch-'))

@@ -29,14 +29,11 @@ def require(is_required: bool) -> str:
   Not where it was called as a function, and not as a command: the process is
   somebody else's.
 
-  Args:
-    is_required: Makes it an error if there is none.
-
   Returns:
     Why other machines can reach the ports of nodes; empty where they cannot.
 
   Raises:
-    ValueError: They can, and must not.
+    ValueError: They can, and `is_required` says that they must not.
   """
   spec = sys.modules['__main__'].__spec__
   package = __name__.partition('.')[0]
@@ -54,12 +51,7 @@ def require(is_required: bool) -> str:
 
 
 def warning(ports: Sequence[int], why: str) -> str:
-  """What is said at the start of a run whose ports can be reached.
-
-  Args:
-    ports: Of its nodes.
-    why: As `require` returns it.
-  """
+  """What is said of ports that can be reached; `why` is as of `require`."""
   return (
     f'Ports {", ".join(map(str, sorted(ports)))} answer other machines, and '
     f'who reaches them can run code here: {why}'

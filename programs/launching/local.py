@@ -99,8 +99,8 @@ def run(
   commands: Sequence[supervisor.Startable],
   directory: pathlib.Path,
   on_poll: Callable[[supervisor.Supervisor], None] | None,
-  notice_seconds: float,
-  expendable: Collection[str],
+  notice_seconds: float = 10.0,
+  expendable: Collection[str] = (),
   restarts: restarts_lib.Restarts | None = None,
 ) -> outcomes.Outcome:
   """Runs the nodes of one launch to their end, wherever they are.

@@ -11,11 +11,7 @@ class Log:
   """A node's log: appended to, and read as far as it is of this start."""
 
   def __init__(self, folder: pathlib.Path, name: str) -> None:
-    """Opens the file `<group>_<index>.log`, made if absent.
-
-    Args:
-      folder: Where it is.
-      name: Of the node, `<group>/<index>`.
+    """Opens the file `<group>_<index>.log` of a node, made if absent.
 
     Raises:
       OSError: It cannot be opened.

@@ -9,11 +9,7 @@ from typing import Literal
 
 
 def describe_status(returncode: int) -> str:
-  """A process's end in words: 'exit status 1', 'killed by SIGSEGV'.
-
-  Args:
-    returncode: As `subprocess.Popen` gives it: negative for a signal.
-  """
+  """A process's end in words: 'exit status 1', 'killed by SIGSEGV' if < 0."""
   if returncode >= 0:
     return f'exit status {returncode}'
   try:

@@ -45,11 +45,7 @@ def of(address: str) -> int:
 
 
 def own_address(head: str) -> str:
-  """This machine's in the network of a cluster's head; '' for Ray to find.
-
-  Args:
-    head: 'host:port', or 'auto'.
-  """
+  """This machine's in the network of 'host:port'; '' for none or 'auto'."""
   host, _, port = head.rpartition(':')
   if not host:
     return ''

@@ -31,9 +31,7 @@ class _LateAddress(lp.AbstractAddressBuilder):
 def make_tasks(program: lp.Program) -> list[tasks.Task]:
   """Takes a program apart; its nodes get their contexts and addresses here.
 
-  Args:
-    program: Any Launchpad program of `PyNode`s, as all that Launchpad has are;
-      it can be launched once.
+  It can be launched once, and is of `PyNode`s, as all that Launchpad has are.
 
   Raises:
     ValueError: It has no nodes.

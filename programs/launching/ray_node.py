@@ -45,12 +45,7 @@ _CONFIGURATION = {
 
 
 def head(ip: str, port: int) -> list[str]:
-  """The arguments of the first machine.
-
-  Args:
-    ip: Its address in the network of the cluster.
-    port: Where others join.
-  """
+  """The arguments of the first machine, which others join at the port."""
   return [
     *_common(ip),
     '--head',
@@ -61,12 +56,7 @@ def head(ip: str, port: int) -> list[str]:
 
 
 def worker(ip: str, address: str) -> list[str]:
-  """The arguments of another one.
-
-  Args:
-    ip: Its address in the network of the cluster.
-    address: 'host:port' of the first.
-  """
+  """The arguments of another one; `address` is the first's 'host:port'."""
   return [*_common(ip), f'--address={address}']
 
 
@@ -122,11 +112,7 @@ def running(
 
 
 def main(arguments: Sequence[str]) -> None:
-  """Runs Ray's processes; does not return.
-
-  Args:
-    arguments: Of `ray start`.
-  """
+  """Runs Ray's processes; does not return."""
   for name, value in _CONFIGURATION.items():
     os.environ.setdefault(f'RAY_{name}', str(value))
   from ray._common import utils

@@ -109,13 +109,7 @@ class Child:
     log_directory: pathlib.Path,
     refresh: Callable[[], None],
   ) -> None:
-    """It waits.
-
-    Args:
-      task: What is run.
-      log_directory: Folder of the log that takes what it writes.
-      refresh: Has the methods below called with what is new.
-    """
+    """It waits; `refresh` has the methods below called with what is new."""
     self.name = task.name
     self.task = task
     self.log = logs.Log(log_directory, task.name)

@@ -77,12 +77,8 @@ def make_command(
 ) -> children.NodeCommand:
   """Makes the command that runs a task on this machine.
 
-  Args:
-    task: What is run.
-    addresses: Key -> 'host:port', of all tasks of the program.
-    folder: Takes the payload.
-    stop_path: File whose appearance stops the program.
-    environment: Of the process, but for what this module adds.
+  The folder takes its payload; to the environment come the variables above: the
+  addresses ('host:port') and the file whose appearance stops the program.
   """
   path = folder / f'{task.name.replace("/", "_")}.pkl'
   path.write_bytes(task.payload)

@@ -28,12 +28,7 @@ _IDLE_SECONDS = 5.0  # Without a job.
 
 
 def main(cluster: str, machine: str) -> None:
-  """Runs the worker to its end.
-
-  Args:
-    cluster: Its head's 'host:port'.
-    machine: This one's address in its network.
-  """
+  """Runs the worker to its end; arguments as of `jobs.run`."""
   folder = slots.Folder(cluster, machine)
   folder.write(slots.State('this machine is joining'))
   threading.Thread(target=_watch, args=(cluster, folder), daemon=True).start()

@@ -64,9 +64,7 @@ def open_workspace(directory: pathlib.Path) -> Iterator[None]:
 def make_tmpdir(directory: pathlib.Path, held: contextlib.ExitStack) -> str:
   """The nodes' temporary folder: the workspace, if sockets fit there.
 
-  Args:
-    directory: The run directory.
-    held: Removes a folder elsewhere when it is closed.
+  Closing `held` removes a folder elsewhere.
   """
   path = workspace_path(directory)
   if len(os.fsencode(path)) <= _MAX_TMPDIR_LENGTH:
