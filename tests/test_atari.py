@@ -187,15 +187,6 @@ def test_games_start_with_one_to_max_noops(evaluation):
   assert count_noops(make(evaluation=evaluation, settings=none), 12) == 0
 
 
-def test_a_game_that_ends_amid_its_noops_starts_again():
-  settings = environments.Settings(
-    num_action_repeats=1, max_noops=30, max_episode_frames=2
-  )
-  environment = make(settings=settings)
-  # After an even number of no-ops a game of two frames has just begun.
-  assert {count_noops(environment, 2) for _ in range(8)} == {0, 1}
-
-
 @needs_roms
 def test_a_lost_life_ends_the_training_episode_and_the_game_goes_on():
   environment = make('breakout', settings=environments.Settings())

@@ -149,7 +149,6 @@ def test_the_same_seed_and_actions_repeat_the_same_episodes(make):
 @pytest.mark.parametrize(
   ('level', 'asked_for'),
   [
-    ('seekavoid_arena_01', 'seekavoid_arena_01'),
     ('tests/empty_room_test', 'tests/empty_room_test'),
     ('contributed/dmlab30/rooms_watermaze',) * 2,
     (

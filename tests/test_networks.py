@@ -88,16 +88,6 @@ def test_the_core_sees_last_action_and_clipped_last_reward():
   assert np.abs(logits(last_action=other) - logits()).max() > 1e-4
 
 
-def test_the_feed_forward_network_sees_the_observation_alone():
-  network, inputs = make(lstm=False), make_inputs()
-  changed = inputs._replace(
-    last_action=(inputs.last_action + 1) % A, last_reward=inputs.last_reward + 1
-  )
-  np.testing.assert_array_equal(
-    network.unroll(inputs, ())[0].logits, network.unroll(changed, ())[0].logits
-  )
-
-
 DMLAB = {
   'RGB_INTERLEAVED': specs.Array((72, 96, 3), np.uint8),
   'INSTR': specs.StringArray((), bytes),
