@@ -208,34 +208,31 @@ class Evaluator:
     """Takes what scored best in earlier starts for the best."""
     self._configuration = configuration
     self._meter = meter
-    self.player = Player(configuration, client, stop)
+    self._player = Player(configuration, client, stop)
     self._best = _BestCheckpoint(
-      configuration.directory.best_checkpoint, self.player.state
+      configuration.directory.best_checkpoint, self._player.state
     )
     self.metrics = metric_files.EvaluationMetrics(configuration.directory)
 
   def evaluate(self) -> int:
     """Evaluates the newest variables; returns the frames they learned from."""
-    with self._meter.measure('fetching_variables'):
-      frames = self.player.update()
-    with self._meter.measure('playing'):
-      self._evaluate(frames)
-    return frames
-
-  def _evaluate(self, frames: int) -> None:
     config = self._configuration
     examination = examinations.Examination.of_run(config)
-    played = {
-      turn: [*self.player.play(turn, examination)]
-      for turn in examination.turns()
-    }
-    levels = write_results(config, examination, frames, played)
-    summary = results.summarise(levels)
-    self._best.offer(frames, summary, num_levels=len(levels))
-    self.metrics.add(frames, [level.summary() for level in levels], summary)
+    with self._meter.measure('fetching_variables'):
+      frames = self._player.update()
+    with self._meter.measure('playing'):
+      played = {
+        turn: [*self._player.play(turn, examination)]
+        for turn in examination.turns()
+      }
+      levels = write_results(config, examination, frames, played)
+      summary = results.summarise(levels)
+      self._best.offer(frames, summary, num_levels=len(levels))
+      self.metrics.add(frames, [level.summary() for level in levels], summary)
     self._meter.count(
       evaluations=1, episodes=sum(len(level.returns) for level in levels)
     )
+    return frames
 
 
 class _BestCheckpoint:

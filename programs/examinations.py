@@ -16,6 +16,7 @@ from programs import runs
 # this number.
 _EPISODES_PER_TURN = 5
 
+_PROGRESS = 'progress.json'
 CHECKPOINTS = ('newest', 'best')
 
 
@@ -158,15 +159,11 @@ class Progress(NamedTuple):
 def read_progress(folder: pathlib.Path) -> Progress | None:
   """What the examiner told last; None as long as it did not."""
   try:
-    return Progress(*json.loads(_progress_file(folder).read_text()))
+    return Progress(*json.loads((folder / _PROGRESS).read_text()))
   except FileNotFoundError:
     return None
 
 
 def write_progress(folder: pathlib.Path, progress: Progress) -> None:
   """Tells it to `read_progress`."""
-  runs.write_json(_progress_file(folder), progress)
-
-
-def _progress_file(folder: pathlib.Path) -> pathlib.Path:
-  return folder / 'progress.json'
+  runs.write_json(folder / _PROGRESS, progress)

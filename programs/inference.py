@@ -48,9 +48,11 @@ class InferenceNode:
     # Not an actor's stream of actions, which starts from its index.
     seeds = np.random.SeedSequence((agent.seed, run.num_actors))
     tf.random.set_seed(int(seeds.generate_state(1)[0]))
-    network, self._signature = models.make_model(configuration)
-    self._policy = policies.Policy(network)
-    self._variables = _Variables(network.variables)
+    self._network, self._signature = models.make_model(configuration)
+    self._policy = policies.Policy(self._network)
+    # Variables: one thread fetches, replacing them as a whole, another assigns.
+    self._newest: Sequence[np.ndarray] = ()
+    self._assigned: Sequence[np.ndarray] = ()
     self._batcher = inference.Batcher(
       run.inference_min_batch,
       run.inference_max_batch,
@@ -87,7 +89,7 @@ class InferenceNode:
     # Courier waits for who waits for a batch, so that these must be released.
     with contextlib.closing(self._batcher), reporting:
       try:
-        self._variables.fetch(source)
+        self._fetch(source)
       except nodes.Stopped:
         return
       self._start_thread(self._keep_fetching, source)
@@ -102,63 +104,41 @@ class InferenceNode:
     threading.Thread(target=target, args=arguments, daemon=True).start()
 
   def _choose(self, leaves: Sequence[np.ndarray]) -> Sequence[Any]:
-    if self._variables.are_newer:
+    newest = self._newest
+    if newest is not self._assigned:
       with self._meter.measure('fetching_variables'):
-        self._variables.assign()
+        pairs = zip(self._network.variables, newest[:-1], strict=True)
+        for variable, value in pairs:
+          variable.assign(value)
+        self._assigned = newest
     with self._meter.measure('forward_pass'):
       step = self._policy(
         *tree.unflatten_as(
           (self._signature.inputs, self._signature.core_state), leaves
         )
       )
-      return [
-        *tree.flatten(step),
-        np.full(len(leaves[0]), self._variables.learner_step),
-      ]
+      learner_step = int(newest[-1])
+      return [*tree.flatten(step), np.full(len(leaves[0]), learner_step)]
 
   def _close_at_stop(self) -> None:
     self._stop.wait()
     self._batcher.close()
+
+  def _fetch(self, source: acme.VariableSource) -> None:
+    (self._newest,) = source.get_variables(['policy'])
 
   def _keep_fetching(self, source: acme.VariableSource) -> None:
     pause = 0.0
     try:
       while not self._stop.wait(pause):
         start = time.thread_time()
-        self._variables.fetch(source)
+        self._fetch(source)
         took = time.thread_time() - start
         pause = max(_PAUSE_SECONDS, _PAUSE_FACTOR * took)
     except nodes.Stopped:
       logging.info('Stopped')
     except Exception as error:  # Which is to end the node.
       self._batcher.close(error)
-
-
-class _Variables:
-  """The network's variables; one thread fetches, another assigns."""
-
-  def __init__(self, variables: Sequence[tf.Variable]) -> None:
-    self._variables = variables
-    self._newest: Sequence[np.ndarray] = ()  # Replaced as a whole.
-    self._assigned: Sequence[np.ndarray] = ()
-
-  @property
-  def are_newer(self) -> bool:
-    return self._newest is not self._assigned
-
-  @property
-  def learner_step(self) -> int:
-    return int(self._assigned[-1])
-
-  def fetch(self, source: acme.VariableSource) -> None:
-    """Waits for variables: the same arrays again while there are none newer."""
-    (self._newest,) = source.get_variables(['policy'])
-
-  def assign(self) -> None:
-    newest = self._newest
-    for variable, value in zip(self._variables, newest[:-1], strict=True):
-      variable.assign(value)
-    self._assigned = newest
 
 
 def ask(client: nodes.NodeClient, *leaves: np.ndarray) -> Sequence[np.ndarray]:

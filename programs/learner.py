@@ -135,10 +135,8 @@ class LearnerNode:
     return tables[unrolls_lib.QUEUE].current_size
 
   def _learn(self) -> None:
-    run, total = (
-      self._configuration.run,
-      self._configuration.agent.total_environment_frames,
-    )
+    period = self._configuration.run.checkpoint_period_seconds
+    total = self._configuration.agent.total_environment_frames
     saved = time.monotonic()
     while self._learner.frames < total:
       try:
@@ -146,7 +144,7 @@ class LearnerNode:
       except StopIteration:
         logging.info('Stopped at frame %d', self._learner.frames)
         return
-      if time.monotonic() - saved >= run.checkpoint_period_seconds:
+      if time.monotonic() - saved >= period:
         self._save()
         saved = time.monotonic()
 
