@@ -13,7 +13,6 @@ from programs import examinations, runs
 from programs.inspection import graph
 
 
-@graph.uses(monitoring='call')
 def make_queue(
   configuration: runs.Configuration, monitoring: courier.Client | None = None
 ) -> Any:
@@ -23,7 +22,7 @@ def make_queue(
   return queue_server.QueueServer(configuration, monitoring)
 
 
-@graph.uses(queue='sample', monitoring='call')
+@graph.uses(queue='sample')
 def make_learner(
   configuration: runs.Configuration,
   queue: Any,
@@ -35,7 +34,7 @@ def make_learner(
   return learner.LearnerNode(configuration, queue, monitoring)
 
 
-@graph.uses(learner='variables', monitoring='call')
+@graph.uses(learner='variables')
 def make_inference(
   configuration: runs.Configuration,
   learner: courier.Client,
@@ -47,9 +46,7 @@ def make_inference(
   return inference.InferenceNode(configuration, learner, monitoring)
 
 
-@graph.uses(
-  learner='variables', queue='insert', monitoring='call', inference='call'
-)
+@graph.uses(learner='variables', queue='insert')
 def run_actor(
   configuration: runs.Configuration,
   index: int,

@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 from acme.tf import variable_utils
-from acme.utils import loggers, observers
 
 import environments
 from agents.impala import acting, metrics, policies
@@ -64,36 +63,6 @@ def write_results(
     greedy=examination.greedy,
   )
   return levels
-
-
-class _Watcher(observers.EnvLoopObserver):
-  """Films an episode, and leaves it, half an hour long, when asked to stop."""
-
-  def __init__(
-    self, stop: threading.Event, camera: videos.Camera | None
-  ) -> None:
-    self._stop = stop
-    self._camera = camera
-
-  def observe_first(
-    self, env: dm_env.Environment, timestep: dm_env.TimeStep
-  ) -> None:
-    if self._camera:
-      self._camera.film(env)
-
-  def observe(
-    self,
-    env: dm_env.Environment,
-    timestep: dm_env.TimeStep,
-    action: np.ndarray,
-  ) -> None:
-    if self._stop.is_set():
-      raise nodes.Stopped
-    if self._camera:
-      self._camera.film(env)
-
-  def get_metrics(self) -> dict[str, Any]:
-    return {}
 
 
 class Player:
@@ -175,20 +144,24 @@ class Player:
     camera: videos.Camera | None,
   ) -> examinations.Episode:
     for _ in range(_NUM_TRIES):
-      with contextlib.ExitStack() as stack:
-        if camera:
-          stack.enter_context(camera)
-        result = acme.EnvironmentLoop(
-          environment,
-          actor,
-          logger=loggers.NoOpLogger(),
-          should_update=False,
-          observers=[_Watcher(self._stop, camera)],
-        ).run_episode()
+      episode_return, steps = 0.0, 0
+      with camera or contextlib.nullcontext():
+        timestep = environment.reset()
+        actor.observe_first(timestep)
+        while True:
+          if camera:
+            camera.film(environment)
+          if timestep.last():
+            break
+          if self._stop.is_set():  # An episode may last half an hour.
+            raise nodes.Stopped
+          action = actor.select_action(timestep.observation)
+          timestep = environment.step(action)
+          actor.observe(action, timestep)
+          episode_return += float(timestep.reward)
+          steps += 1
       if not getattr(environment, 'has_crashed', False):
-        return examinations.Episode(
-          float(result['episode_return']), int(result['episode_length'])
-        )
+        return examinations.Episode(episode_return, steps)
       logging.warning('The simulator crashed; its episode is played again')
     raise RuntimeError(
       f'the simulator crashed in {_NUM_TRIES} episodes in a row'

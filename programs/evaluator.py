@@ -13,7 +13,7 @@ from programs.inspection import graph, monitor
 _POLL_SECONDS = 1.0  # How often it asks how far learning is.
 
 
-@graph.uses(learner='variables', monitoring='call')
+@graph.uses(learner='variables')
 def run_evaluator(
   configuration: runs.Configuration,
   learner: courier.Client,

@@ -194,7 +194,7 @@ def run_environments(
 
 
 class EvaluationActor(acme.Actor):
-  """Plays one environment for `acme.EnvironmentLoop`; learns nothing.
+  """Plays one environment, to evaluate; learns nothing.
 
   Args:
     network: Whose variables somebody else keeps fresh.
