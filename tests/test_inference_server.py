@@ -125,7 +125,7 @@ class Rig:
       variable.assign(value)
 
   def has_fetched(self, learner_step):
-    newest = self.node._variables._newest
+    newest = self.node._newest
     return len(newest) and newest[-1] == learner_step
 
   def join(self):
