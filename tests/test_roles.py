@@ -77,12 +77,9 @@ def test_a_file_says_where_machines_are_and_how_many_actors(tmp_path):
   ('content', 'message'),
   [
     ('{', 'cluster must be a file of JSON'),
-    ([], 'cluster must hold a list of hosts for learner, actor, evaluator'),
     ({'learner': 'a:8000'}, 'cluster must hold a list of hosts'),
     ({'learner': ['a:8000'], 'worker': ['b']}, 'and no other job'),
-    ({'learner': ['a:8000'], 'actor': [3]}, 'must hold a list of hosts'),
     ({'actor': ['b']}, r'cluster must give learner one host, got \[\]'),
-    ({'learner': ['a:8000', 'b:8000']}, 'must give learner one host'),
     ({'learner': ['a:8000'], 'evaluator': ['b', 'c']}, 'give evaluator one'),
     ({'learner': ['a']}, "must give learner 'HOST:PORT', .* got 'a'"),
     ({'learner': ['a:80']}, "from 1024 to 65500, got 'a:80'"),
@@ -104,7 +101,6 @@ def test_a_wrong_file_is_refused(tmp_path, content, message):
     (['--task=0', '--lp_launch_type=local_mt'], 'lp_launch_type must be left'),
     (['--task=0', '--ray_address=a:1'], 'ray_address must be left out'),
     (['--max_restarts_per_hour=1'], 'left out without --launch=ray or --task'),
-    (['--task=0', '--max_restarts_per_hour=-1'], 'must be at least 0, got -1'),
     (
       ['--task=0', '--job_name=actor', '--max_restarts_per_hour=1'],
       'max_restarts_per_hour must be left out with job_name=actor',
