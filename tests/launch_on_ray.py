@@ -24,7 +24,7 @@ def main():
     )
   outcome = cluster.launch(
     program,
-    None,
+    {},
     pathlib.Path(directory),
     cluster.Options(
       address=address,

@@ -79,7 +79,7 @@ class AddressError(Exception):
 
 def launch(
   program: lp.Program,
-  resources: Mapping[str, Any] | None,
+  resources: Mapping[str, Any],
   directory: pathlib.Path,
   options: Options,
   on_poll: Callable[[supervisor.Supervisor, fleet.Fleet], None] | None = None,
@@ -91,7 +91,6 @@ def launch(
 
   Nodes that fail are started again, on another machine where theirs is lost;
   those that others have a handle to come back at their old address.
-
   What its arguments are called there, they are here; `on_poll` is told where
   nodes run, too, `on_ports` of the ports at which nodes will serve (Ray has its
   own), and `on_wait`, every five seconds before there are nodes, whose machine
@@ -103,7 +102,6 @@ def launch(
     ConnectionError: There is no cluster at the address, or no Ray starts here.
     AddressError: The address is not of this machine, or is taken.
   """
-  resources = resources or {}
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
     parts = program_lib.make_tasks(program)
@@ -217,11 +215,9 @@ def _connected(
       num_cpus = max(num_cpus, os.cpu_count() or 1)
       arguments = [*head, f'--num-cpus={num_cpus}']
       held.enter_context(ray_node.running(arguments, directory / 'logs'))
-    given = {}
-    if own_address := ports.own_address(address):
-      given['_node_ip_address'] = own_address
     ray.init(
       address=address,
+      _node_ip_address=ports.own_address(address) or None,
       namespace=roster.NAMESPACE,
       # Hosts send us what nodes write.
       log_to_driver=False,
@@ -232,7 +228,6 @@ def _connected(
         # Who asks for no GPU sees what its group's environment lets it see.
         'env_vars': {'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'},
       },
-      **given,
     )
     held.callback(ray.shutdown)
     yield

@@ -22,7 +22,6 @@ from programs.launching import remote, roster, supervisor, tasks, workspace
 # nothing runs twice.
 _LOOK_SECONDS = 1.0
 _LOST_SECONDS = 17.0
-
 _PLACING_SECONDS, _NOTE_SECONDS = 60.0, 5.0
 _STARTING_SECONDS = 300.0  # Of its processes, on machines that are busy.
 _CLOSING_SECONDS = 3.0
@@ -98,8 +97,7 @@ class Fleet:
   def place(self, on_wait: Callable[[str], None]) -> None:
     """Waits until all hosts have their place, and gives servers addresses.
 
-    Args:
-      on_wait: Called every five seconds with who has none yet.
+    Every five seconds `on_wait` is called with who has none yet.
 
     Raises:
       PlacingError: There was no room for one for a minute, or it could not be
@@ -122,8 +120,7 @@ class Fleet:
           )
       host.settle()
       host.asked = None
-      keys = _server_keys(placement)
-      if keys:
+      if keys := placement.server_keys:
         self._nodes[place] = host.node
         ports = ray.get(host.actor.hold.remote(dict.fromkeys(keys, 0)))
         for key, port in ports.items():
@@ -199,7 +196,7 @@ class Fleet:
   def _replace(self, place: int) -> remote.Host:
     """A new host; that of servers must be where they were."""
     placement = self._placements[place]
-    keys = _server_keys(placement)
+    keys = placement.server_keys
     if not keys:
       return remote.Host(placement, self._import_path)
     placement = dataclasses.replace(placement, node=self._nodes[place])
@@ -288,15 +285,6 @@ class Fleet:
     where = f' on {host.address}' if host.address else ''
     for child in host.children.values():
       child.lose(f'lost with its host{where} ({reason})')
-
-
-def _server_keys(placement: remote.Placement) -> list[str]:
-  return [
-    key
-    for task in placement.tasks
-    if task.is_server
-    for key in task.address_keys
-  ]
 
 
 def _has_room(placement: remote.Placement) -> bool:

@@ -33,6 +33,12 @@ class Placement:
   gpu: float = 0.0
   node: str = ''
 
+  @property
+  def server_keys(self) -> list[str]:
+    """Of the addresses that other tasks know."""
+    servers = [task for task in self.tasks if task.is_server]
+    return [key for task in servers for key in task.address_keys]
+
   def describe(self) -> str:
     """Which tasks want what."""
     names = ', '.join(task.name for task in self.tasks)
