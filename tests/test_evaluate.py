@@ -3,18 +3,11 @@
 The run directories are made here: a network that has learned nothing, saved.
 """
 
-import contextlib
-import csv
-import io
 import json
-import os
-import pathlib
 import signal
-import subprocess
-import sys
 import threading
-import time
 
+import commands
 import imageio_ffmpeg
 import launchpad as lp
 import processes
@@ -30,7 +23,6 @@ from programs import (
   models,
 )
 
-ROOT = pathlib.Path(__file__).absolute().parent.parent
 START_SECONDS = 150  # Quiet machines need 10.
 GAMES = ('atari_pong', 'atari_video_pinball')
 
@@ -50,42 +42,6 @@ def make_run(directory, **given):
   return configuration, save
 
 
-@contextlib.contextmanager
-def started(directory, *arguments):
-  """`evaluate` as a process; yields it and where its output is."""
-  log = directory.with_name(f'{directory.name}.{time.monotonic_ns()}.out')
-  command = [sys.executable, '-m', 'programs.evaluate', f'--logdir={directory}']
-  with (
-    open(log, 'wb') as file,
-    subprocess.Popen(
-      [*command, *arguments],
-      stdout=file,
-      stderr=subprocess.STDOUT,
-      stdin=subprocess.DEVNULL,
-      cwd=directory.parent,
-      env={**os.environ, 'PYTHONPATH': str(ROOT)},
-    ) as process,
-  ):
-    try:
-      yield process, log
-    finally:
-      process.kill()
-
-
-def run_main(*arguments):
-  """`evaluate` in this process; returns its status and what it said."""
-  output = io.StringIO()
-  with (
-    contextlib.redirect_stdout(output),
-    contextlib.redirect_stderr(output),
-  ):
-    try:
-      status = evaluate.main(arguments)
-    except SystemExit as end:
-      status = end.code
-  return status, output.getvalue()
-
-
 def read_returns(directory, name):
   path = directory / 'evaluations' / name / 'results.json'
   return json.loads(path.read_text())['levels'][0]['returns']
@@ -100,7 +56,8 @@ def test_two_games_from_the_directory_alone(tmp_path):
     max_episode_frames=200,
   )
   save(1234)
-  with started(
+  with commands.started(
+    evaluate,
     directory,
     f'--level_name={",".join(GAMES)}',
     '--test_num_episodes=7',
@@ -121,13 +78,6 @@ def test_two_games_from_the_directory_alone(tmp_path):
     assert level['episodes'] == len(level['returns']) == 7
     assert max(level['steps']) <= 50
     assert level['frames'] == 4 * sum(level['steps'])
-    assert level['human_normalised_capped'] <= 100
-  assert {'no_cap', 'cap_100', 'median', 'iqm'} <= set(content['summary'])
-  with open(folder / 'results.csv', encoding='utf-8') as file:
-    assert [row['level_name'] for row in csv.DictReader(file)] == [*GAMES]
-  page = (folder / 'results.md').read_text()
-  assert all(f'| {game} | 7 |' in page for game in GAMES)
-  assert 'median' in page
   videos = sorted((folder / 'videos').iterdir())
   assert [v.name for v in videos] == sorted(f'{game}_1.mp4' for game in GAMES)
   for video, game in zip(videos, sorted(GAMES), strict=True):
@@ -146,15 +96,13 @@ def test_watch_evaluates_what_comes_until_the_run_is_over(tmp_path):
   best = configuration.directory.best_checkpoint
 
   def wait_for(frames):
-    path = (
-      directory
-      / 'evaluations'
-      / f'{frames}_3episodes_seed5_best_greedy/results.json'
-    )
+    name = f'{frames}_3episodes_seed5_best_greedy'
+    path = directory / 'evaluations' / name / 'results.json'
     processes.wait_until(path.exists, START_SECONDS)
     return path
 
-  with started(
+  with commands.started(
+    evaluate,
     directory,
     '--watch',
     '--checkpoint=best',
@@ -170,9 +118,6 @@ def test_watch_evaluates_what_comes_until_the_run_is_over(tmp_path):
     assert process.poll() is None, log.read_text()
     configuration.directory.update_meta(finished_frames=900)
     assert process.wait(30) == 0
-  output = log.read_text()
-  assert 'frame 300, most likely' in output
-  assert 'frame 900, most likely' in output
   assert not processes.naming(directory)
 
 
@@ -180,7 +125,9 @@ def test_interrupted_it_leaves_nothing(tmp_path):
   directory = tmp_path / 'run'
   make_run(directory, level_name='catch')
   logs = 'evaluations/.running-*/logs/evaluator_*.log'
-  with started(directory, '--watch', '--num_evaluators=1') as (process, log):
+  with commands.started(
+    evaluate, directory, '--watch', '--num_evaluators=1'
+  ) as (process, log):
     processes.wait_until(lambda: [*directory.glob(logs)], START_SECONDS)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130, log.read_text()
@@ -209,7 +156,9 @@ def test_what_is_refused(tmp_path, monkeypatch, arguments, words):
   save(500)
   before = sorted(tmp_path.rglob('*'))
   monkeypatch.chdir(tmp_path)
-  status, output = run_main(f'--logdir={directory}', *arguments)
+  status, output = commands.run_main(
+    evaluate, f'--logdir={directory}', *arguments
+  )
   assert status == 2
   sentence = output.splitlines()[-1]
   assert all(word in sentence for word in words), sentence
@@ -221,7 +170,7 @@ def test_a_finished_run_without_a_checkpoint_is_refused(tmp_path, flags_):
   configuration, _ = make_run(tmp_path, level_name='catch')
   total = configuration.agent.total_environment_frames
   configuration.directory.update_meta(finished_frames=total)
-  status, output = run_main(f'--logdir={tmp_path}', *flags_)
+  status, output = commands.run_main(evaluate, f'--logdir={tmp_path}', *flags_)
   assert status == 2
   assert f'{tmp_path}/checkpoints holds no checkpoint yet' in output
 
@@ -278,11 +227,3 @@ def test_a_damaged_checkpoint_is_passed_over_once(tmp_path, monkeypatch):
   examiner._stop.set()
   assert is_over
   assert read_returns(tmp_path, '400_1episodes') == [1.0]
-
-
-def test_damaged_checkpoints_alone_are_told(tmp_path, monkeypatch):
-  examiner = make_examiner(tmp_path, monkeypatch, 1, 500)
-  for path in tmp_path.glob('checkpoints/*.data*'):
-    path.write_bytes(b'')
-  with pytest.raises(ValueError, match=r'all of .*/checkpoints.* are damaged'):
-    examiner.run()

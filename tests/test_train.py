@@ -9,7 +9,6 @@ hangs. The tests look at the chapters.
 import contextlib
 import csv
 import dataclasses
-import io
 import json
 import os
 import pathlib
@@ -20,14 +19,14 @@ import subprocess
 import sys
 import time
 
+import commands
 import numpy as np
 import processes
 import psutil
 import pytest
 
-from agents.impala import meter, metrics
+from agents.impala import metrics
 from programs import checkpoints, results, runs, startup, train
-from programs.inspection import graph as graph_lib
 from programs.inspection import recording
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
@@ -67,33 +66,6 @@ class Chapter:
   meta: dict
   rows: list
   saved_frames: int | None
-
-
-def environment():
-  return {**os.environ, 'PYTHONPATH': str(ROOT)}
-
-
-@contextlib.contextmanager
-def started(directory, *flags):
-  """`train` as a process; yields it and the file of its output."""
-  log = directory.with_name(f'{directory.name}.{time.monotonic_ns()}.out')
-  command = [sys.executable, '-m', 'programs.train', f'--logdir={directory}']
-  with (
-    open(log, 'wb') as file,
-    subprocess.Popen(
-      [*command, *flags],
-      stdout=file,
-      stderr=subprocess.STDOUT,
-      stdin=subprocess.DEVNULL,
-      start_new_session=True,
-      cwd=directory.parent,
-      env=environment(),
-    ) as process,
-  ):
-    try:
-      yield process, log
-    finally:
-      process.kill()
 
 
 def read_rows(directory):
@@ -158,22 +130,6 @@ def end(directory, process, log, timeout):
   )
 
 
-def run_main(module, *arguments):
-  """A command that launches nothing, in this process: status and output."""
-  output = io.StringIO()
-  with (
-    pytest.MonkeyPatch.context() as patch,
-    contextlib.redirect_stdout(output),
-    contextlib.redirect_stderr(output),
-  ):
-    patch.setattr(sys, 'argv', [module.__name__, *map(str, arguments)])
-    try:
-      status = module.main()
-    except SystemExit as exit_:
-      status = exit_.code
-  return status, output.getvalue()
-
-
 @pytest.fixture(scope='module')
 def directory(tmp_path_factory):
   return tmp_path_factory.mktemp('story') / 'run'
@@ -192,7 +148,7 @@ def environment_processes(actor):
 @pytest.fixture(scope='module')
 def interrupted(directory):
   killed = set()
-  with started(directory, *FLAGS) as (process, log):
+  with commands.started(train, directory, *FLAGS) as (process, log):
     wait_for_learning(directory, process, 0)
     actor = read_meta(directory)['processes']['actor/0']
     while len(killed) < NUM_KILLED:
@@ -214,9 +170,9 @@ def interrupted(directory):
 @pytest.fixture(scope='module')
 def killed(directory, interrupted):
   """What a second start said meanwhile."""
-  with started(directory) as (process, _):
+  with commands.started(train, directory) as (process, _):
     pids = wait_for_nodes(directory, process, interrupted.meta['processes'])
-    refused = run_main(train, f'--logdir={directory}')
+    refused = commands.run_main(train, f'--logdir={directory}')
     process.kill()
     process.wait()
     processes.wait_until(
@@ -228,7 +184,7 @@ def killed(directory, interrupted):
 
 @pytest.fixture(scope='module')
 def finished(directory, killed):
-  with started(directory) as (process, log):
+  with commands.started(train, directory) as (process, log):
     return end(directory, process, log, START_SECONDS + 60)
 
 
@@ -322,19 +278,16 @@ def test_it_finishes(directory, finished):
 
 def test_everything_is_in_the_run_directory(directory, interrupted, finished):
   names = {path.name for path in directory.iterdir()}
-  folders = {'logs', 'metrics', 'tensorboard', 'checkpoints', 'evaluations'}
-  folders.add('report')
+  assert names - {'.lock'} == {
+    *('logs', 'metrics', 'tensorboard', 'checkpoints', 'evaluations', 'report'),
+    *('config.json', 'meta.json', 'graph.html', 'graph.json', 'graph.mmd'),
+  }
   assert (directory / 'report/index.html').exists()
-  graphs = {'graph.html', 'graph.json', 'graph.mmd'}
-  assert names - {'.lock'} == {'config.json', 'meta.json'} | graphs | folders
   # After three starts: TensorBoard keeps the first configuration it finds.
   assert len([*(directory / 'tensorboard').glob('events*')]) == 1
-  assert {path.name for path in (directory / 'logs').iterdir()} == {
-    'queue_0.log',
-    'monitor_0.log',
-    'learner_0.log',
-    'actor_0.log',
-    'evaluator_0.log',
+  logs = {path.stem for path in (directory / 'logs').iterdir()}
+  assert {log.replace('_', '/') for log in logs} == {
+    *finished.meta['processes']
   }
   # Of all three starts.
   log = (directory / 'logs/learner_0.log').read_text()
@@ -373,64 +326,21 @@ def test_every_metric_is_explained(directory, finished):
   assert set(explained('atari57.csv')) == {'time', 'frames', *training}
 
 
-def read_records(directory):
-  return recording.Reader(directory / 'metrics/graph.jsonl').read()
-
-
-def names_in(value):
-  """Every key below a value, but those that name nodes, levels or tables."""
-  for name, inner in value.items() if isinstance(value, dict) else ():
-    if '/' not in name and name not in ('queue', 'replay'):
-      yield name
-    yield from names_in(inner)
-
-
-def test_every_figure_of_the_graph_is_explained(directory, finished):
-  known = set(explained('graph.jsonl'))
-  assert set(meter.ACTIVITIES) <= known
-  for record in read_records(directory):
-    assert set(names_in(record)) <= known | set(meter.ACTIVITIES)
-
-
 def test_the_monitor_has_seen_all_nodes(directory, finished):
-  records = read_records(directory)
-  assert len({record['start'] for record in records}) >= 2  # Of each start.
+  records = recording.Reader(directory / 'metrics/graph.jsonl').read()
+  assert len({record['start'] for record in records}) >= 2
   assert all(not record['warnings'] for record in records)
   told = set().union(*(record['nodes'] for record in records))
   used = set().union(*(record['processes'] for record in records))
   assert told == {'learner/0', 'actor/0', 'evaluator/0'}
   assert used == set(finished.meta['processes'])
-  tables = set().union(*(record['tables'] or () for record in records))
-  assert tables == {'queue', 'replay'}
-  # Whatever is not pushed in the last second is not there.
-  start = records[-1]['start']
-  nodes = [r['nodes'] for r in records if r['start'] == start]
-  (learner,) = [n['learner/0'] for n in nodes if 'learner/0' in n][-1:]
-  (actor,) = [n['actor/0'] for n in nodes if 'actor/0' in n][-1:]
-  assert learner['calls']['learner_step'] > 10
-  assert learner['gauges']['frames'] > 0
-  # Counted when an unroll is whole: 8 environments, 10 steps.
-  more = 8 * actor['calls']['environment'] - actor['counts']['agent_steps']
-  assert 0 <= more <= 80
-  assert {'environment', 'forward_pass', 'writing', 'fetching_variables'} <= (
-    set(actor['seconds'])
-  )
 
 
-def test_the_graph_of_the_program_is_there(directory, finished):
-  graph = graph_lib.ProgramGraph.from_json(
-    (directory / 'graph.json').read_text()
-  )
-  assert {node.name for node in graph.nodes} == set(finished.meta['processes'])
-  assert len(graph.edges) == 8
+def test_the_graph_names_each_process(directory, finished):
   page = (directory / 'graph.html').read_text()
   for name, pid in finished.meta['processes'].items():
     row = page.partition(f'<tr><th>{name}</th>')[2].partition('</tr>')[0]
     assert f'<dt>process</dt><dd>{pid}</dd>' in row
-    log = directory / 'logs' / f'{name.replace("/", "_")}.log'
-    assert f'<dt>log</dt><dd>{log}</dd>' in row and log.exists()
-    assert 'TF_NUM_INTRAOP_THREADS=1' in row
-  assert (directory / 'graph.mmd').read_text().startswith('flowchart LR')
 
 
 def test_actors_are_as_far_behind_as_asked_for(finished):
@@ -439,40 +349,19 @@ def test_actors_are_as_far_behind_as_asked_for(finished):
   assert min(lags) >= 2
 
 
-def test_every_game_is_in_the_figures_of_its_level(directory, finished):
+def test_every_episode_is_counted(directory, finished):
   with open(directory / 'metrics/levels.csv', encoding='utf-8') as file:
     rows = list(csv.DictReader(file))
-  assert {row['level_name'] for row in rows} == {'catch'}
   episodes = sum(int(row['episodes']) for row in rows)
   assert episodes == finished.rows[-1]['episodes'] > 0
-
-
-def test_the_last_evaluation(directory, finished):
-  """Both where the evaluator writes it and where the user sees it."""
-  (folder,) = (directory / 'evaluations').iterdir()
-  assert folder.name == str(TOTAL)
-  content = json.loads((folder / 'results.json').read_text())
-  assert content['trained_frames'] == TOTAL and content['greedy'] is False
+  path = directory / 'evaluations' / str(TOTAL) / 'results.json'
+  content = json.loads(path.read_text())
   (level,) = content['levels']
-  assert level['level_name'] == 'catch'
   assert level['episodes'] == len(level['returns']) == 3
   assert level['steps'] == [9, 9, 9] and level['frames'] == 27
-  assert level['mean_return'] == pytest.approx(sum(level['returns']) / 3)
-  with open(folder / 'results.csv', encoding='utf-8') as file:
-    (row,) = csv.DictReader(file)
-  assert float(row['mean_return']) == level['mean_return']
-  assert f'evaluation at frame {TOTAL:,}' in finished.output
-  assert str(directory / 'evaluations') in finished.output
-
-
-def test_the_best_checkpoint_is_kept_apart(directory, finished):
-  folder = directory / 'checkpoints/best'
-  score = json.loads((folder / 'best.json').read_text())
-  assert (score['frames'], score['score_name']) == (TOTAL, 'mean_return')
-  (results,) = directory.glob('evaluations/*/results.json')
-  summary = json.loads(results.read_text())['summary']
-  assert score['score'] == summary['mean_return']
-  assert (folder / f'ckpt-{TOTAL}.index').exists()
+  best = json.loads((directory / 'checkpoints/best/best.json').read_text())
+  assert best['frames'] == content['trained_frames'] == TOTAL
+  assert best['score'] == content['summary']['mean_return']
 
 
 def snapshot(directory):
@@ -484,18 +373,10 @@ def snapshot(directory):
   }
 
 
-def test_a_second_start_says_that_it_has_finished(copy):
+@pytest.mark.parametrize('flags', [(), ('--learning_rate=0.5',)])
+def test_a_finished_run_is_left_as_it_is(copy, flags):
   before = snapshot(copy)
-  status, output = run_main(train, f'--logdir={copy}')
-  assert status == 0
-  assert 'This run has finished' in output
-  assert snapshot(copy) == before
-
-
-def test_flags_for_a_finished_run_change_nothing(copy):
-  """They would tell of a run that never was."""
-  before = snapshot(copy)
-  status, output = run_main(train, f'--logdir={copy}', '--learning_rate=0.5')
+  status, output = commands.run_main(train, f'--logdir={copy}', *flags)
   assert status == 0
   assert 'This run has finished' in output
   assert snapshot(copy) == before
@@ -519,30 +400,20 @@ def test_flags_for_a_finished_run_change_nothing(copy):
 )
 def test_what_a_run_cannot_follow_is_refused(copy, flag, words):
   before = snapshot(copy)
-  status, output = run_main(train, f'--logdir={copy}', flag)
+  status, output = commands.run_main(train, f'--logdir={copy}', flag)
   assert status == 2
   assert all(word in ' '.join(output.split()) for word in words), output
   assert snapshot(copy) == before
-
-
-def test_a_damaged_configuration_is_named(copy, tmp_path):
-  (tmp_path / 'config.json').write_text('{"run": {')
-  status, output = run_main(train, f'--logdir={tmp_path}')
-  assert status == 2
-  assert f'{tmp_path}/config.json is damaged' in output
 
 
 BAD_FLAGS = [
   ('--level_name=atari_pongg', ('level_name', 'atari_pong', "'atari_pongg'")),
   ('--unroll_length=0', ('unroll_length', 'greater than 0', 'got 0')),
   ('--network=foo', ('network', 'one of deep', "'foo'")),
-  ('--epsilon=abc', ('epsilon', 'float', "'abc'")),
-  ('--lstm=perhaps', ('lstm', 'true or false', "'perhaps'")),
   (
     '--on_existing=ask',
     ('on_existing', "'resume', 'fail', 'restart'", "'ask'"),
   ),
-  ('--no_such_flag=1', ('no_such_flag',)),
   ('--network=deep', ('lstm must be true with network deep',)),
   ('--network=deep_atari', ('network deep_atari must see', '(10, 5)')),
   ('--network=shallow_atari', ('network shallow_atari must see', '(10, 5)')),
@@ -560,7 +431,7 @@ def test_a_bad_flag_ends_it_before_anything_is_launched(
 ):
   monkeypatch.chdir(tmp_path)
   given = [f'--logdir={tmp_path / "run"}'] if has_logdir else []
-  status, output = run_main(train, *given, flag)
+  status, output = commands.run_main(train, *given, flag)
   assert status == 2
   sentence = output.splitlines()[-1]
   assert sentence.startswith('./impala train: ')
@@ -571,7 +442,9 @@ def test_a_bad_flag_ends_it_before_anything_is_launched(
 def test_a_processor_without_the_instructions_is_told(tmp_path, monkeypatch):
   monkeypatch.setattr(startup, 'vector_instructions', lambda: ['avx', 'avx2'])
   level = ('--level_name=doom_basic', '--precision=bfloat16')
-  status, output = run_main(train, f'--logdir={tmp_path / "run"}', *level)
+  status, output = commands.run_main(
+    train, f'--logdir={tmp_path / "run"}', *level
+  )
   assert status == 2
   assert 'precision must be float32 on a processor without AVX-512' in output
   assert not (tmp_path / 'run').exists()
@@ -583,7 +456,7 @@ def test_a_bad_flag_of_the_real_command(tmp_path):
     capture_output=True,
     text=True,
     check=False,
-    env=environment(),
+    env=commands.environment(),
     cwd=tmp_path,
     timeout=START_SECONDS,
   )
@@ -598,7 +471,7 @@ def restarted(directory, finished):
   """Started anew in the place of the finished run; its learner hangs."""
   flags = ('--on_existing=restart', '--watchdog=stop', '--watchdog_seconds=6')
   old_config = (directory / 'config.json').read_text()
-  with started(directory, *FLAGS, *flags) as (process, log):
+  with commands.started(train, directory, *FLAGS, *flags) as (process, log):
     # Until it is set aside the old run stands there.
     pids = wait_for_nodes(directory, process, finished.meta['processes'])
     wait_for_learning(directory, process, 0)
@@ -622,49 +495,12 @@ def test_restart_keeps_the_old_run_aside(directory, copy, restarted):
   assert 'Resuming' not in chapter.output
 
 
-WRONG = 'learner/0 has been silent|queue has not drained|actor/0 has been'
-
-
 def test_a_node_that_hangs_ends_the_run_and_is_named(directory, restarted):
   chapter, _ = restarted
   assert chapter.status == 1
   assert 'monitor/0 failed: exit status 1' in chapter.output
-  assert re.search(f'StuckError: .*({WRONG})', chapter.output)
+  assert 'StuckError: ' in chapter.output
   assert str(directory / 'logs/monitor_0.log') in chapter.output
   assert chapter.meta['ended']['kind'] == 'failed'
   assert chapter.meta['ended']['exit_status'] == 1
   assert 'monitor/0' in chapter.meta['ended']['description']
-
-
-@pytest.mark.thorough
-def test_a_node_that_hangs_is_said_in_words(tmp_path):
-  """A learner that is stopped dead: silent, and the queue fills up."""
-  directory = tmp_path / 'run'
-  more = ('--total_environment_frames=1000000000', '--watchdog_seconds=6')
-  with started(directory, *FLAGS, *more) as (process, log):
-    wait_for_learning(directory, process, 0)
-    learner = psutil.Process(read_meta(directory)['processes']['learner/0'])
-    learner.suspend()
-    try:
-      # Both, whichever comes first; the run goes on. An actor waits for the
-      # queue or for variables.
-      for words in (
-        'WARNING learner/0 has been silent since',
-        'WARNING (The queue has not drained|actor/0 has been fetching)',
-      ):
-        processes.wait_until(lambda w=words: re.search(w, log.read_text()), 60)
-      assert process.poll() is None
-      learner.resume()
-      wait_for_learning(directory, process, len(read_rows(directory)))
-      processes.wait_until(
-        lambda: not read_records(directory)[-1]['warnings'], 30
-      )
-      process.send_signal(signal.SIGINT)
-      chapter = end(directory, process, log, 60)
-    finally:
-      with contextlib.suppress(psutil.NoSuchProcess):
-        learner.resume()
-  said = (directory / 'logs/monitor_0.log').read_text()
-  assert re.search(f'({WRONG}).* since', said)
-  assert "Table 'queue' holds 8 of 8" in chapter.output
-  assert chapter.status == 128 + signal.SIGINT

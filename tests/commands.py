@@ -1,0 +1,52 @@
+"""Commands, as a user starts them."""
+
+import contextlib
+import io
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).absolute().parent.parent
+
+
+def environment():
+  return {**os.environ, 'PYTHONPATH': str(ROOT)}
+
+
+@contextlib.contextmanager
+def started(module, directory, *flags):
+  """A command of a run as a process; yields it and the file of its output."""
+  log = directory.with_name(f'{directory.name}.{time.monotonic_ns()}.out')
+  command = [sys.executable, '-m', module.__name__, f'--logdir={directory}']
+  with (
+    open(log, 'wb') as file,
+    subprocess.Popen(
+      [*command, *flags],
+      stdout=file,
+      stderr=subprocess.STDOUT,
+      stdin=subprocess.DEVNULL,
+      start_new_session=True,
+      cwd=directory.parent,
+      env=environment(),
+    ) as process,
+  ):
+    try:
+      yield process, log
+    finally:
+      process.kill()
+
+
+def run_main(module, *arguments):
+  """A command that launches nothing, in this process: status and output."""
+  output = io.StringIO()
+  with (
+    contextlib.redirect_stdout(output),
+    contextlib.redirect_stderr(output),
+  ):
+    try:
+      status = module.main([*map(str, arguments)])
+    except SystemExit as exit_:
+      status = exit_.code
+  return status, output.getvalue()
