@@ -262,7 +262,9 @@ def test_the_queue_alone():
   assert rows['cpu_ms_per_unroll'] > 0
 
 
-def test_a_component_ends_with_who_measures_and_says_why_it_cannot():
+def test_a_component_ends_with_who_measures_and_says_why_it_cannot(
+  tmp_path, monkeypatch
+):
   configuration = trial.resolve(['--level_name=catch'])
   with isolated.Component('environment', configuration) as environment:
     assert environment.facts() == {'agent_steps': 16}
@@ -270,6 +272,7 @@ def test_a_component_ends_with_who_measures_and_says_why_it_cannot():
     assert cost.agent_steps % 16 == 0
     assert cost.wall_seconds >= 0.1
     assert cost.cpu_seconds > 0
+  monkeypatch.setenv('IMPALA_SCENARIOS_DIR', str(tmp_path))
   broken = trial.resolve(['--level_name=doom_battle'])
   with (
     isolated.Component('environment', broken) as environment,
