@@ -30,7 +30,7 @@ from programs import checkpoints, results, runs, startup, train
 from programs.inspection import recording
 
 ROOT = pathlib.Path(__file__).absolute().parent.parent
-TOTAL = 40_000
+TOTAL = 20_000
 STEP_FRAMES = 40  # Of a learner step: half a batch x unroll length.
 LEARNING_RATE = 0.002
 FLAGS = (
