@@ -37,11 +37,7 @@ The first five can be given together. Leave the machine alone meanwhile.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  """Runs what is asked for; returns the exit status.
-
-  Args:
-    arguments: Names, then flags; by default, the command line's.
-  """
+  """Runs what names and flags ask for; returns the exit status."""
   arguments = sys.argv[1:] if arguments is None else arguments
   if not arguments or arguments[0] in ('help', '-h', '--help'):
     print(_USAGE)

@@ -24,10 +24,7 @@ def make_parser(
 ) -> argparse.ArgumentParser:
   """A parser that leaves the flags it does not know to `train`.
 
-  Args:
-    name: Of the benchmark.
-    description: What it measures, and how.
-    **numbers: Of flags: default, whose type is the flag's, and help.
+  `numbers` are flags: default, whose type is the flag's, and help.
   """
   parser = argparse.ArgumentParser(
     prog=f'./impala benchmark {name}',
@@ -74,11 +71,8 @@ def finish(
 ) -> None:
   """Prints a result for people, then, in a line, as JSON.
 
-  Args:
-    result: What was measured; 'benchmark' is its name.
-    shown: The same for people.
-    folder: Where the JSON is kept too, or None.
-    name: Of the file in there, without '.json'; by default the benchmark's.
+  With a folder the JSON is kept as `<name>.json` there too; by default the name
+  is the benchmark's.
   """
   width = None if sys.stdout.isatty() else 120
   console = rich.console.Console(highlight=False, soft_wrap=True, width=width)

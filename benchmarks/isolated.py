@@ -38,12 +38,7 @@ class Cost(NamedTuple):
 
 
 class Component(contextlib.AbstractContextManager):
-  """One component.
-
-  Args:
-    kind: Of `_GROUPS`.
-    configuration: Of the run that it is a part of.
-  """
+  """A component, of a kind in `_GROUPS`, of a run."""
 
   def __init__(self, kind: str, configuration: runs.Configuration) -> None:
     self._kind = kind

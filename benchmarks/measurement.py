@@ -19,11 +19,7 @@ def measure(
 ) -> dict[str, Any]:
   """Watches a program that was just started, from one row to another.
 
-  Args:
-    run: Not yet learning.
-    repeats: Frames in an agent step.
-    warmup_seconds: Of learning, not measured.
-    window_seconds: Of learning, measured.
+  Warm-up and window are of learning; `repeats` are frames in an agent step.
   """
   trial.tell('starting the program')
   (first,) = run.rows_until(0)

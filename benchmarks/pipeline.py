@@ -20,11 +20,7 @@ def run(
 ) -> dict[str, Any]:
   """Starts a run, measures it and ends it; see `measurement.measure`.
 
-  Args:
-    train_flags: What the user gives.
-    warmup_seconds: Of learning, not measured.
-    window_seconds: Of learning, measured.
-    module: Of the program, which takes the flags of `train`.
+  The program of `module` takes the flags of `train`.
   """
   configuration = trial.resolve(train_flags)
   repeats = configuration.num_action_repeats
@@ -51,10 +47,9 @@ def run_acme(
 def _activities(run: trial.Trial) -> dict[str, Any]:
   """Where the time goes, by the monitor's records of the last seconds.
 
-  Returns:
-    'activities', role -> activity -> share of the time, median of its nodes;
-    'machine_busy_share'; and 'verdict', the sentence. Nothing of it where there
-    was no monitor.
+  'activities', role -> activity -> share of the time, median of its nodes;
+  'machine_busy_share'; and 'verdict', the sentence. Nothing of it where there
+  was no monitor.
   """
   seen = reading.Run(run.directory.path)
   seen.look()

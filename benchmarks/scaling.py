@@ -120,7 +120,6 @@ def _make_sweeps(
 
 
 def _medians(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-  """Over the rounds of one size."""
   names = ('agent_steps_per_second', 'cpu_ms_per_agent_step')
   first = results[0]
   return {
@@ -141,9 +140,7 @@ def judge(
 ) -> list[str]:
   """A sentence for each way to add environments that makes a step dearer.
 
-  Args:
-    sweeps: Name -> size, ascending -> figures.
-    max_cost_ratio: Limit of a cost over one of a smaller size.
+  Sweeps are name -> size, ascending -> figures.
   """
   complaints = []
   for name in _JUDGED:

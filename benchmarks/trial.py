@@ -150,10 +150,7 @@ def start_in(
 ) -> Iterator[Trial]:
   """Starts a program, and ends it as Ctrl-C does if it has not ended before.
 
-  Args:
-    path: Its run directory; what it says goes to a log beside it.
-    command: What starts it.
-    environment: By default, this process's own.
+  What it says goes to a log beside its run directory, `path`.
   """
   launcher = children.Child(
     children.NodeCommand(

@@ -10,12 +10,7 @@ import itertools
 import math
 import multiprocessing
 import threading
-from collections.abc import (
-  Generator,
-  Iterable,
-  Mapping,
-  Sequence,
-)
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
 

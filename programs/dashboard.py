@@ -25,14 +25,7 @@ _PORTS = range(65536)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command until it is interrupted.
-
-  Args:
-    argv: Its flags; by default those of this process.
-
-  Returns:
-    Its exit status: 0, or 2 when nothing could be shown.
-  """
+  """Runs the command until interrupted; returns its exit status, 0 or 2."""
   parser = flags.make_parser('dashboard', _DESCRIPTION)
   parser.add_argument(
     '--logdir', required=True, metavar='DIR', help='The run directory.'
@@ -62,11 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _listen(shown: view.View, port: int) -> Any:
-  """A server at the port.
-
-  Raises:
-    ValueError: It cannot be had.
-  """
   if port not in _PORTS:
     raise ValueError(f'port must be at least 0 and below 65536, got {port}')
   try:

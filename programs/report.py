@@ -24,14 +24,7 @@ PAGE = 'index.html'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command.
-
-  Args:
-    argv: Its arguments; by default, the command line's.
-
-  Returns:
-    Its exit status: 0, or 2 where nothing was written.
-  """
+  """Runs the command; returns its exit status, 2 where nothing was written."""
   parser = flags.make_parser('report', _DESCRIPTION)
   parser.usage = './impala report RUN [RUN ...] [--output=DIR]'
   parser.add_argument('runs', nargs='+', metavar='RUN', help='a run directory')
@@ -67,15 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def write(
   paths: Sequence[pathlib.Path], output: pathlib.Path
 ) -> dict[str, str]:
-  """Writes the report.
+  """Writes the report; a run's name -> the verdict on its speed, or why none.
 
   Args:
     paths: Of run directories, absolute, each another one.
     output: Folder of the report, absolute; made if it is not there. A report
       that is there is replaced when the new one is whole.
-
-  Returns:
-    Name of a run -> the verdict on its speed, or why there is none.
 
   Raises:
     runs.RunError: One is no run directory, or the folder cannot be written to.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from environments import suites
-from programs import runs, tables
+from programs import runs
 
 _NUM_RESAMPLES = 2_000
 _INTERVAL = (2.5, 97.5)  # Percentiles.
@@ -153,7 +153,7 @@ def write_results(
   results: Sequence[LevelResult],
   **facts: Any,
 ) -> None:
-  """Writes `results.csv`, `.md` and, last, `.json`.
+  """Writes `results.csv` and, last, `results.json`.
 
   `facts` for the latter are `trained_frames`, `seed` and `greedy`.
   """
@@ -172,5 +172,4 @@ def write_results(
       for row, result in zip(rows, results, strict=True)
     ],
   }
-  runs.write_text(directory / 'results.md', tables.markdown(content))
   runs.write_json(directory / 'results.json', content)

@@ -1,4 +1,4 @@
-"""Evaluations for people: a table for the terminal, and one as Markdown."""
+"""Evaluations for people: a table for the terminal."""
 
 import json
 import pathlib
@@ -34,21 +34,6 @@ def table(results_file: pathlib.Path) -> rich.table.Table:
   for row in rows:
     shown.add_row(*row)
   return shown
-
-
-def markdown(content: Mapping[str, Any]) -> str:
-  """The same as a page."""
-  headings, *rows = _cells(content)
-  rule = ['---', *['---:'] * (len(headings) - 1)]
-  lines = [f'| {" | ".join(cells)} |' for cells in (headings, rule, *rows)]
-  text = [f'# {_title(content).capitalize()}', '', *lines, '']
-  if scores := _scores(content):
-    text += [f'{scores}.', '']
-  text.append(
-    'Mean return +- standard error over episodes. Intervals: 95%, bootstrap '
-    'over episodes. Human %: 0 is a random agent, 100 a human.'
-  )
-  return '\n'.join(text) + '\n'
 
 
 def _title(content: Mapping[str, Any]) -> str:

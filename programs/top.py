@@ -24,11 +24,7 @@ _PERIOD_SECONDS = 1.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command; returns its exit status.
-
-  Args:
-    argv: Its flags; by default, the command line's.
-  """
+  """Runs the command; returns its exit status."""
   parser = flags.make_parser('top', _DESCRIPTION)
   parser.add_argument(
     '--logdir', required=True, metavar='DIR', help='The run directory.'

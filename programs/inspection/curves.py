@@ -14,7 +14,6 @@ class Curve:
   """A curve of at most `MAX_POINTS`, each the mean of as many values."""
 
   def __init__(self) -> None:
-    """Starts empty."""
     self._sums: list[list[float]] = []  # Of x, of y, and how many.
     self._stride = 1
 
@@ -50,7 +49,7 @@ class Curve:
 
 
 class CurveFile:
-  """The curves by frames of a CSV file that may grow and be replaced.
+  """The curves by frames of a CSV file that may come, grow and be replaced.
 
   Attributes:
     curves: By column; or by level, where rows tell theirs.
@@ -59,7 +58,6 @@ class CurveFile:
   """
 
   def __init__(self, path: pathlib.Path, *columns: str) -> None:
-    """Reads nothing yet; the file need not exist."""
     self._rows, self._columns = rows.Rows(path), columns
     self.version = 0
     self._forget()

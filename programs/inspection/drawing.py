@@ -74,12 +74,7 @@ class _Point(NamedTuple):
 
 
 def svg(graph: graph_lib.ProgramGraph, num_lines: int = 0) -> str:
-  """A picture; each box leads to `#<role>`.
-
-  Args:
-    graph: What is drawn.
-    num_lines: Empty lines of text in each box, for who fills them.
-  """
+  """A picture; boxes have `num_lines` empty lines and lead to `#<role>`."""
   height = _HEIGHT + _LINE * num_lines
   corners = _corners(graph, height)
   above = watching(graph)
@@ -133,7 +128,6 @@ def _corners(graph: graph_lib.ProgramGraph, height: float) -> dict[str, _Point]:
 
 
 def _marker(kind: str, color: str) -> str:
-  """The head of an arrow."""
   return (
     f'<marker id="{kind}" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" '
     f'markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8z" fill="{color}"/>'

@@ -21,7 +21,6 @@ class Evaluations:
   """
 
   def __init__(self, folder: pathlib.Path) -> None:
-    """Reads nothing yet; the folder need not exist."""
     self._folder = folder
     self._written: dict[pathlib.Path, int] = {}
     self.found: Mapping[str, Results] = {}
@@ -51,11 +50,7 @@ class Evaluations:
 
 
 def read_results(path: pathlib.Path) -> Results | None:
-  """A `results.json` without the figures of single episodes.
-
-  Returns:
-    None where it is gone, damaged or somebody else's.
-  """
+  """Without the figures of single episodes; None where gone or damaged."""
   try:
     content = json.loads(path.read_text(encoding='utf-8'))
     content['trained_frames'] = int(content['trained_frames'])

@@ -34,12 +34,8 @@ class NodeFigures:
     milliseconds: Activity -> mean time of one call.
     rates: What is counted -> how many a second.
     counts: What is counted -> how many since the node's start.
-    gauges: Name -> last value.
-    activity: What it is at.
     cores: Of the processor, that its process and its children use.
     rss_bytes: Memory of these.
-    host: Where it runs.
-    is_silent: Has not pushed for a while.
   """
 
   states: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -65,11 +61,7 @@ class TableFigures:
   """One table over a stretch of time.
 
   Attributes:
-    size: Items in it at the end.
-    capacity: That fit it.
     insert_headroom: Items until its rate limiter blocks; None: it never does.
-    inserts_per_second: Items that came.
-    samples_per_second: Items that were sampled.
     waiting_for_samples: Share of the time that inserts waited for a sample.
     waiting_for_inserts: Share of the time that samplers waited for an insert.
   """
@@ -88,9 +80,7 @@ class Figures:
   """A program over a stretch of time.
 
   Attributes:
-    seconds: How long that was.
     nodes: Name -> figures, of those that pushed or have a process.
-    tables: Of the Reverb server.
     cores: Processors that the program may use.
     machine_busy: Share of the machine's processors that was in use.
     warnings: What the watchdog said at the end.
@@ -106,12 +96,7 @@ class Figures:
   def spreads(self, names: Iterable[str]) -> dict[str, dict[str, Spread]]:
     """Least, median and most over nodes, of each figure that any of them has.
 
-    Args:
-      names: Of the nodes.
-
-    Returns:
-      Field of `NodeFigures` -> figure -> spread; 'process' has cores and
-      rss_bytes.
+    Field of `NodeFigures` -> figure -> spread; 'process' has cores, rss_bytes.
     """
     found: dict[str, dict[str, list[float]]] = {}
     for name in names:
@@ -158,14 +143,10 @@ class Figures:
 
 
 def make_figures(records: Sequence[recording.Record]) -> Figures | None:
-  """The figures of a stretch of time.
+  """The figures of records, by their time; None where there are too few.
 
-  Args:
-    records: By their time; of each start of the monitor the first and the last
-      one count, and for tables those in which the server answered.
-
-  Returns:
-    None where there are too few records.
+  Of each start of the monitor the first and the last record count, and for
+  tables those in which the server answered.
   """
   stretches: dict[float, list[recording.Record]] = {}
   for record in records:
@@ -213,7 +194,6 @@ def _node(
   cpu_seconds: float | None,
   seconds: float,
 ) -> NodeFigures:
-  """A node, of what it pushed last and what its sums have grown by."""
   # A node that is silent has spent nothing.
   spent = {n: s for n, s in delta.get('seconds', {}).items() if s}
   if len(spent) > 1:

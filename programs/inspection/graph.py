@@ -31,9 +31,6 @@ def uses(**kinds: str) -> Callable[[_Callable], _Callable]:
   Args:
     **kinds: Parameter that takes a handle -> one of `KINDS`.
 
-  Returns:
-    A decorator that changes nothing but the graph.
-
   Raises:
     ValueError: There is no such kind; or, when it decorates, no such parameter.
   """
@@ -64,7 +61,6 @@ class Node:
   Attributes:
     name: `<group>/<index>`, and `<group>/<index>/<number>` of one that is
       colocated in it.
-    group: Of the program.
     role: What it is one of several of: its group, and for a colocated one
       `<group>.<function>`.
     type: Launchpad's name of the kind of node.
@@ -84,13 +80,9 @@ class Node:
 
 @dataclasses.dataclass(frozen=True)
 class Edge:
-  """A handle that a node was given.
+  """A handle to the node `service` that the node `user` was given.
 
-  Attributes:
-    user: Name of the node that has the handle.
-    service: Name of the node that the handle leads to.
-    kind: One of `KINDS`.
-    label: Name of the parameter that takes the handle.
+  `kind` is one of `KINDS`, `label` the parameter that takes the handle.
   """
 
   user: str
@@ -111,15 +103,7 @@ class Edge:
 
 @dataclasses.dataclass(frozen=True)
 class RoleEdge:
-  """All edges of one kind and label between two roles.
-
-  Attributes:
-    source: Role where what flows comes from.
-    target: Role where it goes.
-    kind: One of `KINDS`.
-    label: Name of the parameter.
-    count: How many edges it stands for.
-  """
+  """All `count` edges of a kind and label from where data flows to where."""
 
   source: str
   target: str
@@ -130,13 +114,7 @@ class RoleEdge:
 
 @dataclasses.dataclass(frozen=True)
 class ProgramGraph:
-  """A program's nodes and edges.
-
-  Attributes:
-    name: Of the program.
-    nodes: In the order of the program.
-    edges: By user.
-  """
+  """A program's nodes, in its order, and edges, by user."""
 
   name: str
   nodes: Sequence[Node]

@@ -33,15 +33,7 @@ def mermaid(graph: graph_lib.ProgramGraph) -> str:
 
 
 def html(graph: graph_lib.ProgramGraph, facts: Facts | None = None) -> str:
-  """A page that needs nothing but itself.
-
-  Args:
-    graph: What is drawn.
-    facts: What else is known of nodes, such as their log.
-
-  Returns:
-    The picture, and below it every role, unfolding to its nodes.
-  """
+  """A page of the picture, and of every role, unfolding to its nodes' facts."""
   parts = [
     f'<title>{_escape(graph.name)}</title><style>{_STYLE}</style>',
     drawing.svg(graph),

@@ -38,13 +38,8 @@ def reporting(
 ) -> Iterator[None]:
   """Pushes a node's figures every second, as long as the context is open.
 
-  What its process uses goes along with them.
-
-  Args:
-    monitor: Client of the `MonitorNode`; None pushes nothing.
-    name: Of the node, `<group>/<index>`.
-    read: Its figures, see `recording`, or those of `read_tables`; called by
-      another thread.
+  What its process uses goes along with them. Another thread calls `read`: see
+  `recording`, and `read_tables`. Without a monitor, None, nothing is pushed.
   """
   if monitor is None:
     yield
@@ -69,14 +64,7 @@ def reporting(
 
 
 def read_tables(queue: Any) -> dict[str, Any]:
-  """What the node of a Reverb server pushes.
-
-  Args:
-    queue: Client of the server.
-
-  Returns:
-    'tables' of a record; None where the server did not answer.
-  """
+  """'tables' of a record, by a Reverb client; None where there is no answer."""
   try:
     tables = queue.server_info(timeout=1)
   except Exception as error:  # Reverb's and gRPC's own, of many types.
@@ -95,14 +83,7 @@ class MonitorNode:
     watchdog_seconds: float,
     name: str = 'monitor/0',
   ) -> None:
-    """Records nothing yet.
-
-    Args:
-      directory: Of the run; takes `metrics/graph.jsonl`.
-      watchdog_action: One of `watchdog.ACTIONS`.
-      watchdog_seconds: How long nothing may happen.
-      name: Of this node.
-    """
+    """Records to `metrics/graph.jsonl` in `directory`, the run's."""
     self._stop = lp.stop_event()
     self._start = time.time()
     self._name = name
@@ -117,10 +98,8 @@ class MonitorNode:
   def push(self, name: str, figures: Mapping[str, Any]) -> None:
     """Takes a node's figures.
 
-    Args:
-      name: Of the node, `<group>/<index>`.
-      figures: See `recording`; 'tables' of the queue; and 'host', 'pid' and
-        'process', as of 'processes' there.
+    See `recording`; 'tables' of the queue; and 'host', 'pid' and 'process', as
+    of 'processes' there.
     """
     with self._lock:
       self._pushed[name] = time.monotonic(), figures

@@ -23,11 +23,7 @@ def read() -> dict[str, str]:
 
 
 def make_one(content: Any) -> str:
-  """A page that needs nothing but itself, and may ask nobody.
-
-  Args:
-    content: What it shows, as plain data: see `exported` in `format.js`.
-  """
+  """A page that needs nothing but itself; see `exported` in `format.js`."""
   files = read()
   page = files['index.html']
   # No text of a run ends the element that it stands in.

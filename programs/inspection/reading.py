@@ -33,25 +33,21 @@ class Run:
 
   Attributes:
     config: Group -> field -> value; empty where there is none.
-    meta: How it was started, and how it ended.
     graph: Of its program; None where there is none of this version.
     state: 'starting'; 'running'; 'finished', 'failed' or 'interrupted'; 'lost'
       where it neither goes on nor has said that it ended.
     figures: Of the last seconds of a run that goes on, of the whole of one
       that does not; None before there are any.
-    verdict: On these figures, if there can be one.
     age_seconds: Since the last record; None before there is one.
-    learner, levels, suite: Curves; of a suite None before its name is known.
+    suite: Curves; None before its name is known.
   """
 
   def __init__(self, directory: pathlib.Path) -> None:
-    """Reads nothing yet; the directory need not exist."""
     self.directory = directory
     self._identity: tuple[int, int] | None = None
     self._begin()
 
   def _begin(self) -> None:
-    """Forgets what was read."""
     metrics = self.directory / 'metrics'
     self.config: Mapping[str, Mapping[str, Any]] = {}
     self.meta: Mapping[str, Any] = {}
@@ -162,7 +158,6 @@ class Run:
       self.suite.read()
 
   def _read_records(self) -> None:
-    """Takes what the monitor recorded: state, figures and verdict."""
     records = self._reader.read()
     if self._reader.began_anew:
       self._ends = recording.Ends()
@@ -214,12 +209,7 @@ class Run:
     return sum(speeds) / len(speeds) if speeds else None
 
   def log(self, node: str, size: int = LOG_BYTES) -> dict[str, Any] | None:
-    """The end of a node's log, from the start of a line.
-
-    Args:
-      node: Its name; None is returned where there is no such node.
-      size: Bytes at most.
-    """
+    """The end of a node's log, in whole lines; None: there is no such node."""
     if self.graph is None or node not in {n.name for n in self.graph.nodes}:
       return None
     # What is colocated writes to the log of its process.

@@ -32,13 +32,7 @@ Record = Mapping[str, Any]
 MAX_BYTES = 16_000_000
 
 _PARTS = {
-  'time',
-  'start',
-  'nodes',
-  'tables',
-  'processes',
-  'machine',
-  'warnings',
+  *('time', 'start', 'nodes', 'tables', 'processes', 'machine', 'warnings'),
 }
 
 
@@ -46,7 +40,6 @@ class Recorder:
   """Appends records; thins the older ones when there are too many bytes."""
 
   def __init__(self, path: pathlib.Path, max_bytes: int = MAX_BYTES) -> None:
-    """Makes the file's folder; past `max_bytes` every second line goes."""
     self._path = path
     self._max_bytes = max_bytes
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +70,6 @@ class Reader:
   """Follows a file of records, thinned and replaced as it may be."""
 
   def __init__(self, path: pathlib.Path) -> None:
-    """Starts before the file's first record; it need not exist yet."""
     self.began_anew = True  # Whether `read` told all of another file.
     self._path = path
     self._offset, self._inode = 0, -1
@@ -126,14 +118,13 @@ class Ends:
   """
 
   def __init__(self, records: Iterable[Record] = ()) -> None:
-    """Takes records in the order of their time."""
     self._all: dict[float, list[Record]] = {}
     self._under_way: dict[float, list[Record]] = {}
     for record in records:
       self.add(record)
 
   def add(self, record: Record) -> None:
-    """Takes the next record."""
+    """Takes the next record, in the order of their time."""
     self._all.setdefault(record['start'], [record, record])[1] = record
     if is_under_way(record):
       ends = self._under_way.setdefault(record['start'], [record, record])

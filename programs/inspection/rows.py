@@ -20,12 +20,9 @@ class Rows:
   """
 
   def __init__(self, path: pathlib.Path, from_start: bool = True) -> None:
-    """Reads nothing yet; the file need not exist.
+    """Reads what is there too, with `from_start`, else only what comes.
 
-    Args:
-      path: Of a file with a header line.
-      from_start: Reads the rows that are there too, and those of
-        `<name>.before-*.csv`, where they were kept when the columns changed.
+    That includes `<name>.before-*.csv`, kept when the columns changed.
     """
     self.began_anew = False
     self._path = path

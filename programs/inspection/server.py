@@ -40,7 +40,6 @@ class App:
   """The WSGI application."""
 
   def __init__(self, view: view_lib.View) -> None:
-    """Reads the page's own files."""
     self._view = view
     self._files = page_files.read()
 
@@ -58,7 +57,6 @@ class App:
     return response(dict(environ), start_response)
 
   def _answer(self, request: _Request) -> _Response:
-    """Answers, or raises why not."""
     if not _OUR_NAMES.fullmatch(request.environ.get('HTTP_HOST', '')):
       raise werkzeug.exceptions.Forbidden(
         'Host must be localhost or 127.0.0.1: this server answers browsers of '
@@ -88,11 +86,7 @@ class _QuietHandler(werkzeug.serving.WSGIRequestHandler):
 def make_server(
   view: view_lib.View, port: int
 ) -> werkzeug.serving.BaseWSGIServer:
-  """A server that listens already; `serve_forever` answers.
-
-  Args:
-    view: Of the run.
-    port: Where it listens; 0: any free one.
+  """Listens already, at a port, 0 for any free one; `serve_forever` answers.
 
   Raises:
     OSError: The port is taken, or not for us.

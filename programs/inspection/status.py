@@ -27,13 +27,7 @@ class Status:
     console: rich.console.Console,
     started: float,
   ) -> None:
-    """Looks at what is measured from now on.
-
-    Args:
-      directory: Of the run.
-      console: Where to show it.
-      started: When the command was called, in seconds since 1970.
-    """
+    """`started` is when the command was called, in seconds since 1970."""
     self._console, self._started = console, started
     self._run = reading.Run(directory)
     self._look()

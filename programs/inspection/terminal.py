@@ -102,15 +102,7 @@ def facts(run: reading.Run) -> Iterator[tuple[str, str]]:
 def graph_text(
   graph: graph_lib.ProgramGraph, figures: figures_lib.Figures | None
 ) -> rich.console.Group:
-  """Roles along what flows, each with its figures and the edges it gives to.
-
-  Args:
-    graph: Of the program.
-    figures: Of a stretch of time; None shows the graph alone.
-
-  Returns:
-    For a rich console.
-  """
+  """Roles along what flows, each with its figures and the edges it gives to."""
   above = drawing.watching(graph)
   shown: list[rich.console.RenderableType] = []
   for role in drawing.order(graph):

@@ -52,14 +52,9 @@ class Verdict:
 def judge(
   graph: graph_lib.ProgramGraph, figures: figures_lib.Figures
 ) -> Verdict | None:
-  """Judges a program by what its nodes did.
+  """Judges a program by what its nodes did over a stretch of time.
 
-  Args:
-    graph: Of the program: who inserts into a table, and who samples from one.
-    figures: Of a stretch of time.
-
-  Returns:
-    None where the program has no such sides, or they have reported nothing yet.
+  None where none insert or none sample, or these have reported nothing yet.
   """
   producers = _nodes(graph, 'insert', 'source')
   consumers = _nodes(graph, 'sample', 'target')

@@ -28,12 +28,7 @@ class View:
     run: reading.Run,
     describe: Callable[[Mapping[str, Any]], Settings],
   ) -> None:
-    """Reads nothing yet.
-
-    Args:
-      run: That is shown.
-      describe: From the content of `config.json` to a list of its settings.
-    """
+    """`describe` makes settings of the content of `config.json`."""
     self._run, self._describe = run, describe
     self._lock = threading.Lock()
     self._looked = -_FRESH_SECONDS
@@ -47,16 +42,13 @@ class View:
     }
 
   def read(self, part: str, name: str = '') -> Any:
-    """A part of what the page shows.
+    """A part of what the page shows; None where there is none such.
 
     Args:
       part: 'state', which changes all the time; 'graph', 'curves' of a level,
         or else of all; 'evaluations', of which one in full; 'configuration';
         'log' of a node.
       name: Of the level, evaluation or node.
-
-    Returns:
-      Plain data; None where there is no such part or node.
     """
     if part not in self._parts:
       return None
@@ -80,7 +72,6 @@ class View:
     return content
 
   def _configuration(self) -> Settings:
-    """The settings, and what is known of the run's start and end."""
     run = self._run
     if not run.config:
       return []
@@ -157,7 +148,6 @@ def _state(run: reading.Run) -> dict[str, Any]:
 def _role(
   graph: graph_lib.ProgramGraph, figures: figures_lib.Figures, role: str
 ) -> dict[str, Any]:
-  """What the box of a role shows."""
   names = [node.name for node in graph.roles[role]]
   found = [figures.nodes[name] for name in names if name in figures.nodes]
   spreads = figures.spreads(names).get('states', {})
@@ -186,7 +176,6 @@ def _mean(shares: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _node(run: reading.Run, name: str) -> dict[str, Any]:
-  """A node's figures and process."""
   nodes = run.figures.nodes if run.figures else {}
   found = nodes.get(name, figures_lib.NodeFigures())
   pids = run.meta.get('processes')
@@ -241,9 +230,7 @@ def evaluation_points(
 ) -> list[list[float | None]]:
   """Frames, mean return and its interval of the evaluations while training.
 
-  Args:
-    run: Read.
-    levels: Whose; none: over all levels.
+  They are of `levels`; over all levels where these are none.
   """
   names = ('mean_return', 'mean_return_low', 'mean_return_high')
   return [

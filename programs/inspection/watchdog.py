@@ -21,11 +21,7 @@ class Watchdog:
   """Looks at each record; says what is wrong once, and that it is over."""
 
   def __init__(self, seconds: float) -> None:
-    """Everything is well so far.
-
-    Args:
-      seconds: How long a node may wait or be silent.
-    """
+    """A node may wait or be silent for so many seconds."""
     self._seconds = seconds
     self._found: dict[str, str] = {}  # What is wrong -> in words.
     self._has_begun = False
@@ -37,11 +33,7 @@ class Watchdog:
     return list(self._found.values())
 
   def look(self, record: recording.Record) -> list[str]:
-    """Looks at a record.
-
-    Returns:
-      What is wrong since this one, each said once until it is over.
-    """
+    """What is wrong since this record, each said once until it is over."""
     before = self._found
     # As it was said first, lest it be said again with every second.
     self._found = {
@@ -50,7 +42,6 @@ class Watchdog:
     return [text for key, text in self._found.items() if key not in before]
 
   def _judge(self, record: recording.Record) -> Iterator[tuple[str, str]]:
-    """What is wrong, and that in words."""
     # Whoever samples has had a batch: its first wait is over.
     self._has_begun |= any(
       node['calls'].get('waiting_for_data') for node in record['nodes'].values()

@@ -21,13 +21,7 @@ from programs.inspection import graph
 
 
 def make_graph(program: lp.Program) -> graph.ProgramGraph:
-  """The graph of any Launchpad program.
-
-  Args:
-    program: Need not be launched, and is not.
-
-  Returns:
-    Its graph.
+  """The graph of any Launchpad program, which need not be launched.
 
   Raises:
     ValueError: A handle leads to a node that is not in the program.
@@ -120,7 +114,6 @@ def _handles(value: Any) -> Iterator[base.Handle]:
 
 
 def _owner(handle: base.Handle, owners: Mapping[int, str]) -> str:
-  """Name of the node that owns a handle's address."""
   for value in vars(handle).values():
     if isinstance(value, lp.Address) and id(value) in owners:
       return owners[id(value)]

@@ -36,11 +36,7 @@ _SMOOTHED_SHARE = 1 / 40  # Of the frames that a curve is drawn over.
 
 
 def names(paths: Sequence[pathlib.Path]) -> list[str]:
-  """The shortest names that tell directories apart, from their end.
-
-  Args:
-    paths: Absolute, each another one.
-  """
+  """The shortest names that tell absolute paths apart, from their end."""
   if len({path.name for path in paths}) == len(paths):
     return [path.name or str(path) for path in paths]
   common = os.path.commonpath(paths)
@@ -50,13 +46,9 @@ def names(paths: Sequence[pathlib.Path]) -> list[str]:
 def compare(runs: scores.Runs) -> dict[str, Any]:
   """All that there is to say of runs together, as plain data.
 
-  Args:
-    runs: At least one, read.
-
-  Returns:
-    'runs', a row each; 'groups' of runs that differ in their seed alone;
-    'curves' by level, one for each group: see `_make_curve`; 'differing'
-    fields of the configuration; 'scores', see `make_scores`; and the 'method'.
+  'runs', a row each; 'groups' of runs that differ in their seed alone;
+  'curves' by level, one for each group: see `_make_curve`; 'differing'
+  fields of the configuration; 'scores', see `make_scores`; and the 'method'.
   """
   groups = make_groups(runs)
   fields = {name: _fields(run) for name, run in runs.items()}

@@ -17,8 +17,7 @@ def draw_curves(
 ) -> matplotlib.figure.Figure:
   """Returns over frames, an axes for each level and a color for each group.
 
-  Args:
-    curves: By level, at least one; see `comparison.make_curves`.
+  There is at least one level; see `comparison.make_curves`.
   """
   groups = dict.fromkeys(c['group'] for each in curves.values() for c in each)
   colors = {group: f'C{index % 10}' for index, group in enumerate(groups)}

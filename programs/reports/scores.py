@@ -42,12 +42,7 @@ def mean_interval(
 def make_scores(groups: Mapping[str, Sequence[str]], runs: Runs) -> list[Score]:
   """The last and the best evaluation of training, and what else was evaluated.
 
-  Args:
-    groups: Names of runs that differ in their seed alone.
-    runs: Read.
-
-  Returns:
-    Scores of groups of at least two evaluated runs, then of runs.
+  Scores of groups of at least two evaluated runs come first, then of runs.
   """
   of_runs: list[Score] = []
   of_groups: list[Score] = []
@@ -120,7 +115,6 @@ def _as_far(rows: Sequence[Score]) -> list[Score]:
 
 
 def _over_runs(rows: Sequence[Score]) -> Score:
-  """Of one level and one evaluation of several runs."""
   mean, low, high = mean_interval([row['mean_return'] for row in rows])
   human = [row['human_normalised'] for row in rows]
   return {
