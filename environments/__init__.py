@@ -38,7 +38,6 @@ class MissingError(RuntimeError):
 
 
 def _option(default: Any, meaning: str, unit: str = '') -> Any:
-  """A field that a flag can be made of."""
   return dataclasses.field(
     default=default, metadata={'help': meaning, 'unit': unit}
   )
@@ -50,10 +49,8 @@ class Settings:
 
   The defaults are those of the IMPALA paper's Atari experiments (appendix G)
   and of the evaluation protocol it follows: 30 no-op starts, 30 minutes a game.
-  The embedded levels have no use for any of them.
-
-  Raises:
-    ValueError: at construction, if a value is out of range.
+  The embedded levels have no use for any of them. A value out of range is a
+  ValueError.
   """
 
   num_action_repeats: int = _option(
@@ -120,7 +117,6 @@ class Settings:
 
 
 def _is_side(pixels: int) -> bool:
-  """Whether DeepMind Lab can show pictures of such a width or height."""
   return pixels >= 4 and pixels % 4 == 0
 
 
@@ -152,18 +148,11 @@ def make(
   evaluation: bool = False,
   settings: Settings = Settings(),
 ) -> dm_env.Environment:
-  """Makes one environment.
+  """Makes one environment of a level; the same seed repeats its episodes.
 
-  Args:
-    level_name: of `suites.LEVEL_NAMES` or a path of DeepMind Lab's; no suite.
-    seed: the same seed and actions repeat the same episodes. Non-negative.
-    evaluation: whether episodes are whole games; while training, losing a life
-      ends an episode too.
-    settings: how the level is played.
-
-  Returns:
-    The environment. Besides what `dm_env` asks for it has `render()`: `[H, W,
-    3]` uint8, RGB, the last timestep for people to look at.
+  In an evaluation episodes are whole games; while training, losing a life ends
+  an episode too. Besides what `dm_env` asks for the environment has `render()`:
+  `[H, W, 3]` uint8, RGB, the last timestep for people to look at.
 
   Raises:
     ValueError: if the level is unknown or the seed negative.
@@ -188,7 +177,6 @@ def make(
 
 
 def _simulator(level_name: str, name: str) -> types.ModuleType:
-  """Imports the module of a level's simulator."""
   try:
     return importlib.import_module(f'environments.{name}')
   except ImportError as error:
@@ -207,16 +195,10 @@ def make_batch(
 ) -> batch.EnvironmentBatch | processes.ProcessBatch:
   """Makes a batch of training environments, one for each seed.
 
-  Args:
-    level_name: levels are dealt round-robin if it means several.
-    seeds: of the environments.
-    first: index of the first environment among those of all actors.
-    settings: how the levels are played.
-    num_processes: child processes that the environments run in; 0: none, they
-      run in this one.
-
-  Returns:
-    The batch; its `levels` are indices of `suites.split(level_name)`.
+  Levels are dealt round-robin if the name means several; `first` is the index
+  of the first environment among those of all actors. The batch's `levels` are
+  indices of `suites.split(level_name)`. With 0 processes the environments run
+  in this one, else in so many children.
 
   Raises:
     ValueError: if the environments have different specs.
@@ -251,13 +233,8 @@ def check_specs(
 ) -> Spec:
   """Checks that one network can play all levels, by making one of each.
 
-  Args:
-    level_name: a level, a suite or several levels.
-    settings: how the levels are played.
-    evaluation: whether a suite means its test levels.
-
-  Returns:
-    The specs, which all levels have.
+  Returns the specs, which all have. In an evaluation a suite means its test
+  levels.
 
   Raises:
     ValueError: if their observations or actions differ.

@@ -73,12 +73,6 @@ class Atari(dm_env.Environment):
       at a LAST timestep after which the next reset goes on with the same game,
       that is where a life was lost.
 
-  Args:
-    game: one of `suites`' 57, without 'atari_'.
-    seed: of the number of no-ops and of sticky actions. Non-negative.
-    evaluation: whether only the end of the game ends an episode.
-    settings: how the game is played.
-
   Raises:
     environments.MissingError: if the game's ROM is not found.
   """
@@ -118,10 +112,7 @@ class Atari(dm_env.Environment):
     return dm_env.restart(cv2.merge(self._pictures))
 
   def step(self, action: int) -> dm_env.TimeStep:
-    """Repeats an action `settings.num_action_repeats` times.
-
-    The reward is their sum, unclipped. Where the last timestep was LAST, the
-    action is ignored and an episode starts.
+    """Repeats an action; the reward is the sum, unclipped.
 
     Raises:
       ValueError: if the action is out of range.

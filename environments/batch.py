@@ -66,13 +66,9 @@ class EnvironmentBatch:
     action_spec: of one environment.
     needs_reset: of each environment, whether its next step starts an episode.
 
-  Args:
-    environments: at least one, all of the same specs, with one discrete action
-      and a scalar reward.
-    levels: index of the level that each plays; all 0 if not given.
-
   Raises:
-    ValueError: if there is none, or if their specs differ or are not such.
+    ValueError: if there is no environment, or if specs differ or are of
+      another than one discrete action and a scalar reward.
   """
 
   def __init__(
@@ -121,15 +117,8 @@ class EnvironmentBatch:
   def step(self, actions: np.ndarray) -> BatchTimeStep:
     """Takes one agent step in every environment.
 
-    Args:
-      actions: `[N]` integers; ignored where the last timestep was LAST and
-        before the first one.
-
-    Returns:
-      The next timesteps, in arrays that the next call overwrites.
-
     Raises:
-      ValueError: if `actions` has another shape.
+      ValueError: if `actions` are not `[N]`.
     """
     actions = check_actions(actions, self.action_spec, len(self.levels))
     self._timestep.forget_ends()

@@ -20,10 +20,6 @@ class Catch(dm_env.Environment):
   Observations are `[10, 5]` uint8, 1 where the ball and the paddle are and 0
   elsewhere. Actions are 0 (left), 1 (stay) and 2 (right). The reward is 0
   until the ball reaches the bottom row, there +1 (caught) or -1 (missed).
-
-  Args:
-    seed: of the columns from which the balls fall; the same seed gives the
-      same columns. Non-negative.
   """
 
   def __init__(self, seed: int) -> None:
@@ -43,9 +39,6 @@ class Catch(dm_env.Environment):
 
   def step(self, action: int) -> dm_env.TimeStep:
     """Moves the paddle, then the ball.
-
-    Where the last timestep was LAST, the action is ignored and an episode
-    starts.
 
     Raises:
       ValueError: on any other action.

@@ -20,15 +20,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Reply(NamedTuple):
-  """What a process says after a step or reset of its environments.
-
-  Attributes:
-    needs_reset: Of each, whether its timestep was LAST.
-    strings: Of each observation's leaf of strings, those of all environments.
-  """
+  """What a process says after a step or reset of its environments."""
 
   needs_reset: Sequence[bool]
-  strings: Sequence[Sequence[str]]
+  strings: Sequence[Sequence[str]]  # For each leaf of strings, those of all.
 
 
 class Failure(NamedTuple):
@@ -41,14 +36,8 @@ class Failure(NamedTuple):
 class Arrays:
   """The arrays of a `batch.BatchTimeStep` in memory that processes share.
 
-  Strings are not in it: whoever maps it has their array for himself.
-
-  Attributes:
-    num_bytes: Of the memory.
-
-  Args:
-    observation_spec: Of one environment.
-    num: N, the number of all environments.
+  Strings are not in it: whoever maps it has their array for himself. `num` is
+  the number of all environments.
   """
 
   def __init__(self, observation_spec: Any, num: int) -> None:

@@ -63,12 +63,8 @@ class Lab(dm_env.Environment):
   ended: the LAST observation is the one before it. It does not tell a timeout
   from another end, so that each end is a termination, as in the reference.
 
-  Args:
-    level: any that the simulator knows; those of DMLab-30 need no folder.
-    seed: of the seeds of the episodes, drawn as the reference draws them.
-      Non-negative.
-    evaluation: whether held-out maps are played, with a fixed mixture.
-    settings: how the level is played.
+  The seeds of the episodes are drawn as the reference draws them; an evaluation
+  plays held-out maps, with a fixed mixture.
 
   Raises:
     environments.MissingError: if the simulator cannot be started.
@@ -123,10 +119,7 @@ class Lab(dm_env.Environment):
     return dm_env.restart(self._observation)
 
   def step(self, action: int) -> dm_env.TimeStep:
-    """Repeats an action `settings.num_action_repeats` times.
-
-    The reward is their sum. Where the last timestep was LAST, the action is
-    ignored and an episode starts.
+    """Repeats an action; the reward is the sum.
 
     Raises:
       ValueError: if the action is out of range.

@@ -21,9 +21,6 @@ class Memory(dm_env.Environment):
   share of the steps that are left. Actions are 0 (for cue -1) and 1 (for +1);
   all but the last have no effect. The reward is 0 until the answer, then +1 if
   it names the cue and -1 if not.
-
-  Args:
-    seed: of the cues; the same seed gives the same cues. Non-negative.
   """
 
   def __init__(self, seed: int) -> None:
@@ -39,9 +36,6 @@ class Memory(dm_env.Environment):
 
   def step(self, action: int) -> dm_env.TimeStep:
     """Waits, or takes the answer.
-
-    Where the last timestep was LAST, the action is ignored and an episode
-    starts.
 
     Raises:
       ValueError: on any other action.

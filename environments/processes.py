@@ -54,16 +54,8 @@ class ProcessBatch:
   process is started, and the next step resets it. Each environment of a process
   that was started again counts as one that was.
 
-  Attributes:
-    levels: `[N]` int32, index of the level that each environment plays.
-    observation_spec: of one environment, without the batch dimension.
-    action_spec: of one environment.
-
-  Args:
-    factories: make one environment each; picklable.
-    levels: index of the level that each plays.
-    num_processes: over which they are dealt in turn, neighbours together; at
-      most one for each.
+  `factories`, which are picklable, make one environment each; they are dealt
+  over the processes with neighbours together.
 
   Raises:
     ValueError: if the number of processes is out of range, or if the specs
@@ -163,7 +155,6 @@ class ProcessBatch:
         self._restart(child, death, wait=False)
 
   def _restart(self, child: '_Child', death: _Died, wait: bool = True) -> None:
-    """Starts another process in place of one that died."""
     while True:
       child.num_deaths = (
         child.num_deaths + 1 if child.num_steps < _FEW_STEPS else 1
@@ -223,13 +214,7 @@ class ProcessBatch:
 
 
 class _Child:
-  """The parent's end of one process.
-
-  Attributes:
-    share: Which of all environments are its.
-    num_steps: Agent steps since it was started.
-    num_deaths: In a row, each within few agent steps.
-  """
+  """The parent's end of one process."""
 
   def __init__(
     self,
@@ -239,8 +224,8 @@ class _Child:
     memory: int,
   ) -> None:
     self.share = share
-    self.num_steps = 0
-    self.num_deaths = 0
+    self.num_steps = 0  # Since it was started.
+    self.num_deaths = 0  # In a row, each within few agent steps.
     self._memory = memory
     self._to_make = list(factories), share, num
     self.start()
@@ -271,12 +256,7 @@ class _Child:
       self._pipe.send((verb, argument))
 
   def receive(self) -> Any:
-    """Waits for the answer.
-
-    Raises:
-      _Died: The process ended.
-      Exception: What the environment raised.
-    """
+    """Waits for the answer; raises `_Died`, or what the environment raised."""
     try:
       answer = self._pipe.recv()
     except (EOFError, OSError):

@@ -56,12 +56,8 @@ LAB_LEVELS = (
 class Suite(NamedTuple):
   """Levels with the scores that their returns are held against.
 
-  Attributes:
-    name: Of the suite, as `--level_name` takes it.
-    levels: Trained on.
-    test_levels: Evaluated on, in the same order; two of DMLab-30 differ.
-    random_scores: Mean return of a random agent, by test level.
-    human_scores: Mean return of a human, by test level.
+  Test levels are in the order of the levels trained on; two of DMLab-30 differ.
+  Scores are mean returns by test level.
   """
 
   name: str
@@ -73,13 +69,7 @@ class Suite(NamedTuple):
   def normalised_scores(
     self, returns: Mapping[str, Sequence[float]]
   ) -> dict[str, float]:
-    """Each level's mean return, 0 as a random agent's and 100 as a human's.
-
-    Args:
-      returns: Level, trained or tested -> returns of its episodes.
-
-    Returns:
-      Test level -> score, in the order of the suite.
+    """Scores by test level, of the returns by trained or tested level.
 
     Raises:
       ValueError: A level is missing, is not of the suite or has no return.
@@ -168,12 +158,7 @@ def _columns(
 def split(level_name: str, evaluation: bool = False) -> tuple[str, ...]:
   """The levels that a name means, without looking whether they exist.
 
-  Args:
-    level_name: A level, a suite, or several levels with commas between.
-    evaluation: Whether a suite means its test levels.
-
-  Returns:
-    At least one name.
+  In an evaluation a suite means its test levels.
   """
   suite = suites().get(level_name)
   if suite:
@@ -195,11 +180,7 @@ LEVEL_NAMES = (
 
 
 def check(level_name: str) -> None:
-  """Checks the name of a level, a suite or several levels; makes none.
-
-  Raises:
-    ValueError: if there is no such level; the message lists the nearest.
-  """
+  """A ValueError if there is no such level, with the nearest; makes none."""
   levels = split(level_name)
   for level in levels:
     if level in LEVEL_NAMES or is_path(level):

@@ -48,11 +48,6 @@ class Doom(dm_env.Environment):
     num_restarts: engines that were started in place of one that had crashed.
     has_crashed: whether the last timestep was LAST because the engine crashed.
 
-  Args:
-    level: one of `suites`' scenarios, with 'doom_'.
-    seed: the same seed and actions repeat the same episodes. Non-negative.
-    settings: `num_action_repeats` is read.
-
   Raises:
     environments.MissingError: if the files of the scenario are not found.
     RuntimeError: if the engine does not start.
@@ -98,9 +93,6 @@ class Doom(dm_env.Environment):
 
   def step(self, action: int) -> dm_env.TimeStep:
     """Holds an action's buttons for `settings.num_action_repeats` tics.
-
-    Its reward is the scenario's. Where the last timestep was LAST, the action
-    is ignored and an episode starts.
 
     Raises:
       ValueError: if the action is out of range.
@@ -185,7 +177,6 @@ class Doom(dm_env.Environment):
     return script
 
   def _start(self) -> None:
-    """Starts an engine; its first episode begins."""
     errors = []
     for _ in range(_NUM_STARTS):
       self._game.set_seed(int(self._rng.integers(2**31)))
@@ -204,7 +195,6 @@ class Doom(dm_env.Environment):
     )
 
   def _look(self) -> None:
-    """Takes the picture that is shown, in an array of its own."""
     screen = self._game.get_state().screen_buffer
     self._picture = cv2.resize(
       screen, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA

@@ -61,14 +61,8 @@ class Actor(acme.Actor):
   Every T steps the unrolls go to the queue and the newest variables are
   fetched, so that an unroll is acted with one set of variables. Where a server
   chooses the actions, its variables may change within an unroll, which then
-  bears the learner step of its oldest row.
-
-  Args:
-    policy: Chooses the actions.
-    signature: Of one unroll.
-    levels: `[N]` int32, index of the level that each environment plays.
-    writer: Takes finished unrolls.
-    meter: Of the thread that acts.
+  bears the learner step of its oldest row. `levels` are `[N]` int32, the index
+  of the level that each environment plays.
   """
 
   def __init__(
@@ -135,7 +129,6 @@ class Actor(acme.Actor):
     last_action: np.ndarray,
     last_reward: np.ndarray,
   ) -> None:
-    """Stores what the network sees of the row that begins."""
     row, inputs = self._row, self._unrolls.inputs
 
     def store(column: np.ndarray, observation: np.ndarray) -> None:
@@ -150,7 +143,6 @@ class Actor(acme.Actor):
       self._unrolls.episode_steps[:, row] = timestep.episode_steps
 
   def _enter_unroll(self) -> None:
-    """Stores the core state that the unroll begins with."""
     tree.map_structure(np.copyto, self._unrolls.core_state, self._core_state)
 
   def _finish_unroll(self, timestep: BatchTimeStep) -> None:
@@ -196,11 +188,8 @@ def run_environments(
 class EvaluationActor(acme.Actor):
   """Plays one environment, to evaluate; learns nothing.
 
-  Args:
-    network: Whose variables somebody else keeps fresh.
-    policy: The network's, kept from one actor to the next.
-    rng: Samples actions, so that episodes can be repeated; None takes the most
-      likely ones.
+  Somebody else keeps the variables fresh. `rng` samples actions, so that
+  episodes can be repeated; None takes the most likely ones.
   """
 
   def __init__(

@@ -20,12 +20,10 @@ _NUM_KEYS = 1 << 16
 
 
 class Batch(NamedTuple):
-  """A batch as it leaves the tables.
+  """A time-major batch; what comes from the replay stands behind.
 
-  Attributes:
-    keys: Of what comes from the queue, `[B - replayed]` uint64. A writer whose
-      connection breaks sends again, by the same key, what was not confirmed.
-    unroll: Time-major; what comes from the replay stands behind.
+  `keys` are `[B - replayed]` uint64, of what comes from the queue. A writer
+  whose connection breaks sends again, by the same key, what was not confirmed.
   """
 
   keys: Any
@@ -37,10 +35,7 @@ def make_dataset(
   signature: unrolls.Unroll,
   config: config_lib.ImpalaConfig,
 ) -> tf.data.Dataset:
-  """`Batch`es from the Reverb server, endless; blocks while the queue is empty.
-
-  See `UnrollReader`, which takes the keys off.
-  """
+  """Endless `Batch`es from the Reverb server; blocks while there are none."""
   packed = packing.packed_signature(signature)
 
   def sample(table: str, count: int) -> tf.data.Dataset:

@@ -43,25 +43,14 @@ def one_of(names: tuple[str, ...]) -> Rule:
 def option(
   default: Any, meaning: str, unit: str = '', rule: Rule | None = None
 ) -> Any:
-  """A dataclass field that a flag can be made of.
-
-  Args:
-    default: The value where neither flag nor preset gives another.
-    meaning: One sentence for `--help`.
-    unit: What the number counts; empty for names and switches.
-    rule: What the value must satisfy.
-  """
+  """A dataclass field that a flag can be made of; `meaning` is for `--help`."""
   return dataclasses.field(
     default=default, metadata={'help': meaning, 'unit': unit, 'rule': rule}
   )
 
 
 def check(config: Any) -> None:
-  """Holds each field of a dataclass of `option`s against its rule.
-
-  Raises:
-    ValueError: A value breaks its rule; names field, rule and value.
-  """
+  """A ValueError if a field of a dataclass of `option`s breaks its rule."""
   for field in dataclasses.fields(config):
     rule, value = field.metadata.get('rule'), getattr(config, field.name)
     if rule and not rule.holds(value):
@@ -70,11 +59,7 @@ def check(config: Any) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ImpalaConfig:
-  """Hyperparameters of IMPALA.
-
-  Raises:
-    ValueError: A value breaks its rule.
-  """
+  """Hyperparameters of IMPALA; a ValueError where one breaks its rule."""
 
   total_environment_frames: int = option(
     1_000_000_000,
@@ -221,19 +206,13 @@ class ImpalaConfig:
     check(self)
     if self.network in RECURRENT_NETWORKS and not self.lstm:
       raise ValueError(
-        f'lstm must be true with network {self.network} (without it there are '
-        f'{", ".join(sorted(set(NETWORKS) - set(RECURRENT_NETWORKS)))}), got '
-        'False'
+        f'lstm must be true with network {self.network}, got False'
       )
     if self.network == 'mlp' and self.center_frames:
-      raise ValueError(
-        'center_frames must be false with network mlp, which takes any '
-        'numbers, got True'
-      )
+      raise ValueError('center_frames must be false with network mlp, got True')
     if self.network == 'mlp' and self.precision != 'float32':
       raise ValueError(
-        'precision must be float32 with network mlp, which has no frame torso, '
-        f'got {self.precision!r}'
+        f'precision must be float32 with network mlp, got {self.precision!r}'
       )
     wanted = self.batch_size * self.replay_proportion
     if (
@@ -252,15 +231,10 @@ class ImpalaConfig:
 
 
 def check_observations(network: str, observation_spec: Any) -> None:
-  """Looks whether a network's torso can take observations.
+  """A ValueError if a network's torso cannot take observations.
 
-  Args:
-    network: One of `NETWORKS`.
-    observation_spec: An array, or frames and instruction in a dictionary with
-      the names that DeepMind Lab gives them, 'RGB_INTERLEAVED' and 'INSTR'.
-
-  Raises:
-    ValueError: It cannot.
+  They are an array, or frames and instruction in a dictionary with the names
+  that DeepMind Lab gives them, 'RGB_INTERLEAVED' and 'INSTR'.
   """
   if tree.is_nested(observation_spec):
     if set(observation_spec) != {'RGB_INTERLEAVED', 'INSTR'}:

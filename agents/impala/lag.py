@@ -10,13 +10,8 @@ import numpy as np
 class LaggedVariables(acme.VariableSource):
   """Holds variables back until they are old enough.
 
-  An experiment's tool: it shows what policy lag does to learning. Keeps every
-  answer that is younger than the lag.
-
-  Args:
-    source: Its last 'policy' array is the learner step.
-    lag: Learner steps by which what is given is older than what is fetched, or
-      the least more that the fetches allow.
+  What is given is `lag` learner steps older than what is fetched, or the least
+  more that the fetches allow; every younger answer is kept.
   """
 
   def __init__(self, source: acme.VariableSource, lag: int) -> None:
@@ -38,5 +33,5 @@ class LaggedVariables(acme.VariableSource):
 
 
 def _step(answer: list[Sequence[np.ndarray]]) -> int:
-  """The learner step that a source's answer is of."""
+  """The learner step, which is the last 'policy' array."""
   return int(answer[0][-1])

@@ -18,15 +18,8 @@ from agents.impala import unrolls as unrolls_lib
 class Learner(acme.Learner):
   """Applies V-trace actor-critic gradients; serves the variables.
 
-  Its counts begin at zero: restore `state` to continue.
-
-  Args:
-    config: Hyperparameters.
-    network: With its variables.
-    batches: Time-major; its end ends `step` with StopIteration.
-    num_action_repeats: Frames in an agent step.
-    learner_metrics: Told of every learner step.
-    meter: Of the thread that learns.
+  Its counts begin at zero: restore `state` to continue. The end of `batches`,
+  which are time-major, ends `step` with StopIteration.
   """
 
   def __init__(
@@ -67,15 +60,11 @@ class Learner(acme.Learner):
     return self._frames
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
-    """A consistent copy from between two learner steps.
+    """A consistent copy from between two learner steps, by name.
 
-    Args:
-      names: Of 'policy' (the network's variables, then the learner step they
-        are of), 'counts' (those of `metrics.Counts`) and 'version' (a number
-        that is this learner's alone, and the learner step).
-
-    Returns:
-      A list of arrays for each name.
+    Names are 'policy' (the network's variables, then the learner step they are
+    of), 'counts' (those of `metrics.Counts`) and 'version' (a number that is
+    this learner's alone, and the learner step).
     """
     served = self._served
     return [served[name] for name in names]
@@ -172,7 +161,6 @@ class Learner(acme.Learner):
   def _gradients(
     self, batch: unrolls_lib.Unroll
   ) -> tuple[list[tf.Tensor], losses.LossTerms]:
-    """One for each trainable variable, and the terms of the loss."""
     with tf.GradientTape() as tape:
       output, _ = self._network.unroll(batch.inputs, batch.core_state)
       terms = losses.impala_loss(

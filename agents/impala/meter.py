@@ -42,7 +42,6 @@ class Meter:
   """
 
   def __init__(self) -> None:
-    """Starts the clock, at 'starting'."""
     self._lock = threading.Lock()
     self._seconds: dict[str, float] = {}
     self._calls: dict[str, int] = {}
@@ -73,10 +72,8 @@ class Meter:
   def read(self) -> dict[str, Any]:
     """What there is now; sums are since the meter was made.
 
-    Returns:
-      'activity': the present one; 'activity_seconds': for how long;
-      'seconds' and 'calls': by activity, the present one included in the
-      seconds; 'kinds': of these activities; 'counts': by name.
+    'activity_seconds' is how long the present activity lasts, which 'seconds'
+    by activity include; 'kinds' are those of these activities.
     """
     with self._lock:
       now = time.monotonic()
@@ -94,7 +91,6 @@ class Meter:
       }
 
   def _switch(self, activity: str) -> str:
-    """Returns the activity of before."""
     with self._lock:
       now, before = time.monotonic(), self._activity
       self._seconds[before] = self._seconds.get(before, 0.0) + now - self._since

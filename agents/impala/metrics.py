@@ -22,9 +22,7 @@ class Counts(snt.Module):
   Attributes:
     frames: Rows of unrolls taken from the queue x action repeats.
     executed_frames: The same without rows of episodes' last observations.
-    learner_steps: Gradients applied.
     episodes: Games that ended in those rows.
-    environment_restarts: Environments that were started again after a crash.
   """
 
   def __init__(self) -> None:
@@ -37,29 +35,19 @@ class Counts(snt.Module):
 
 
 class Games(NamedTuple):
-  """N games that ended in a batch.
+  """N games that ended in a batch; `[N]` each."""
 
-  Attributes:
-    level: `[N]` int32, index of the level it was played in.
-    episode_return: `[N]` float32, neither discounted nor clipped.
-    episode_steps: `[N]` int32, agent steps.
-  """
-
-  level: np.ndarray
-  episode_return: np.ndarray
-  episode_steps: np.ndarray
+  level: np.ndarray  # int32, index of the level.
+  episode_return: np.ndarray  # float32, neither discounted nor clipped.
+  episode_steps: np.ndarray  # int32, agent steps.
 
 
 class LearnerMetrics:
   """Means of the learner steps' figures, a row every few seconds.
 
-  Args:
-    logger: Takes the rows.
-    period_seconds: Of wall-clock time, between rows.
-    queue_size: Tells how many unrolls wait, or NaN; called once a row.
-    on_games: Told, each learner step, of the frames learned and the games that
-      ended in them.
-    meter: Of the thread that learns.
+  `queue_size`, called once a row, tells how many unrolls wait, or NaN.
+  `on_games` is told, each learner step, of the frames learned and the games
+  that ended in them.
   """
 
   def __init__(

@@ -35,15 +35,10 @@ class NetworkInput(NamedTuple):
 
 
 class NetworkOutput(NamedTuple):
-  """What the network says of step t; leading dimensions as the input's.
+  """What the network says of step t; leading dimensions as the input's."""
 
-  Attributes:
-    logits: `[..., A]` unnormalised log-probabilities of the actions.
-    values: `[...]` estimate V(o_t) of the discounted return.
-  """
-
-  logits: tf.Tensor
-  values: tf.Tensor
+  logits: tf.Tensor  # `[..., A]` unnormalised log-probabilities of the actions.
+  values: tf.Tensor  # `[...]` estimate V(o_t) of the discounted return.
 
 
 class ResettableLstm(snt.RNNCore):
@@ -75,12 +70,7 @@ class ImpalaNetwork(snt.Module):
   With a core, the last reward clipped to [-1, 1] and the one-hot last action
   stand beside the torso's output, as in the reference. Without one the
   network is the paper's feed-forward Atari expert and sees the observation
-  alone. Variables come with the first call.
-
-  Args:
-    num_actions: A.
-    torso: `[N, ...]` observations to `[N, D]` features.
-    lstm_size: Units of the core; 0 for a feed-forward network.
+  alone; `lstm_size` is 0. Variables come with the first call.
   """
 
   def __init__(

@@ -15,12 +15,6 @@ class RMSProp(snt.Module):
   ones, and epsilon stands inside the square root; with the reference's epsilon
   of 0.1 both change the step size a great deal. The kernel is the very one of
   `tf.compat.v1.train.RMSPropOptimizer`.
-
-  Args:
-    variables: What is optimised, any shapes.
-    decay: Of the mean square, from 0 to 1.
-    momentum: From 0 to 1.
-    epsilon: Added to the mean square before the root.
   """
 
   def __init__(
@@ -64,10 +58,6 @@ class Adam(snt.Module):
   Epsilon stands outside the square root. The kernel is the very one of
   `tf.compat.v1.train.AdamOptimizer`, which folds the correction of the bias
   into the learning rate, so that epsilon is that of the paper's section 2.
-
-  Args:
-    variables: What is optimised, any shapes.
-    epsilon: Added to the root of the mean square.
   """
 
   _MEAN_DECAY, _MEAN_SQUARE_DECAY = 0.9, 0.999

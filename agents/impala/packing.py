@@ -16,15 +16,10 @@ import tree
 
 
 class PackedUnroll(NamedTuple):
-  """An unroll as the tables hold it.
-
-  Attributes:
-    observation: As the unroll's.
-    others: `[bytes]` uint8; `[B, bytes]` in a batch.
-  """
+  """An unroll as the tables hold it."""
 
   observation: Any
-  others: Any
+  others: Any  # `[bytes]` uint8; `[B, bytes]` in a batch.
 
 
 def packed_signature(signature: Any) -> PackedUnroll:
@@ -61,7 +56,6 @@ def _without_observation(unroll: Any) -> Any:
 
 
 def _others(unroll: Any) -> list[Any]:
-  """All leaves but the observation's."""
   return tree.flatten(_without_observation(unroll))
 
 

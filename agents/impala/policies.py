@@ -18,17 +18,11 @@ from agents.impala import networks
 
 
 class PolicyStep(NamedTuple):
-  """What a policy gives for `[N]` environments.
+  """What a policy gives for `[N]` environments."""
 
-  Attributes:
-    action: `[N]` int32.
-    logits: `[N, A]` float32.
-    core_state: Leaving the step.
-  """
-
-  action: Any
-  logits: Any
-  core_state: networks.CoreState
+  action: Any  # `[N]` int32.
+  logits: Any  # `[N, A]` float32.
+  core_state: networks.CoreState  # Leaving the step.
 
 
 class UniformPolicy:
@@ -100,14 +94,7 @@ class Policy:
 
 
 class LocalPolicy:
-  """Acts here, with variables that are fetched from the learner.
-
-  Args:
-    network: The actor's own copy.
-    policy: Chooses the actions.
-    variable_source: The learner.
-    meter: Of the thread that acts.
-  """
+  """Acts here, with variables that are fetched from the learner."""
 
   def __init__(
     self,
@@ -153,11 +140,8 @@ class RemotePolicy:
   of it; that a server which keeps it by environment has to be told who asks,
   and that no request may reach it twice, is dearer than that.
 
-  Args:
-    step: Asks the server: takes the arrays of inputs and core state, returns
-      those of a `PolicyStep` and `[N]` learner steps.
-    network: Tells what a core state is.
-    meter: Of the thread that acts.
+  `step` asks the server: takes the arrays of inputs and core state, returns
+  those of a `PolicyStep` and `[N]` learner steps.
   """
 
   def __init__(

@@ -28,13 +28,9 @@ def column_spec(spec: Any, num_rows: int) -> tf.TensorSpec:
 def write(
   column: np.ndarray, row: int, num_rows: int, observation: np.ndarray
 ) -> None:
-  """Keeps one row of N unrolls.
+  """Keeps one row of N unrolls in a column `[N, ...]` as of `column_spec`.
 
-  Args:
-    column: Written to: `[N, ...]` as of `column_spec`.
-    row: From 0 to T, in this order.
-    num_rows: T + 1.
-    observation: `[N, ...]`.
+  Rows are from 0 to T, in this order; `num_rows` is T + 1.
   """
   older = column.shape[1] - num_rows
   if not older:
@@ -48,9 +44,7 @@ def write(
 def read(column: tf.Tensor, start_of_episode: tf.Tensor) -> tf.Tensor:
   """The observations as they were written, but time-major: `[T + 1, B, ...]`.
 
-  Args:
-    column: `[B, ...]` as of `column_spec`.
-    start_of_episode: `[B, T + 1]` bool.
+  `column` is `[B, ...]` as of `column_spec`, `start_of_episode` `[B, T + 1]`.
   """
   older = column.shape[1] - start_of_episode.shape[1]
   if not older:

@@ -25,13 +25,9 @@ class MlpTorso(snt.Module):
 
 
 class ConvolutionTorso(snt.Module):
-  """Plain convolutions and a layer; each followed by a ReLU.
+  """Plain convolutions and a layer of `size`; each followed by a ReLU.
 
-  Args:
-    config: `center_frames` and `precision` are read.
-    convolutions: Channels, kernel size and stride of each.
-    padding: 'VALID' or 'SAME'.
-    size: D, units of the last layer.
+  `convolutions` are channels, kernel size and stride of each.
   """
 
   def __init__(
@@ -75,8 +71,7 @@ class ResidualTorso(snt.Module):
   """The deep torso of the paper's Figure 3: 15 convolutions and a layer.
 
   Three sections of 16, 32 and 32 channels: a 3x3 convolution, a 3x3 maximum
-  over stride 2, and two residual blocks; then ReLU, a layer of 256, ReLU. Of
-  the config, `center_frames` and `precision` are read.
+  over stride 2, and two residual blocks; then ReLU, a layer of 256, ReLU.
   """
 
   def __init__(self, config: config_lib.ImpalaConfig) -> None:
@@ -221,8 +216,7 @@ def make_torso(
   """The torso of `config.network`, `[N, ...]` observations -> `[N, D]`.
 
   Raises:
-    ValueError: The torso cannot take such observations; see
-      `config.check_observations`.
+    ValueError: See `config.check_observations`.
   """
   network = config.network
   config_lib.check_observations(network, observation_spec)

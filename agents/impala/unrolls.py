@@ -77,11 +77,7 @@ def make_signature(
 ) -> Unroll:
   """The shapes and types of one unroll, as `tf.TensorSpec`.
 
-  Args:
-    config: `unroll_length` is read.
-    observation_spec: Of one environment, a nest of `dm_env.specs.Array`.
-    num_actions: A.
-    core_state: The network's initial state for a batch of 1.
+  `core_state` is the network's initial state for a batch of 1.
   """
   length = config.unroll_length
 
@@ -144,14 +140,8 @@ class UnrollWriter:
 
   An unroll is appended whole and packed, so that neither a row nor a column
   costs a call of its own, and the row two unrolls share costs no second chunk
-  on the way to the learner.
-
-  Args:
-    client: Of the server that holds the queue; connects at the first write.
-    stop: Ends a wait for room in the queue.
-    meter: Of the thread that writes.
-    has_replay: Whether the unrolls go to the replay too; their data is written
-      once for both.
+  on the way to the learner. With a replay the data is written once for both.
+  `client` connects at the first write; `stop` ends a wait for room.
   """
 
   def __init__(
