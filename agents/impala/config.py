@@ -206,7 +206,9 @@ class ImpalaConfig:
     check(self)
     if self.network in RECURRENT_NETWORKS and not self.lstm:
       raise ValueError(
-        f'lstm must be true with network {self.network}, got False'
+        f'lstm must be true with network {self.network} (without it there are '
+        f'{", ".join(sorted(set(NETWORKS) - set(RECURRENT_NETWORKS)))}), got '
+        'False'
       )
     if self.network == 'mlp' and self.center_frames:
       raise ValueError('center_frames must be false with network mlp, got True')
