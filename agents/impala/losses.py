@@ -59,7 +59,12 @@ def clip_rewards(rewards: tf.Tensor, reward_clipping: str) -> tf.Tensor:
 
 
 class Targets(NamedTuple):
-  """What values and policy are pulled to, `[T, B]`; no gradient flows in."""
+  """What values and policy are pulled to; no gradient flows into either.
+
+  Attributes:
+    vs: `[T, B]` targets of the values.
+    pg_advantages: `[T, B]` weights of the policy gradient.
+  """
 
   vs: tf.Tensor
   pg_advantages: tf.Tensor
@@ -76,8 +81,13 @@ def vtrace_targets(
 ) -> Targets:
   """V-trace (equation 1 of the paper), with lambda of its Remark 2.
 
-  All are `[T, B]` but `bootstrap_value`, `[B]` V(o_T). `log_rhos` are -inf for
-  an importance weight of 0.
+  Args:
+    config: The thresholds and lambda are read.
+    log_rhos: `[T, B]` of the importance weights; -inf for weight 0.
+    discounts: `[T, B]`.
+    rewards: `[T, B]`.
+    values: `[T, B]` V(o_t).
+    bootstrap_value: `[B]` V(o_T).
   """
   if config.c_threshold == 1.0 and config.trace_lambda == 1.0:
     returns = trfl.vtrace_from_importance_weights(
@@ -138,9 +148,20 @@ def impala_loss(
   'epsilon' and 'none' have the same targets and no weights, and 'epsilon'
   keeps the logarithm in the policy gradient finite.
 
-  Logits are `[T, B, A]`, `bootstrap_value` is `[B]` V(o_T), all others are
-  `[T, B]`: rewards unclipped, discounts the environment's, before
-  `discounting`. Gradients flow into `target_logits` and `values` only.
+  Args:
+    config: Costs, discounting, reward clipping, correction and its thresholds
+      and the reduction are read.
+    target_logits: `[T, B, A]` of the policy being learned.
+    behaviour_logits: `[T, B, A]` of the policy that acted.
+    values: `[T, B]` V(o_t).
+    bootstrap_value: `[B]` V(o_T).
+    actions: `[T, B]` int32.
+    rewards: `[T, B]` unclipped.
+    discounts: `[T, B]` the environment's, before `discounting`.
+    executed: `[T, B]` bool, false where the action was never executed.
+
+  Returns:
+    The terms; gradients flow into `target_logits` and `values` only.
   """
   mask = tf.cast(executed, tf.float32)
   log_prob = trfl.vtrace_ops.log_probs_from_logits_and_actions
