@@ -90,12 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     'ruff format': ['ruff', 'format', '--check', '.'],
     'ruff check': ['ruff', 'check', '.'],
     'mypy': ['mypy', *packages],
-    # By file, so that what the tests of a file share is made once.
+    # By file, so that what the tests of a file share is made once; and more of
+    # them than there are cores, since many wait.
     'pytest': [
       'pytest',
-      '--numprocesses=auto',
-      '--maxprocesses=4',
+      '--numprocesses=3',
       '--dist=loadfile',
+      '--no-loadscope-reorder',
       *([] if '--all' in own else ['-m', 'not thorough']),
       *arguments,
     ],

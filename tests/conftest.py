@@ -15,3 +15,23 @@ if _worker:
   )
   _folder.mkdir(exist_ok=True)
   os.environ['TMPDIR'] = tempfile.tempdir = str(_folder)
+
+
+# They launch whole runs and wait for them: begun first, none is left alone at
+# the end.
+_LONGEST = (
+  'test_roles',
+  'test_cluster',
+  'test_train',
+  'test_dashboard_page',
+  'test_verdict',
+  'test_launcher',
+  'test_isolation',
+  'test_evaluate',
+  'test_program',
+)
+
+
+def pytest_collection_modifyitems(items):
+  names = [*_LONGEST, *sorted({item.path.stem for item in items})]
+  items.sort(key=lambda item: names.index(item.path.stem))
