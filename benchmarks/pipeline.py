@@ -45,11 +45,9 @@ def run_acme(
 
 
 def _activities(run: trial.Trial) -> dict[str, Any]:
-  """Where the time goes, by the monitor's records of the last seconds.
+  """Shares of time and the verdict, of the monitor's last records.
 
-  'activities', role -> activity -> share of the time, median of its nodes;
-  'machine_busy_share'; and 'verdict', the sentence. Nothing of it where there
-  was no monitor.
+  A share is the median of a role's nodes. Empty where there was no monitor.
   """
   seen = reading.Run(run.directory.path)
   seen.look()

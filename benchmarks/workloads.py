@@ -199,8 +199,6 @@ class _Recorder(policies.UniformPolicy):
 
 
 class _Acted(NamedTuple):
-  """What an actor with random actions did."""
-
   network: networks.ImpalaNetwork
   signature: unrolls_lib.Unroll
   given: Any  # To the policy, first.
@@ -239,7 +237,6 @@ def _make_ends(
   signature: unrolls_lib.Unroll,
   address: str,
 ) -> tuple[unrolls_lib.UnrollWriter, batches.UnrollReader]:
-  """An actor's writer and the learner's reader of the queue at an address."""
   config, stop = configuration.agent, threading.Event()
   return unrolls_lib.UnrollWriter(
     reverb.Client(address), stop, meter.Meter(), config.num_replayed > 0

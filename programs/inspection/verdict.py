@@ -8,14 +8,10 @@ from typing import Literal
 from programs.inspection import figures as figures_lib
 from programs.inspection import graph as graph_lib
 
-# A side that waits for less of its time is not held up.
-_HELD_UP = 0.1
-# Both sides are, where one waits at least so much of what the other does.
-_ALIKE = 0.5
-# The processors have nothing left to give.
-_FULL = 0.9
-# Activities that are worth a word.
-_WORTH = 0.05
+_HELD_UP = 0.1  # A side that waits for less of its time is not held up.
+_ALIKE = 0.5  # Both are, where one waits for so much of what the other does.
+_FULL = 0.9  # The processors have nothing left to give.
+_WORTH = 0.05  # Activities that are worth a word.
 
 # What helps, by what the inserting nodes are at most.
 _REMEDIES = {
@@ -94,11 +90,8 @@ def judge(
 def _side(waiting: float, blocked: float, held: float, starved: float) -> Side:
   """Who holds up whom, by the shares of time that they wait.
 
-  Args:
-    waiting: Of who samples, for data.
-    blocked: Of who inserts, for room.
-    held: Of the table, inserts for samples.
-    starved: Of the table, samplers for inserts.
+  `waiting` is of who samples, for data; `blocked` of who inserts, for room; and
+  of the table, `held` are inserts for samples, `starved` samplers for inserts.
   """
   less, more = sorted((waiting, blocked))
   if more < _HELD_UP:
@@ -123,7 +116,6 @@ def _full(figures: figures_lib.Figures) -> str:
 def _nodes(
   graph: graph_lib.ProgramGraph, kind: str, end: str
 ) -> dict[str, Sequence[graph_lib.Node]]:
-  """The roles at one end of the edges of a kind, and their nodes."""
   roles = [getattr(e, end) for e in graph.role_edges if e.kind == kind]
   return {role: graph.roles[role] for role in roles}
 

@@ -166,7 +166,6 @@ def _role(
 
 
 def _mean(shares: Iterable[Mapping[str, float]]) -> dict[str, float]:
-  """Name -> mean share, over those that told any."""
   told = [each for each in shares if each]
   names = dict.fromkeys(name for each in told for name in each)
   return {
