@@ -233,9 +233,7 @@ def _act(
 
 
 def _make_ends(
-  configuration: runs.Configuration,
-  signature: unrolls_lib.Unroll,
-  address: str,
+  configuration: runs.Configuration, signature: unrolls_lib.Unroll, address: str
 ) -> tuple[unrolls_lib.UnrollWriter, batches.UnrollReader]:
   config, stop = configuration.agent, threading.Event()
   return unrolls_lib.UnrollWriter(

@@ -4,7 +4,6 @@ import contextlib
 import pathlib
 import signal
 import sys
-import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (runs.RunError, ValueError) as error:
       print(f'./impala dashboard: {error}', file=sys.stderr)
       return 2
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     print(f'http://{server.HOST}:{listening.port}/', flush=True)
     listening.serve_forever()
   return 0
@@ -64,10 +63,6 @@ def _listen(shown: view.View, port: int) -> Any:
       'port must be free on this machine (--port=0 takes any that is), got '
       f'{port} ({error.strerror})'
     ) from error
-
-
-def _interrupt(signum: int, frame: types.FrameType | None) -> None:
-  raise KeyboardInterrupt
 
 
 if __name__ == '__main__':

@@ -50,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
   graph = wiring.make_graph(impala.make_program(configuration))
   if form is None:
-    ending = pathlib.Path(output or '').suffix
-    form = ending.removeprefix('.')
+    form = pathlib.Path(output or '').suffix.removeprefix('.')
   text = _FORMATS.get(form, markup.mermaid)(graph)
   if output is None:
     print(text, end='')

@@ -81,9 +81,7 @@ class Figures:
 
   Attributes:
     nodes: Name -> figures, of those that pushed or have a process.
-    cores: Processors that the program may use.
     machine_busy: Share of the machine's processors that was in use.
-    warnings: What the watchdog said at the end.
   """
 
   seconds: float

@@ -63,7 +63,6 @@ class Node:
       colocated in it.
     role: What it is one of several of: its group, and for a colocated one
       `<group>.<function>`.
-    type: Launchpad's name of the kind of node.
     function: What it runs or constructs, `<module>.<name>`.
     about: First line of that one's docstring; empty where it has none.
     arguments: Name -> value as text; handles are edges, not arguments.

@@ -33,7 +33,6 @@ class Run:
 
   Attributes:
     config: Group -> field -> value; empty where there is none.
-    graph: Of its program; None where there is none of this version.
     state: 'starting'; 'running'; 'finished', 'failed' or 'interrupted'; 'lost'
       where it neither goes on nor has said that it ended.
     figures: Of the last seconds of a run that goes on, of the whole of one

@@ -32,7 +32,7 @@ Record = Mapping[str, Any]
 MAX_BYTES = 16_000_000
 
 _PARTS = {
-  *('time', 'start', 'nodes', 'tables', 'processes', 'machine', 'warnings'),
+  *('time', 'start', 'nodes', 'tables', 'processes', 'machine', 'warnings')
 }
 
 

@@ -22,10 +22,7 @@ class Status:
   """
 
   def __init__(
-    self,
-    directory: pathlib.Path,
-    console: rich.console.Console,
-    started: float,
+    self, directory: pathlib.Path, console: rich.console.Console, started: float
   ) -> None:
     """`started` is when the command was called, in seconds since 1970."""
     self._console, self._started = console, started

@@ -87,14 +87,12 @@ def facts(run: reading.Run) -> Iterator[tuple[str, str]]:
   if (restarts := curves.number(run.learner.last, 'environment_restarts')) > 0:
     yield 'crashes', f'{restarts:,.0f} environments started again'
   for each in list(run.evaluations.found.values())[:1]:
-    mean, error = (
-      each['summary']['mean_return'],
-      each['summary'].get('standard_error'),
-    )
+    summary = each['summary']
+    mean, error = summary['mean_return'], summary.get('standard_error')
     yield (
       'evaluation',
       f'{mean:.2f} +- {"?" if error is None else f"{error:.2f}"} over '
-      f'{each["summary"]["episodes"]} episodes at frame '
+      f'{summary["episodes"]} episodes at frame '
       f'{each["trained_frames"]:,}',
     )
 

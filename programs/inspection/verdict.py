@@ -38,7 +38,6 @@ class Verdict:
     side: 'producers' (who inserts), 'consumers' (who samples), 'queue' (both
       wait for what lies between them), 'reading' (who samples waits though
       inserts do so too: sampling from the table is slow), or 'none'.
-    sentence: That, with the shares that prove it.
   """
 
   side: Side
@@ -130,8 +129,7 @@ def _subject(roles: Mapping[str, Sequence[graph_lib.Node]]) -> tuple[str, str]:
 
 
 def _mean(
-  figures: figures_lib.Figures,
-  roles: Mapping[str, Sequence[graph_lib.Node]],
+  figures: figures_lib.Figures, roles: Mapping[str, Sequence[graph_lib.Node]]
 ) -> dict[str, float]:
   """Activity, and 'state <state>' -> mean share over nodes that reported."""
   found = [figures.nodes.get(n.name) for nodes in roles.values() for n in nodes]

@@ -24,9 +24,7 @@ class View:
   """A run as the page wants it; safe for threads."""
 
   def __init__(
-    self,
-    run: reading.Run,
-    describe: Callable[[Mapping[str, Any]], Settings],
+    self, run: reading.Run, describe: Callable[[Mapping[str, Any]], Settings]
   ) -> None:
     """`describe` makes settings of the content of `config.json`."""
     self._run, self._describe = run, describe
@@ -217,11 +215,7 @@ def _evaluations(run: reading.Run, name: str) -> dict[str, Any]:
   """All names; and one in full, or the latest where there is none such."""
   found = run.evaluations.found
   name = name if name in found else next(iter(found), '')
-  return {
-    'names': list(found),
-    'name': name,
-    'content': found.get(name),
-  }
+  return {'names': list(found), 'name': name, 'content': found.get(name)}
 
 
 def evaluation_points(
