@@ -46,6 +46,7 @@ class App:
   def __call__(
     self, environ: Mapping[str, Any], start_response: Callable[..., Any]
   ) -> Iterable[bytes]:
+    """Answers a request, or says why not."""
     request = _Request(dict(environ))
     try:
       response = self._answer(request)
