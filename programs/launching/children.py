@@ -21,6 +21,7 @@ _BIND_TO_PARENT = """
 import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # See ray_node.
 if os.getppid() != int(sys.argv[1]):
   os.kill(os.getpid(), signal.SIGKILL)
 try:

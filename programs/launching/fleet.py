@@ -250,6 +250,7 @@ class Fleet:
         if host.children.get(child.name) is child:
           self._lose(place, 'its host could not be reached')
     except ray.exceptions.RayTaskError as error:
+      child.offer = None  # It is no fault of the job's: this counts.
       child.lose(f'could not be started: {error.cause}')
 
   def _take_look(self, place: int | str) -> None:

@@ -16,6 +16,7 @@ from programs.launching import ports, slots, tasks
 _WORKER = 'programs.launching.worker'  # It imports Ray, which a job need not.
 _POLL_SECONDS = 0.3
 _NOTE_SECONDS = 10.0
+_PARTING_SECONDS = 2.0
 _WORKER_PAUSE_SECONDS = 5.0  # From one start to the next.
 
 
@@ -129,12 +130,17 @@ class _Job:
     return '; '.join(f'{node} runs already, {at}' for node, at in taken.items())
 
   def close(self) -> None:
+    """Lets go of all, and sees the worker out if this was its last job."""
     for lock in self._held.values():
       os.close(lock)
-    worker = self._folder.lock_worker()
-    if worker is not None:
-      self._folder.close()
-      os.close(worker)
+    deadline = time.monotonic() + _PARTING_SECONDS
+    while not self._folder.find() and time.monotonic() < deadline:
+      worker = self._folder.lock_worker()
+      if worker is not None:
+        self._folder.close()
+        os.close(worker)
+        return
+      time.sleep(_POLL_SECONDS)
 
   def _start_worker(self, lock: int) -> None:
     """Starts the machine's worker, which outlives this job."""

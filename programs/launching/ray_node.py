@@ -1,12 +1,13 @@
 """Ray's processes on one machine: `python -m programs.launching.ray_node ...`.
 
-The arguments are those of `ray start`. It runs until SIGTERM or Ctrl-C, and
-then ends what it has started, which is all in its process group.
+The arguments are those of `ray start`. All that it starts is in its process
+group.
 """
 
 import contextlib
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 import time
@@ -145,4 +146,7 @@ def _common(ip: str) -> list[str]:
 
 
 if __name__ == '__main__':
+  # See `running`, which ends it: who sends SIGTERM to all that a launch has
+  # started, as Slurm does, must not take Ray from nodes that are still ending.
+  signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
   main(sys.argv[1:])

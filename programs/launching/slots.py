@@ -111,17 +111,21 @@ class Folder:
     Whoever has locked the worker's file calls it.
     """
     self.find()
-    with contextlib.suppress(OSError):
+    try:
       (self.path / _NODES).rmdir()
-      shutil.rmtree(self.path)
+    except FileNotFoundError:
+      pass
+    except OSError:
+      return  # Somebody has come.
+    shutil.rmtree(self.path, ignore_errors=True)
 
   def _lock(self, path: pathlib.Path) -> int | None:
-    self.path.mkdir(mode=0o700, exist_ok=True)
-    if self.path.stat().st_uid != os.getuid():
-      raise PermissionError(f"{self.path} must be this user's own")
     while True:
       with contextlib.suppress(FileNotFoundError):  # Removed in between.
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        if self.path.stat().st_uid != os.getuid():
+          raise PermissionError(f"{self.path} must be this user's own")
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
           fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -25,6 +25,7 @@ _POLL_SECONDS = 0.5
 _REFUSED_TIMES = 2
 _SILENT_SECONDS = 15.0
 _IDLE_SECONDS = 5.0  # Without a job.
+_LEAVING_SECONDS = 2.0
 
 
 def main(cluster: str, machine: str) -> None:
@@ -65,34 +66,39 @@ def _offer(
   coordinator = None
   state = slots.State()
   needed_at = time.monotonic()
-  while node is None or not node.poll():
-    found = folder.find()
-    now = time.monotonic()
-    if found:
-      needed_at = now
-    if now - needed_at > _IDLE_SECONDS or (state.over and not found):
-      break
-    if not state.over:
-      try:
-        coordinator = coordinator or ray.get_actor(roster.NAME)
-        offered = {
-          name: said['environment']
-          for name, said in found.items()
-          if said.get('run', '') == state.run != ''
-        }
-        answer = coordinator.offer.remote(own_id, machine, offered)
-        state = ray.get(answer, timeout=_SILENT_SECONDS)
-        if state.over:
-          coordinator.leave.remote(own_id)
-      except ValueError:
-        state = slots.State('no run has begun there yet')
-      except ray.exceptions.GetTimeoutError:
-        pass  # Of a link that is down `_watch` knows more.
-      except ray.exceptions.RayActorError:
-        coordinator = None
-        state = slots.State('the run there has broken off')
-      folder.write(state)
-    time.sleep(_POLL_SECONDS)
+  try:
+    while node is None or not node.poll():
+      found = folder.find()
+      now = time.monotonic()
+      if found:
+        needed_at = now
+      if now - needed_at > _IDLE_SECONDS or (state.over and not found):
+        break
+      if not state.over:
+        try:
+          coordinator = coordinator or ray.get_actor(roster.NAME)
+          offered = {
+            name: said['environment']
+            for name, said in found.items()
+            if said.get('run', '') == state.run != ''
+          }
+          answer = coordinator.offer.remote(own_id, machine, offered)
+          state = ray.get(answer, timeout=_SILENT_SECONDS)
+          if state.over:
+            coordinator.leave.remote(own_id)
+        except ValueError:
+          state = slots.State('no run has begun there yet')
+        except ray.exceptions.GetTimeoutError:
+          pass  # Of a link that is down `_watch` knows more.
+        except ray.exceptions.RayActorError:
+          coordinator = None
+          state = slots.State('the run there has broken off')
+        folder.write(state)
+      time.sleep(_POLL_SECONDS)
+  finally:
+    if coordinator is not None:
+      with contextlib.suppress(ray.exceptions.RayError):
+        ray.get(coordinator.leave.remote(own_id), timeout=_LEAVING_SECONDS)
 
 
 def _watch(cluster: str, folder: slots.Folder) -> None:
