@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import re
 import threading
 import time
 
@@ -136,13 +137,67 @@ def test_a_batch_that_cannot_reach_its_minimum_is_made(callers):
   assert errors(futures).count(None) == 1
 
 
-def test_an_error_of_the_computation_reaches_every_caller(callers):
-  function = batched(2, 2, None)(lambda numbers: 1 // 0)
+@pytest.mark.parametrize(
+  ('inputs', 'rule'),
+  [
+    ((np.float32(1),), 'same first dimension, got shapes'),
+    ((rows(1), rows(1, 2)), r'same first dimension, got shapes \[\(1,\), \(2,'),
+    ((rows(),), 'must have 1 to maximum_batch_size rows, 4, got 0'),
+    (
+      (rows(1, 2, 3, 4, 5),),
+      'must have 1 to maximum_batch_size rows, 4, got 5',
+    ),
+    ((), 'same first dimension, got shapes'),
+  ],
+)
+def test_a_request_without_rows_or_with_too_many_is_refused(
+  callers, inputs, rule
+):
+  batcher = inference.Batcher(1, 4)
+  with pytest.raises(ValueError, match=rule):
+    callers(batcher.compute, inputs).result(SECONDS)
+
+
+@pytest.mark.parametrize(
+  ('inputs', 'rule'),
+  [
+    (np.zeros((1, 3)), r'float64 \(2,\), got float64 \(3,\)'),
+    (np.zeros((1, 2), np.float32), r'float64 \(2,\), got float32 \(2,\)'),
+    ((np.zeros((1, 2)),), 'structure of the first request'),
+  ],
+)
+def test_a_request_unlike_the_first_is_refused_alone(callers, inputs, rule):
+  batcher = inference.Batcher(3, timeout_ms=None)
+  waiting = callers(batcher.compute, np.zeros((1, 2)))
+  processes.wait_until(lambda: batcher._waiting, SECONDS)
+  with pytest.raises(ValueError, match=rule):
+    callers(batcher.compute, inputs).result(SECONDS)
+  # The others have nothing of it.
+  more = callers(batcher.compute, np.ones((2, 2)))
+  callers(batcher.serve, lambda numbers: numbers + 1)
+  assert waiting.result(SECONDS).tolist() == [[1, 1]]
+  assert more.result(SECONDS).tolist() == [[2, 2], [2, 2]]
+
+
+@pytest.mark.parametrize(
+  ('outputs', 'message'),
+  [
+    (lambda numbers: np.float32(3), 'must have a batch dimension, 2'),
+    (lambda numbers: (numbers, None), 'must have a batch dimension, 2'),
+    (lambda numbers: numbers[:1], 'batch dimension .* expected 2, got 1'),
+    (lambda numbers: 1 // 0, 'ZeroDivisionError: integer division'),
+  ],
+)
+def test_an_error_of_the_computation_reaches_every_caller(
+  callers, outputs, message
+):
+  function = batched(2, 2, None)(outputs)
   futures = [callers(function, rows(i)) for i in range(4)]
   for error in errors(futures):  # Two are computed, two wait.
     assert isinstance(error, inference.Closed)
-    assert isinstance(error.__cause__, ZeroDivisionError)
-  with pytest.raises(inference.Closed, match='ZeroDivisionError'):
+    assert re.search(message, str(error))
+    assert isinstance(error.__cause__, (ValueError, ZeroDivisionError))
+  with pytest.raises(inference.Closed, match=message):
     callers(function, rows(1)).result(SECONDS)
 
 
@@ -252,3 +307,16 @@ def test_outputs_have_the_structure_and_types_of_the_function(callers):
   assert two['b'][1].tolist() == [b'yes', b'']
   assert two['c'][0].shape == (2, 5) and two['c'][0].all()
   assert (one['b'][0] == 1).all() and (two['b'][0] == 2).all()
+
+
+@pytest.mark.parametrize(
+  ('options', 'rule'),
+  [
+    ((0, 1), 'minimum_batch_size must be at least 1, got 0'),
+    ((5, 4), 'maximum_batch_size must be at least minimum_batch_size, 5, got'),
+    ((1, 1, -1), 'timeout_ms must be at least 0, got -1'),
+  ],
+)
+def test_options_that_make_no_sense(options, rule):
+  with pytest.raises(ValueError, match=rule):
+    inference.Batcher(*options)

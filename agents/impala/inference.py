@@ -38,7 +38,6 @@ class _Request:
   """A caller's rows, and later what came of them.
 
   Attributes:
-    inputs: Nest of arrays, `[num_rows, ...]`.
     leaves: Arrays of the inputs, `[num_rows, ...]`.
     num_rows: At least 1.
     since: `time.monotonic()` of its making.
@@ -47,13 +46,46 @@ class _Request:
     done: Set when the caller need not wait any more.
   """
 
-  def __init__(self, inputs: Any) -> None:
-    self.inputs = inputs
+  def __init__(self, inputs: Any, maximum: int) -> None:
+    self._inputs = inputs
     self.leaves = [np.asarray(leaf) for leaf in tree.flatten(inputs)]
-    self.num_rows = len(self.leaves[0])
+    shapes = [leaf.shape for leaf in self.leaves]
+    rows = {shape[:1] for shape in shapes}
+    if len(rows) != 1 or () in rows:
+      raise ValueError(
+        f'inputs must all have the same first dimension, got shapes {shapes}'
+      )
+    self.num_rows = shapes[0][0]
+    if not 1 <= self.num_rows <= maximum:
+      raise ValueError(
+        f'inputs must have 1 to maximum_batch_size rows, {maximum}, got '
+        f'{self.num_rows}'
+      )
     self.since = time.monotonic()
     self.outputs: tuple[Any, Sequence[np.ndarray]] | None = None
     self.done = threading.Event()
+
+  def no_rows(self) -> Any:
+    """What the inputs are like: the same nest of arrays without rows."""
+    return tree.unflatten_as(
+      self._inputs, [leaf[:0].copy() for leaf in self.leaves]
+    )
+
+  def check_like(self, example: Any) -> None:
+    """Raises a ValueError unless these fit what `no_rows` gave of others."""
+    try:
+      tree.assert_same_structure(self._inputs, example)
+    except (TypeError, ValueError) as error:
+      raise ValueError(
+        f'inputs must have the structure of the first request: {error}'
+      ) from error
+    for leaf, first in zip(self.leaves, tree.flatten(example), strict=True):
+      if leaf.dtype != first.dtype or leaf.shape[1:] != first.shape[1:]:
+        raise ValueError(
+          'inputs must be like those of the first request but for the number '
+          f'of rows, {first.dtype} {first.shape[1:]}, got {leaf.dtype} '
+          f'{leaf.shape[1:]}'
+        )
 
 
 class Batcher:
@@ -69,6 +101,9 @@ class Batcher:
       computation asks for a batch, so that a request may wait less.)
     maximum_batch_size: A batch has so many rows at most.
     timeout_ms: None: a batch waits for its minimum for ever.
+
+  Raises:
+    ValueError: The sizes or the time make no sense.
   """
 
   def __init__(
@@ -77,10 +112,22 @@ class Batcher:
     maximum_batch_size: int = 1024,
     timeout_ms: float | None = 100,
   ) -> None:
+    if minimum_batch_size < 1:
+      raise ValueError(
+        f'minimum_batch_size must be at least 1, got {minimum_batch_size}'
+      )
+    if maximum_batch_size < minimum_batch_size:
+      raise ValueError(
+        f'maximum_batch_size must be at least minimum_batch_size, '
+        f'{minimum_batch_size}, got {maximum_batch_size}'
+      )
+    if timeout_ms is not None and timeout_ms < 0:
+      raise ValueError(f'timeout_ms must be at least 0, got {timeout_ms}')
     self._minimum = minimum_batch_size
     self._maximum = maximum_batch_size
     self._seconds = None if timeout_ms is None else timeout_ms / 1000
     self._changed = threading.Condition()  # Guards all below.
+    self._example: Any = None  # The first request, which others must be like.
     self._waiting: collections.deque[_Request] = collections.deque()
     self._num_rows = 0  # Of those that wait.
     self._computing: set[_Request] = set()
@@ -91,20 +138,23 @@ class Batcher:
     """Waits for the results of some rows.
 
     Args:
-      inputs: Nest of arrays, `[rows, ...]` each, at least one row and at most
-        `maximum_batch_size`; all requests have the same structure, types and
-        other dimensions.
+      inputs: Nest of arrays or tensors, `[rows, ...]` each, with the structure,
+        types and other dimensions of all requests.
 
     Returns:
       Nest of arrays, `[rows, ...]`: the computation's outputs for these rows.
 
     Raises:
+      ValueError: The rows are none, too many, or not like others.
       Closed: The batcher was closed before there were results.
     """
-    request = _Request(inputs)
+    request = _Request(inputs, self._maximum)
     with self._changed:
       if self._is_closed:
         raise Closed.because(self._error)
+      if self._example is None:
+        self._example = request.no_rows()
+      request.check_like(self._example)
       self._waiting.append(request)
       self._num_rows += request.num_rows
       # Less often than always: each wakes a thread up.
@@ -135,7 +185,7 @@ class Batcher:
       column[0] if len(column) == 1 else np.concatenate(column)
       for column in columns
     ]
-    return tree.unflatten_as(requests[0].inputs, leaves)
+    return tree.unflatten_as(self._example, leaves)
 
   def _hand_back(self, requests: Sequence[_Request], outputs: Any) -> None:
     """Gives the results of a batch, a nest of `[rows, ...]`, to its callers."""
@@ -143,6 +193,7 @@ class Batcher:
       if self._is_closed:
         raise Closed.because(self._error)
       leaves = [np.asarray(leaf) for leaf in tree.flatten(outputs)]
+      _check_outputs(leaves, sum(request.num_rows for request in requests))
       self._computing.difference_update(requests)
     end = 0
     for request in requests:
@@ -212,3 +263,17 @@ class Batcher:
       num_rows += taken[-1].num_rows
     self._num_rows -= num_rows
     return taken
+
+
+def _check_outputs(leaves: Sequence[np.ndarray], num_rows: int) -> None:
+  """Raises a ValueError unless there is one result a row."""
+  for leaf in leaves:
+    if not leaf.ndim:
+      raise ValueError(
+        f'outputs must have a batch dimension, {num_rows}, got {leaf!r}'
+      )
+    if len(leaf) != num_rows:
+      raise ValueError(
+        'outputs must have the batch dimension of the inputs, expected '
+        f'{num_rows}, got {len(leaf)}'
+      )
