@@ -66,6 +66,7 @@ class Fleet:
     self._waiting: dict[str, remote.Child] = {}  # Of those, the newest.
     self._offers = offers
     self._offered: Any = None  # An answer that is under way.
+    self._standing: Mapping[str, roster.Offer] = {}  # The last answer.
     self._looked_at = 0.0
     self._servers: dict[str, tuple[str, int]] = {}  # Key -> address, port.
     self._nodes: dict[int, str] = {}  # Where servers are, and must come back.
@@ -154,6 +155,7 @@ class Fleet:
     child = remote.Child(task, log_directory, self._refresh)
     if task.name not in self._places:
       self._waiting[task.name] = child
+      self._take_offers(self._standing)
       return child
     place = self._places[task.name]
     if place not in self._hosts:
@@ -184,7 +186,8 @@ class Fleet:
         self._offered = None
         # Ray starts the roster again where its process was lost.
         with contextlib.suppress(ray.exceptions.RayError):
-          self._take_offers(ray.get(reference))
+          self._standing = ray.get(reference)
+          self._take_offers(self._standing)
       elif reference in self._starts:
         self._take_start(reference)
       else:
