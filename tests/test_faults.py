@@ -104,11 +104,11 @@ def kill_host(process):
   process.parent().kill()
 
 
-def raylet_of(machine):
-  """The process of a machine that is killed as a power cut would."""
-  for process in psutil.process_iter(['cmdline']):
-    line = ' '.join(process.info['cmdline'] or ())
-    if 'raylet/raylet' in line and f'--node_ip_address={machine}' in line:
+def raylet_of(run, machine):
+  """The raylet that a run's jobs have started on a machine, and no other's."""
+  for process in run.left():
+    is_there = f'--node_ip_address={machine}' in process.cmdline()
+    if is_there and process.name() == 'raylet':
       return process
   raise AssertionError(machine)
 
@@ -158,6 +158,8 @@ def test_faults_with_jobs(tmp_path):
   def replace_job(_):
     jobs.processes['actor1'].kill()
     jobs.processes['actor1'].wait()
+    # One that came within half a second would keep the actor as it is.
+    jobs.wait_until(lambda: 'its job on' in jobs.log('actor/1'))
     jobs.join(1)
 
   try:
@@ -172,7 +174,7 @@ def test_faults_with_jobs(tmp_path):
     training.lose_actor(
       'actor/0',
       "an actor's machine's raylet",
-      lambda _: raylet_of(FIRST).kill(),
+      lambda _: raylet_of(jobs, FIRST).kill(),
     )
     assert training.run.meta('machines')['actor/0'] == FIRST
     training.lose_launcher()

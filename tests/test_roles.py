@@ -153,8 +153,8 @@ def test_catch_is_learned_by_jobs_of_their_own(tmp_path):
     lost = jobs.process('actor/1')
     second.kill()
     second.wait()
-    third = jobs.join(1)
     jobs.wait_until(lambda: not lost.is_running(), 20)
+    third = jobs.join(1)
     assert learner.wait(240) == 0, jobs.output('learner')
     for name, process in (('actor0', first), ('actor1', third)):
       assert process.wait(30) == 0, jobs.output(name)
