@@ -2,9 +2,13 @@
 
 import os
 import pathlib
+import signal
 import tempfile
 
 import programs  # noqa: F401, sets the environment as for every command.
+
+# A script's background jobs ignore Ctrl-C, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files run side by side: each process has a temporary folder of its own, so
 # that tests can look at what is left in it.
