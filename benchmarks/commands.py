@@ -20,7 +20,10 @@ WINDOW = 'time that is measured'
 
 
 def make_parser(
-  name: str, description: str, **numbers: tuple[float, str]
+  name: str,
+  description: str,
+  output: pathlib.Path | None = None,
+  **numbers: tuple[float, str],
 ) -> argparse.ArgumentParser:
   """A parser that leaves the flags it does not know to `train`.
 
@@ -38,8 +41,10 @@ def make_parser(
   parser.add_argument(
     '--output',
     type=pathlib.Path,
+    default=output,
     metavar='DIR',
-    help='writes the result in there too, as JSON [default: printed alone]',
+    help='writes the result in there too, as JSON [default: '
+    f'{output or "printed alone"}]',
   )
   for flag, (default, text) in numbers.items():
     parser.add_argument(

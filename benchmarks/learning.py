@@ -1,11 +1,14 @@
 """Does it learn, and what does it need for that?"""
 
+import argparse
 import pathlib
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import rich.table
 
 from benchmarks import commands, trial
 from programs import runs
@@ -77,9 +80,59 @@ EXPERIMENTS = {
 
 def main(arguments: Sequence[str]) -> int:
   """Trains, compares and prints; returns the exit status."""
-  parser = commands.make_parser('learning NAME', _DESCRIPTION)
+  parser = _make_parser()
+  given, train_flags = parser.parse_known_args(arguments)
+  experiment = EXPERIMENTS[given.name]
+  seeds = experiment.seeds if given.seeds is None else given.seeds
+  if seeds < 1:
+    parser.error(f'--seeds must be at least 1, got {seeds}')
+  common = [*experiment.common.split(), *train_flags]
+  # Seeds outside, so that a machine that gets busy is busy for all variants.
+  names = {
+    f'{given.name}_{variant}_{seed}': (variant, seed)
+    for seed in range(1, seeds + 1)
+    for variant in experiment.variants
+  }
+  groups: dict[str, list[str]] = {name: [] for name in experiment.variants}
+  found: dict[str, reading.Run] = {}
+  minutes: dict[str, float] = {}
+  with tempfile.TemporaryDirectory(prefix='impala_learning_') as folder:
+    root = pathlib.Path(given.logdir or folder).absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    for name, (variant, seed) in names.items():
+      flags = [experiment.variants[variant], *common, f'--seed={seed}']
+      minutes[name] = _train(root / name, flags)
+      groups[variant].append(name)
+      found[name] = reading.Run(root / name)
+      found[name].look()
+    configuration = runs.Configuration.from_dict(found[name].config)
+    curves = comparison.make_curves(groups, found)
+  last = [
+    score
+    for score in scores.make_scores(groups, found)
+    if score['evaluation'] == 'last'
+  ]
+  result = {
+    'benchmark': f'learning {given.name}',
+    'question': experiment.question,
+    'train_flags': common,
+    **commands.facts(configuration),
+    'variants': experiment.variants,
+    'minutes': minutes,
+    'scores': last,
+  }
+  table = _make_table(experiment.question, last)
+  commands.finish(result, [table], given.output, given.name)
+  figure = plots.draw_curves(curves)
+  plots.save(figure, given.output / f'{given.name}.png')
+  return 0
+
+
+def _make_parser() -> argparse.ArgumentParser:
+  parser = commands.make_parser(
+    'learning NAME', _DESCRIPTION, pathlib.Path('docs/learning')
+  )
   parser.epilog = 'Flags of train are passed on (./impala train --help).'
-  parser.set_defaults(output=pathlib.Path('docs/learning'))
   parser.add_argument(
     'name', choices=EXPERIMENTS, metavar='NAME', help=', '.join(EXPERIMENTS)
   )
@@ -94,43 +147,27 @@ def main(arguments: Sequence[str]) -> int:
     metavar='DIR',
     help='keeps the run directories in there [default: not kept]',
   )
-  given, train_flags = parser.parse_known_args(arguments)
-  experiment = EXPERIMENTS[given.name]
-  seeds = experiment.seeds if given.seeds is None else given.seeds
-  if seeds < 1:
-    parser.error(f'--seeds must be at least 1, got {seeds}')
-  common = [*experiment.common.split(), *train_flags]
-  groups: dict[str, list[str]] = {name: [] for name in experiment.variants}
-  found: dict[str, reading.Run] = {}
-  minutes: dict[str, float] = {}
-  with tempfile.TemporaryDirectory(prefix='impala_learning_') as folder:
-    root = pathlib.Path(given.logdir or folder).absolute()
-    root.mkdir(parents=True, exist_ok=True)
-    # Seeds outside, so that a machine that gets busy is busy for all variants.
-    for seed in range(1, seeds + 1):
-      for variant, flag in experiment.variants.items():
-        name = f'{given.name}_{variant}_{seed}'
-        trial.tell(name)
-        started = time.monotonic()
-        command = (
-          *(sys.executable, '-m', 'programs.train', flag, *common),
-          *(f'--seed={seed}', '--on_existing=fail', f'--logdir={root / name}'),
-        )
-        with trial.start_in(root / name, command) as run:
-          run.wait()
-        minutes[name] = round((time.monotonic() - started) / 60, 2)
-        groups[variant].append(name)
-        found[name] = reading.Run(root / name)
-        found[name].look()
-    configuration = runs.Configuration.from_dict(found[name].config)
-    curves = comparison.make_curves(groups, found)
-  last = [
-    score
-    for score in scores.make_scores(groups, found)
-    if score['evaluation'] == 'last'
-  ]
-  table = commands.make_table(
-    experiment.question,
+  return parser
+
+
+def _train(path: pathlib.Path, flags: Sequence[str]) -> float:
+  """Trains in a run directory; returns how many minutes that took."""
+  trial.tell(path.name)
+  started = time.monotonic()
+  command = (
+    *(sys.executable, '-m', 'programs.train', *flags),
+    *('--on_existing=fail', f'--logdir={path}'),
+  )
+  with trial.start_in(path, command) as run:
+    run.wait()
+  return round((time.monotonic() - started) / 60, 2)
+
+
+def _make_table(
+  question: str, last: Sequence[scores.Score]
+) -> rich.table.Table:
+  return commands.make_table(
+    question,
     {
       score['run'] or f'all of {score["group"]}': {
         field: score[field]
@@ -140,16 +177,3 @@ def main(arguments: Sequence[str]) -> int:
       for score in last
     },
   )
-  result = {
-    'benchmark': f'learning {given.name}',
-    'question': experiment.question,
-    'train_flags': common,
-    **commands.facts(configuration),
-    'variants': experiment.variants,
-    'minutes': minutes,
-    'scores': last,
-  }
-  commands.finish(result, [table], given.output, given.name)
-  figure = plots.draw_curves(curves)
-  plots.save(figure, given.output / f'{given.name}.png')
-  return 0

@@ -32,7 +32,7 @@ class PlacingError(Exception):
 
 
 class Fleet:
-  """Hosts for the tasks of one program; a context manager."""
+  """Hosts for the tasks of one program; a context, which ends them at last."""
 
   def __init__(
     self,
@@ -81,7 +81,12 @@ class Fleet:
     return self
 
   def __exit__(self, *exception: object) -> None:
-    self.close()
+    closing = [host.actor.close.remote() for host in self._hosts.values()]
+    if closing:
+      ray.wait(closing, num_returns=len(closing), timeout=_CLOSING_SECONDS)
+    for host in self._hosts.values():
+      ray.kill(host.actor)
+    self._hosts.clear()
 
   def commands(self) -> list[supervisor.Startable]:
     """What starts the tasks."""
@@ -139,15 +144,6 @@ class Fleet:
   def ports(self) -> list[int]:
     """At which servers are reached, once they have their places."""
     return [port for _, port in self._servers.values()]
-
-  def close(self) -> None:
-    """Ends all hosts and what still runs in them."""
-    closing = [host.actor.close.remote() for host in self._hosts.values()]
-    if closing:
-      ray.wait(closing, num_returns=len(closing), timeout=_CLOSING_SECONDS)
-    for host in self._hosts.values():
-      ray.kill(host.actor)
-    self._hosts.clear()
 
   def _start(
     self, task: tasks.Task, log_directory: pathlib.Path
@@ -294,9 +290,8 @@ class Fleet:
 def _has_room(placement: remote.Placement) -> bool:
   """Whether so much is free in all, though perhaps nowhere at once."""
   free = ray.available_resources()
-  return placement.cpu <= free.get('CPU', 0) and placement.gpu <= free.get(
-    'GPU', 0
-  )
+  wanted = {'CPU': placement.cpu, 'GPU': placement.gpu}
+  return all(free.get(name, 0) >= number for name, number in wanted.items())
 
 
 def _resources(found: Mapping[str, float]) -> str:
