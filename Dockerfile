@@ -12,8 +12,9 @@ WORKDIR /impala
 # First what the installation is made from, so that it is kept while the rest
 # changes. Nothing but this image's libraries is linked to.
 COPY impala requirements*.txt requirements*.lock .python-version ./
-COPY programs/__init__.py programs/startup.py programs/doctor.py \
-  programs/downloads.py programs/
+COPY programs/__init__.py programs/startup.py programs/
+COPY programs/commands/__init__.py programs/commands/doctor.py \
+  programs/commands/downloads.py programs/commands/
 COPY programs/launching/__init__.py programs/launching/isolation.py \
   programs/launching/
 ARG GPU=off

@@ -34,9 +34,10 @@ import environments
 from agents.impala import networks
 from benchmarks import trial
 from environments import suites
-from programs import flags, nodes, runs
-from programs import impala as our_impala
+from programs import program as our_impala
 from programs.launching import local, supervisor
+from programs.nodes import client as nodes
+from programs.runs import flags, runs
 
 _ROW_SECONDS = 0.2
 

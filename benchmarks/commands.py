@@ -13,7 +13,7 @@ import rich.console
 import rich.table
 
 from benchmarks import trial
-from programs import flags, provenance, runs
+from programs.runs import flags, provenance, runs
 
 WARMUP = 'learning that is not measured, after the first row of metrics'
 WINDOW = 'time that is measured'

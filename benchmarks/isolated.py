@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import psutil
 
 from benchmarks import trial
-from programs import impala, nodes, runs
+from programs import program as impala
+from programs.nodes import client as nodes
+from programs.runs import runs
 
 # Component -> whose threads and environment it gets; see `workloads`.
 _GROUPS = {

@@ -11,9 +11,8 @@ from typing import NamedTuple
 import rich.table
 
 from benchmarks import commands, trial
-from programs import runs
-from programs.inspection import reading
-from programs.reports import comparison, plots, scores
+from programs.runs import runs
+from programs.views import comparison, plots, reading, scores
 
 _DESCRIPTION = """\
 Trains to the end with each variant of an experiment and several seeds, one run
@@ -155,7 +154,7 @@ def _train(path: pathlib.Path, flags: Sequence[str]) -> float:
   trial.tell(path.name)
   started = time.monotonic()
   command = (
-    *(sys.executable, '-m', 'programs.train', *flags),
+    *(sys.executable, '-m', 'programs.commands.train', *flags),
     *('--on_existing=fail', f'--logdir={path}'),
   )
   with trial.start_in(path, command) as run:

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 
 from benchmarks import trial
-from programs.inspection import rows
+from programs.views import rows
 
 MEGABYTE = 1e6
 

@@ -6,9 +6,9 @@ from typing import Any
 import rich.table
 
 from benchmarks import commands, measurement, trial
-from programs.inspection import reading
+from programs.views import reading
 
-TRAIN = 'programs.train'
+TRAIN = 'programs.commands.train'
 _WORTH = 0.01  # Of the time: less is not shown.
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import psutil
 
 from environments import suites
-from programs import flags, machines, runs
-from programs.inspection import rows
+from programs.commands import machines
 from programs.launching import children, outcomes
+from programs.runs import flags, runs
+from programs.views import rows
 
 LAUNCHER = 'launcher'
 

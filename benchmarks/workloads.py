@@ -34,7 +34,9 @@ from agents.impala import (
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
 from benchmarks import isolated
-from programs import models, nodes, runs
+from programs.nodes import client as nodes
+from programs.nodes import model as models
+from programs.runs import runs
 
 _Units = Generator[Mapping[str, Any], None, None]
 

@@ -52,7 +52,7 @@ class Cluster:
       role = f'--head --port={port}'
     with open(self.folder / f'{ip}.log', 'wb') as log:
       self._machines[ip] = subprocess.Popen(
-        [sys.executable, '-m', 'programs.cluster', *role.split()]
+        [sys.executable, '-m', 'programs.commands.cluster', *role.split()]
         + [f'--ip={ip}', f'--num_cpus={num_cpus}', '--num_gpus=0'],
         cwd=ROOT,
         env={
@@ -122,7 +122,7 @@ class Run:
     """Starts `train`."""
     with open(self.folder / f'{name}.out', 'ab') as output:
       self.processes[name] = subprocess.Popen(
-        [sys.executable, '-m', 'programs.train', *arguments],
+        [sys.executable, '-m', 'programs.commands.train', *arguments],
         cwd=ROOT,
         env={**os.environ, 'TMPDIR': str(self.folder)},
         stdout=output,

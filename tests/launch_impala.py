@@ -14,7 +14,9 @@ from absl import app
 from absl.testing import absltest
 
 from agents.impala import metrics, unrolls
-from programs import flags, impala, nodes, runs
+from programs import program as impala
+from programs.nodes import client as nodes
+from programs.runs import flags, runs
 
 NUM_STEPS = 3
 

@@ -13,8 +13,10 @@ from absl import app
 
 import environments
 from agents.impala import learning
-from programs import flags, graph, impala
-from programs.inspection import wiring
+from programs import program as impala
+from programs.commands import graph
+from programs.monitoring import wiring
+from programs.runs import flags
 
 T, N = 5, 32
 NUM_STEPS = {'learner': 30, 'queue': 96}

@@ -6,8 +6,9 @@ import time
 
 from records import make_node, make_record, make_table
 
-from programs import flags, impala, runs
-from programs.inspection import recording, wiring
+from programs import program as impala
+from programs.monitoring import recording, wiring
+from programs.runs import flags, runs
 
 LEARNER = {
   'time': 1000.0,
@@ -63,7 +64,12 @@ def write_run(path, age=1.0, ended=None, **given):
   directory.write_config(configuration)
   started = datetime.datetime.fromtimestamp(time.time() - age).astimezone()
   directory.update_meta(
-    command_line=['python', '-m', 'programs.train', '--level_name=a b'],
+    command_line=[
+      'python',
+      '-m',
+      'programs.commands.train',
+      '--level_name=a b',
+    ],
     started=started.isoformat(),
     ended=ended,
     processes={'actor/0': 4711},

@@ -8,7 +8,7 @@ import sys
 
 import tensorflow as tf
 
-from programs import checkpoints
+from programs.runs import checkpoints
 
 SIZE = 1_000_000  # So large that a save is not over in no time.
 

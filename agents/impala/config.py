@@ -2,7 +2,7 @@
 
 Defaults are those of the reference implementation's command line
 (google-deepmind/scalable_agent, experiment.py), which are DeepMind Lab's; what
-another domain wants is a preset (`programs/presets.py`).
+another domain wants is a preset (`programs/runs/presets.py`).
 """
 
 import dataclasses

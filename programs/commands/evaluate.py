@@ -1,0 +1,188 @@
+"""Evaluates a run's checkpoints: `./impala evaluate --logdir=DIR`."""
+
+import argparse
+import dataclasses
+import pathlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import rich.console
+import rich.progress
+from absl import flags as absl_flags
+
+import environments
+from environments import suites
+from programs import program as impala
+from programs.evaluation import examinations, tables
+from programs.launching import isolation, local
+from programs.runs import flags, runs
+
+_DESCRIPTION = """\
+Plays whole episodes with a checkpoint of a run and writes results.json, .csv
+and .md into DIR/evaluations/<frames>; the folder's name says more where levels,
+episodes, seed, checkpoint or actions are not the run's own. It needs nothing
+but the run directory, and the run may be going on.
+
+  ./impala evaluate --logdir=runs/pong --test_num_episodes=20
+  ./impala evaluate --logdir=runs/pong --checkpoint=best --video=3
+  ./impala evaluate --logdir=runs/lab --level_name=dmlab30
+  ./impala evaluate --logdir=runs/pong --watch"""
+
+_FROM_RUN = ('level_name', 'test_num_episodes', 'seed')
+
+
+def main(argv: Sequence[str] | None = None, title: str = '') -> int:
+  """Runs the command, after a `title`.
+
+  Returns:
+    Its exit status: 0 when all was evaluated, 1 when a node failed, 2 when
+    nothing was started, 130 or 143 after a signal.
+  """
+  arguments = _make_parser().parse_args(argv)
+  console = rich.console.Console(highlight=False)
+  try:
+    exposed = isolation.require(vars(arguments).get('require_isolation', False))
+    if title:
+      print(title, flush=True)
+    directory = runs.RunDirectory(
+      pathlib.Path(arguments.logdir).expanduser().absolute()
+    )
+    configuration, examination = _resolve(arguments, directory)
+    _check(configuration, examination)
+    directory.evaluations.mkdir(parents=True, exist_ok=True)
+    # Of this evaluation's own, so that several can run at once.
+    folder = tempfile.mkdtemp(prefix='.running-', dir=directory.evaluations)
+  except (
+    runs.RunError,
+    environments.MissingError,
+    OSError,
+    TypeError,
+    ValueError,
+  ) as error:
+    print(f'./impala evaluate: {error}', file=sys.stderr)
+    return 2
+  status = _run(
+    configuration, examination, pathlib.Path(folder), exposed, console
+  )
+  if status != 1:  # Otherwise its logs tell why.
+    shutil.rmtree(folder, ignore_errors=True)
+  return status
+
+
+def _make_parser() -> argparse.ArgumentParser:
+  parser = flags.make_parser('evaluate', _DESCRIPTION)
+  parser.add_argument(
+    '--logdir', required=True, metavar='DIR', help='The run directory.'
+  )
+  for field in dataclasses.fields(examinations.Examination):
+    options = {}
+    if field.name in _FROM_RUN:
+      options['help'] = f"{field.metadata['help']} [default: the run's]"
+    flags.add_field(parser, field, **options)
+  flags.add_configuration(parser, flags.OF_MACHINE)
+  flags.add_isolation(parser)
+  return parser
+
+
+def _resolve(
+  arguments: argparse.Namespace, directory: runs.RunDirectory
+) -> tuple[runs.Configuration, examinations.Examination]:
+  given = vars(arguments).copy()
+  of_machine = {
+    name: given.pop(name) for name in flags.OF_MACHINE if name in given
+  }
+  given.pop('require_isolation', None)
+  del given['logdir']
+  configuration = flags.resolve(
+    {**of_machine, 'logdir': str(directory.path)}, directory.read_config()
+  )
+  return configuration, examinations.Examination.of_run(configuration, **given)
+
+
+def _check(
+  configuration: runs.Configuration, examination: examinations.Examination
+) -> None:
+  """Whether there is something to play, and the trained network can play it."""
+  # With TensorFlow, 2 s: not before `isolation.require` lets this process
+  # begin anew.
+  from programs.runs import checkpoints
+
+  directory, level_name = configuration.directory, examination.level_name
+  suites.check(level_name)
+  folder = examination.checkpoints(directory)
+  may_come = examination.watch and not directory.is_finished()
+  if not may_come and not checkpoints.newest_first(folder):
+    raise runs.RunError(f'{folder} holds no checkpoint yet')
+  settings = configuration.environment
+  wanted = environments.check_specs(level_name, settings, evaluation=True)
+  trained = environments.spec(configuration.run.level_name, settings)
+  if trained != wanted:
+    raise ValueError(
+      'level_name must have the observations and actions of '
+      f'{configuration.run.level_name}, got {level_name!r}'
+    )
+
+
+def _run(
+  configuration: runs.Configuration,
+  examination: examinations.Examination,
+  folder: pathlib.Path,
+  exposed: str,
+  console: rich.console.Console,
+) -> int:
+  program = impala.make_evaluation_program(
+    configuration, examination, str(folder)
+  )
+  absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
+  levels = suites.split(examination.level_name, evaluation=True)
+  what = levels[0] if len(levels) == 1 else f'{len(levels)} levels'
+  num_shown = 0
+  with rich.progress.Progress(
+    *rich.progress.Progress.get_default_columns()[:-1],
+    rich.progress.MofNCompleteColumn(),
+    rich.progress.TimeRemainingColumn(),
+    # In a terminal one console for both: a result must not land in the bar.
+    console=(
+      console if console.is_terminal else rich.console.Console(stderr=True)
+    ),
+    transient=True,
+  ) as shown:
+    task = shown.add_task('starting', total=None)
+
+    def update() -> None:
+      nonlocal num_shown
+      progress = examinations.read_progress(folder)
+      if progress is None:
+        return
+      shown.update(
+        task,
+        completed=progress.num_played,
+        total=progress.num_episodes,
+        description=f'{what} at frame {progress.frames:,}',
+      )
+      for path in progress.results[num_shown:]:
+        console.print(tables.table(pathlib.Path(path)))
+        console.print(path, soft_wrap=True)
+        num_shown += 1
+
+    def tell(ports: Sequence[int]) -> None:
+      if exposed:
+        console.print(isolation.warning(ports, exposed), soft_wrap=True)
+
+    outcome = local.launch(
+      program,
+      impala.EVALUATION_RESOURCES,
+      folder,
+      lambda supervisor: update(),
+      on_ports=tell,
+    )
+    update()
+  if outcome.kind != 'finished':
+    console.print(outcome.describe(), markup=False, soft_wrap=True)
+  return outcome.exit_status
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,108 @@
+"""The published code's command lines: `./impala experiment --num_actors=48`."""
+
+import argparse
+import pathlib
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agents.impala import config as config_lib
+from environments import suites
+from programs.commands import evaluate, roles, train
+from programs.runs import flags, run_config, runs
+
+_DESCRIPTION = """\
+Takes the command lines of the published code's experiment.py and of its fork
+with Atari and ViZDoom: its flags are flags of train, with its defaults. It
+shows which command of this project that is and runs it. Levels 'doom_...' and
+'atari_...' have the fork's defaults (preset reference_fork), others the
+published code's (reference). Without these flags level_name is
+explore_goal_locations_small, and logdir /tmp/agent.
+
+  ./impala experiment --num_actors=48 --batch_size=32
+  ./impala experiment --level_name=doom_benchmark --num_actors=4
+  ./impala experiment --mode=test --level_name=dmlab30 --test_num_episodes=10"""
+
+_DEFAULTS = {
+  'logdir': '/tmp/agent',
+  'level_name': 'explore_goal_locations_small',
+}
+_TEST_DEFAULTS = {
+  'test_num_episodes': run_config.RunConfig().test_num_episodes,
+  'seed': config_lib.ImpalaConfig().seed,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command; returns its exit status."""
+  try:
+    command, arguments = translate(argv)
+  except (runs.RunError, ValueError) as error:
+    print(f'./impala experiment: {error}', file=sys.stderr)
+    return 2
+  title = f'= ./impala {command} {shlex.join(arguments)}'
+  return {'train': train, 'evaluate': evaluate}[command].main(arguments, title)
+
+
+def translate(argv: Sequence[str] | None) -> tuple[str, list[str]]:
+  """Says a command line of the published code in this project's own flags.
+
+  Returns 'train' or 'evaluate', and its flags.
+
+  Raises:
+    SystemExit: There is no such flag, or it does not take such a value.
+    ValueError: With mode=test, levels were trained with other settings.
+    runs.RunError: With mode=test, logdir holds no run.
+  """
+  given = vars(_make_parser().parse_args(argv))
+  if given.pop('mode') == 'test':
+    given = {**_DEFAULTS, **_TEST_DEFAULTS, **given}
+    _check_settings(given)
+    names = {*_DEFAULTS, *_TEST_DEFAULTS, *flags.OF_MACHINE}
+    command = 'evaluate'
+    given = {name: given[name] for name in given if name in names}
+  else:
+    command = 'train'
+    if given.get('task', roles.ALL) == roles.ALL:
+      given = {n: value for n, value in given.items() if n not in roles.FLAGS}
+    # What an actor's job is not given, the learner says.
+    if 'task' not in given or given.get('job_name') in (None, roles.LEARNER):
+      given = {**_DEFAULTS, **given}
+      # As in the fork, the name's beginning alone tells the simulator.
+      is_of_fork = given['level_name'].startswith(
+        ('doom_', suites.ATARI_PREFIX)
+      )
+      given.setdefault(
+        'preset', 'reference_fork' if is_of_fork else 'reference'
+      )
+  return command, [f'--{name}={value}' for name, value in given.items()]
+
+
+def _make_parser() -> argparse.ArgumentParser:
+  parser = flags.make_parser('experiment', _DESCRIPTION)
+  parser.add_argument(
+    '--mode',
+    choices=('train', 'test'),
+    default='train',
+    help='train; or play the test levels with what logdir holds, in which case '
+    'logdir, level_name, test_num_episodes and seed are read [default train]',
+  )
+  flags.add_configuration(parser, preset_names=('reference_fork',))
+  roles.add_flags(parser)
+  return parser
+
+
+def _check_settings(given: Mapping[str, Any]) -> None:
+  path = pathlib.Path(given['logdir']).expanduser().absolute()
+  stored = runs.RunDirectory(path).read_config().get('environment', {})
+  for name, value in stored.items():
+    if name not in flags.OF_MACHINE and given.get(name, value) != value:
+      raise ValueError(
+        f'{name} must be {value!r} with mode=test, as in the run in {path}, '
+        f'got {given[name]!r}'
+      )
+
+
+if __name__ == '__main__':
+  sys.exit(main())

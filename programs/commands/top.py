@@ -1,0 +1,67 @@
+"""Shows a run in the terminal: `./impala top --logdir=DIR`."""
+
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+
+import rich.console
+import rich.live
+
+from programs.runs import flags
+from programs.views import reading, terminal
+
+_DESCRIPTION = """\
+Shows a run's graph with figures: what each node is at, what flows, how full the
+queue is, and which side is slow. The run may go on or be over: then the figures
+are means over all of it.
+
+  ./impala top --logdir=runs/pong
+
+Ctrl-C ends it, and not the run."""
+
+_PERIOD_SECONDS = 1.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command; returns its exit status."""
+  parser = flags.make_parser('top', _DESCRIPTION)
+  parser.add_argument(
+    '--logdir', required=True, metavar='DIR', help='The run directory.'
+  )
+  path = pathlib.Path(parser.parse_args(argv).logdir).expanduser().absolute()
+  run = reading.Run(path)
+  run.look()
+  if run.graph is None:
+    print(
+      f'./impala top: logdir must be a run directory with a graph.json, got '
+      f'{path}',
+      file=sys.stderr,
+    )
+    return 2
+  console = rich.console.Console(highlight=False)
+  if not console.is_terminal or run.is_over:
+    console.print(_page(run))
+    return 0
+  try:
+    with rich.live.Live(console=console, auto_refresh=False) as shown:
+      while True:
+        shown.update(_page(run), refresh=True)
+        if run.is_over and run.state != 'lost':
+          return 0
+        time.sleep(_PERIOD_SECONDS)
+        run.look()
+  except KeyboardInterrupt:
+    return 0
+
+
+def _page(run: reading.Run) -> rich.console.RenderableType:
+  """What matters most stands where no terminal is too small for it."""
+  if run.graph is None:  # A run that is set aside is gone for a moment.
+    return terminal.progress(run)
+  graph = terminal.graph_text(run.graph, run.figures)
+  return rich.console.Group(terminal.progress(run), '', graph)
+
+
+if __name__ == '__main__':
+  sys.exit(main())

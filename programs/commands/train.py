@@ -1,0 +1,251 @@
+"""Trains an agent: `./impala train --level_name=atari_pong --logdir=DIR`."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import launchpad as lp
+import rich.console
+from absl import flags as absl_flags
+
+import environments
+from programs import program as impala
+from programs import startup
+from programs.commands import graph, machines, roles
+from programs.evaluation import tables
+from programs.launching import ports, supervisor
+from programs.monitoring import graph as graph_lib
+from programs.monitoring import wiring
+from programs.nodes import profiling
+from programs.runs import flags, preparation, provenance, runs
+from programs.views import status
+
+_DESCRIPTION = """\
+Trains an agent and evaluates it. Everything it writes is in one run directory;
+the same command on an existing directory goes on where that run stopped.
+
+  ./impala train
+  ./impala train --level_name=atari_pong --logdir=runs/pong
+  ./impala train --logdir=runs/pong --total_environment_frames=400_000_000
+
+Ctrl-C writes a last checkpoint and ends every process."""
+
+
+def main(argv: Sequence[str] | None = None, title: str = '') -> int:
+  """Runs the command, after a `title`; returns its exit status."""
+  given = vars(_make_parser().parse_args(argv))
+  console = rich.console.Console(highlight=False)
+  try:
+    plan = machines.make_plan(given)
+    if title:
+      print(title, flush=True)
+    role = plan.role
+    if role is not None and role.job != roles.LEARNER:
+      return roles.run_job(role, given, console)
+    if role is not None:
+      given = roles.with_actors(given, role)
+    directory = preparation.run_directory(given)
+    with preparation.prepared(directory, given, console) as configuration:
+      if configuration.run.profile and plan.has_threads:
+        raise runs.RunError(
+          "profile must be '' with lp_launch_type=local_mt, where nodes are no "
+          f'processes to look at, got {configuration.run.profile!r}'
+        )
+      if preparation.is_finished(configuration):
+        console.print(
+          'This run has finished; more frames with --total_environment_frames.'
+        )
+        if role is not None:
+          machines.decline(configuration, plan)
+        return 0
+      end = _train(configuration, plan, console)
+      verdict = None
+      if end['kind'] == 'finished':
+        verdict = _write_report(configuration, console)
+      _show_end(configuration, verdict, console)
+      return end['exit_status']
+  except (runs.RunError, environments.MissingError) as error:
+    print(f'./impala train: {error}', file=sys.stderr)
+    return 2
+
+
+def _make_parser() -> argparse.ArgumentParser:
+  parser = flags.make_parser('train', _DESCRIPTION)
+  flags.add_configuration(parser)
+  group = parser.add_argument_group('run directory')
+  group.add_argument(
+    '--on_existing',
+    choices=('resume', 'fail', 'restart'),
+    default='resume',
+    help='when the run directory holds a run: go on with it, refuse, or set '
+    'it aside under another name and start anew [default resume]',
+  )
+  machines.add_flags(parser)
+  return parser
+
+
+def _train(
+  configuration: runs.Configuration,
+  plan: machines.Plan,
+  console: rich.console.Console,
+) -> dict[str, Any]:
+  directory = configuration.directory
+
+  def say(text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
+
+  directory.update_meta(**provenance.describe_start(configuration.agent.seed))
+  console.print(f'Run directory: {directory.path}', soft_wrap=True)
+  program = impala.make_program(configuration)
+  drawn = wiring.make_graph(program)
+  graph.write_files(drawn, configuration)
+  absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
+  with status.Status(directory.path, console, startup.STARTED) as shown:
+    if plan.has_threads:
+      end = _run_threads(program, configuration, plan, shown, say)
+    else:
+      end = _run_processes(program, drawn, configuration, plan, shown, say)
+  directory.update_meta(ended={'time': runs.now(), **end})
+  console.print(end['description'], markup=False, soft_wrap=True)
+  return end
+
+
+def _run_processes(
+  program: lp.Program,
+  drawn: graph_lib.ProgramGraph,
+  configuration: runs.Configuration,
+  plan: machines.Plan,
+  shown: status.Status,
+  say: Callable[[str], None],
+) -> dict[str, Any]:
+  noted: dict[str, Any] = {}
+
+  def on_poll(
+    runner: supervisor.Supervisor, addresses: Mapping[str, str]
+  ) -> None:
+    # Who has ended is not forgotten: its successor takes its place.
+    found = {
+      'processes': {**noted.get('processes', {}), **runner.processes()},
+      'machines': {**noted.get('machines', {}), **addresses},
+    }
+    if found != noted:
+      noted.update(found)
+      configuration.directory.update_meta(**noted)
+      graph.write_files(drawn, configuration, resources, **noted)
+    shown.update()
+
+  resources = impala.make_resources(
+    configuration, plan.actors_here(configuration)
+  )
+  outcome = machines.launch(
+    program, resources, configuration, plan, on_poll, say
+  )
+  return {
+    'kind': outcome.kind,
+    'exit_status': outcome.exit_status,
+    'description': outcome.describe(),
+  }
+
+
+def _run_threads(
+  program: lp.Program,
+  configuration: runs.Configuration,
+  plan: machines.Plan,
+  shown: status.Status,
+  say: Callable[[str], None],
+) -> dict[str, Any]:
+  # Before there are threads: several that import TensorFlow and Reverb at once
+  # were seen to crash.
+  from programs.evaluation import evaluation  # noqa: F401
+  from programs.nodes import (
+    actor,  # noqa: F401
+    learner,  # noqa: F401
+    queue_server,  # noqa: F401
+  )
+
+  over = threading.Event()
+
+  def show() -> None:
+    while not over.wait(0.25):
+      shown.update()
+
+  manager = lp.launch(program, lp.LaunchType.LOCAL_MULTI_THREADING)
+  found = [
+    ports.of(address.resolve())
+    for members in program.groups.values()
+    for node in members
+    for address in node.addresses
+  ]
+  machines.warn(plan, found, say)
+  thread = threading.Thread(target=show, daemon=True)
+  thread.start()
+  failure = None
+  try:
+    manager.wait()
+  except Exception as error:  # A node's own, of any type.
+    failure = error
+  finally:
+    over.set()
+    thread.join()
+  if failure is not None:
+    description = f'failed: {type(failure).__name__}: {failure}'
+    return {'kind': 'failed', 'exit_status': 1, 'description': description}
+  if preparation.is_finished(configuration):
+    return {'kind': 'finished', 'exit_status': 0, 'description': 'finished'}
+  return {
+    'kind': 'interrupted',
+    'exit_status': 128 + signal.SIGINT,
+    'description': 'interrupted',
+  }
+
+
+def _write_report(
+  configuration: runs.Configuration, console: rich.console.Console
+) -> str | None:
+  directory = configuration.directory
+  try:
+    # What it draws with is needed at the end alone.
+    from programs.commands import report
+
+    (sentence,) = report.write([directory.path], directory.report).values()
+    return sentence
+  except (Exception, KeyboardInterrupt) as error:  # The run has ended well.
+    console.print(
+      f'The report was not written ({type(error).__name__}: {error}); try '
+      f'./impala report {directory.path}',
+      markup=False,
+      soft_wrap=True,
+    )
+    return None
+
+
+def _show_end(
+  configuration: runs.Configuration,
+  verdict: str | None,
+  console: rich.console.Console,
+) -> None:
+  directory = configuration.directory
+  path = directory.evaluations / str(directory.finished_frames) / 'results.json'
+  if path.exists():
+    console.print(tables.table(path))
+  if verdict:
+    console.print(verdict, markup=False, soft_wrap=True)
+    console.print(f'{"report":<12} {directory.report}', soft_wrap=True)
+  for meaning, path in (
+    ('checkpoints', directory.checkpoints),
+    ('evaluations', directory.evaluations),
+    ('metrics', directory.metrics),
+    ('tensorboard', directory.tensorboard),
+    ('logs', directory.logs),
+  ):
+    console.print(f'{meaning:<12} {path}', soft_wrap=True)
+  if configuration.run.profile:
+    profiled = profiling.describe(configuration)
+    console.print(f'{"profile":<12} {profiled}', markup=False, soft_wrap=True)
+
+
+if __name__ == '__main__':
+  sys.exit(main())

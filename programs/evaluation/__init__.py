@@ -1,0 +1,1 @@
+"""Test scoring: episodes, evaluators, results."""

@@ -1,0 +1,169 @@
+"""Test scoring: what is evaluated and how, and how far that is."""
+
+import dataclasses
+import json
+import pathlib
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from agents.impala import config as config_lib
+from environments import suites
+from programs.runs import runs
+
+# Few, so that several evaluators share a level; not one, since to start a
+# simulator takes seconds. Results do not depend on who plays a turn, but on
+# this number.
+_EPISODES_PER_TURN = 5
+
+_PROGRESS = 'progress.json'
+CHECKPOINTS = ('newest', 'best')
+
+
+class Turn(NamedTuple):
+  """Episodes of one level that one environment plays."""
+
+  level: int  # Index among the levels of the evaluation.
+  level_name: str
+  first: int  # Index among the episodes of the level.
+  num_episodes: int
+
+
+class Episode(NamedTuple):
+  """What was played."""
+
+  episode_return: float  # Neither discounted nor clipped.
+  steps: int  # Of the agent.
+
+
+@dataclasses.dataclass(frozen=True)
+class Examination:
+  """What is evaluated, and how.
+
+  Raises:
+    ValueError: A value breaks its rule.
+  """
+
+  level_name: str = config_lib.option(
+    '',
+    "Levels with the trained one's observations and actions; a suite means its "
+    'test levels.',
+  )
+  test_num_episodes: int = config_lib.option(
+    10, 'Episodes of each level, exactly.', 'episodes', config_lib.POSITIVE
+  )
+  seed: int = config_lib.option(
+    1,
+    'Of environments and actions; the same one repeats the same episodes.',
+    rule=config_lib.NOT_NEGATIVE,
+  )
+  greedy: bool = config_lib.option(
+    False,
+    'Take the most likely action; otherwise actions are sampled, as the '
+    'reference does.',
+  )
+  checkpoint: str = config_lib.option(
+    'newest',
+    'Which one: the newest, or the one that scored best in training.',
+    rule=config_lib.one_of(CHECKPOINTS),
+  )
+  video: int = config_lib.option(
+    0,
+    'Episodes of each level that are filmed, the first ones, as mp4.',
+    'episodes',
+    config_lib.NOT_NEGATIVE,
+  )
+  watch: bool = config_lib.option(
+    False,
+    'Keep evaluating new checkpoints until the run has reached its last frame.',
+  )
+  num_evaluators: int = config_lib.option(
+    0,
+    'Evaluators that levels are dealt out to; 0: one for each core, if there '
+    'is enough to do.',
+    'processes',
+    config_lib.NOT_NEGATIVE,
+  )
+
+  def __post_init__(self) -> None:
+    config_lib.check(self)
+
+  @classmethod
+  def of_run(
+    cls, configuration: runs.Configuration, **given: Any
+  ) -> 'Examination':
+    """As while training, but for what is given."""
+    levels_and_more = {
+      'level_name': configuration.run.level_name,
+      'test_num_episodes': configuration.run.test_num_episodes,
+      'seed': configuration.agent.seed,
+    }
+    return cls(**{**levels_and_more, **given})
+
+  def turns(self) -> list[Turn]:
+    """Turns that make exactly so many episodes of each level, in order."""
+    total = self.test_num_episodes
+    return [
+      Turn(level, name, first, min(_EPISODES_PER_TURN, total - first))
+      for level, name in enumerate(suites.split(self.level_name, True))
+      for first in range(0, total, _EPISODES_PER_TURN)
+    ]
+
+  def checkpoints(self, directory: runs.RunDirectory) -> pathlib.Path:
+    """The folder of the checkpoints that are meant."""
+    is_best = self.checkpoint == 'best'
+    return directory.best_checkpoint if is_best else directory.checkpoints
+
+  @property
+  def seeds(self) -> tuple[int, ...]:
+    """What episodes are seeded with.
+
+    The best checkpoint is played with others than those that chose it, lest it
+    be judged by its luck.
+    """
+    return (self.seed, CHECKPOINTS.index(self.checkpoint))
+
+  def folder(
+    self, configuration: runs.Configuration, frames: int
+  ) -> pathlib.Path:
+    """Where results of a checkpoint at `frames` go.
+
+    The name says more where the evaluation is not one as of training.
+    """
+    parts, run = [str(frames)], configuration.run
+    if self.level_name != run.level_name:
+      levels = self.level_name.replace('/', '_')
+      if len(levels) > 100:
+        levels = f'{levels[:90]}_{zlib.crc32(levels.encode()):08x}'
+      parts.append(levels)
+    if self.test_num_episodes != run.test_num_episodes:
+      parts.append(f'{self.test_num_episodes}episodes')
+    if self.seed != configuration.agent.seed:
+      parts.append(f'seed{self.seed}')
+    if self.checkpoint == 'best':
+      parts.append('best')
+    if self.greedy:
+      parts.append('greedy')
+    return configuration.directory.evaluations / '_'.join(parts)
+
+
+class Progress(NamedTuple):
+  """How far an examination is."""
+
+  frames: int  # Learned by the variables that are evaluated.
+  num_played: int
+  num_episodes: int  # Of all levels.
+  results: Sequence[str]  # Every `results.json` written so far.
+
+
+def read_progress(folder: pathlib.Path) -> Progress | None:
+  """What the examiner told last; None as long as it did not."""
+  try:
+    return Progress(*json.loads((folder / _PROGRESS).read_text()))
+  except FileNotFoundError:
+    return None
+
+
+def write_progress(folder: pathlib.Path, progress: Progress) -> None:
+  """Tells it to `read_progress`."""
+  runs.write_json(folder / _PROGRESS, progress)

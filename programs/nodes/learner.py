@@ -1,0 +1,166 @@
+"""The learner node of a training run."""
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import courier
+import launchpad as lp
+import numpy as np
+import reverb
+import tensorflow as tf
+from absl import logging
+from tensorboard.plugins.hparams import api as hparams_api
+
+from agents.impala import batches, learning, meter, metrics
+from agents.impala import unrolls as unrolls_lib
+from programs.monitoring import monitor
+from programs.nodes import client as nodes
+from programs.nodes import model as models
+from programs.nodes import profiling
+from programs.runs import checkpoints, metric_files, runs
+
+# Of the last row of metrics, what the monitor is told.
+_TOLD = ('frames', 'policy_lag_min', 'policy_lag_mean', 'policy_lag_max')
+
+
+class LearnerNode:
+  """The learner and its checkpoints; ends the program when it is done.
+
+  Public methods are served by Courier.
+  """
+
+  def __init__(
+    self,
+    configuration: runs.Configuration,
+    queue: reverb.Client,
+    monitoring: courier.Client | None = None,
+  ) -> None:
+    """Builds the learner and restores the newest checkpoint, if any."""
+    config, directory = configuration.agent, configuration.directory
+    self._stop = lp.stop_event()
+    self._configuration = configuration
+    self._queue = queue
+    self._monitoring = monitoring
+    self._meter = meter.Meter()
+    self._final_evaluation = threading.Event()
+    tf.random.set_seed(config.seed)
+    network, signature = models.make_model(configuration)
+    write_hyperparameters(configuration)
+    self._level_metrics = metric_files.LevelMetrics(configuration)
+    self._metrics = metrics.LearnerMetrics(
+      metric_files.make_logger(directory, 'learner'),
+      configuration.run.log_period_seconds,
+      self._queue_size,
+      self._level_metrics.add,
+      self._meter,
+    )
+    self._learner = learning.Learner(
+      config,
+      network,
+      batches.UnrollReader(
+        batches.make_dataset(queue.server_address, signature, config),
+        self._stop,
+      ),
+      configuration.num_action_repeats,
+      self._metrics,
+      self._meter,
+    )
+    self._checkpoints = checkpoints.Checkpoints(
+      directory.checkpoints, self._learner.state
+    )
+    path = self._checkpoints.restore()
+    if path:
+      self._learner.serve()
+      logging.info('Resumed at frame %d from %s', self._learner.frames, path)
+
+  def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
+    """See `learning.Learner.get_variables`."""
+    return self._learner.get_variables(names)
+
+  def frames(self) -> int:
+    """Frames learned from so far."""
+    return self._learner.frames
+
+  def evaluated(self, frames: int) -> None:
+    """Tells that the variables at `frames` were evaluated."""
+    if frames >= self._configuration.agent.total_environment_frames:
+      self._final_evaluation.set()
+
+  def step(self) -> None:
+    """One learner step; see `learning.Learner.step`."""
+    self._learner.step()
+
+  def run(self) -> None:
+    """Learns to the last frame, waits for its evaluation, ends the program."""
+    with monitor.reporting(
+      self._monitoring, f'{nodes.LEARNER}/0', self._report
+    ):
+      with self._meter.measure('learning'):
+        with profiling.profiling(self._configuration, nodes.LEARNER):
+          self._learn()
+        self._save()
+        self._learner.close()
+        self._level_metrics.close()
+      with self._meter.measure('nothing_to_do'):
+        while not self._final_evaluation.wait(0.1):
+          if self._stop.is_set():
+            return
+    self._configuration.directory.update_meta(
+      finished_frames=self._learner.frames
+    )
+    lp.stop()
+
+  def _report(self) -> dict[str, Any]:
+    row = self._metrics.row
+    gauges = {name: float(row[name]) for name in _TOLD if name in row}
+    return {**self._meter.read(), 'gauges': gauges}
+
+  def _save(self) -> None:
+    with self._meter.measure('saving_checkpoint'):
+      self._checkpoints.save()
+
+  def _queue_size(self) -> float:
+    """Unrolls that wait in the queue; NaN while it stops or does not answer."""
+    try:
+      tables = self._queue.server_info(timeout=1)
+    except (RuntimeError, reverb.errors.ReverbError):
+      return math.nan
+    return tables[unrolls_lib.QUEUE].current_size
+
+  def _learn(self) -> None:
+    period = self._configuration.run.checkpoint_period_seconds
+    total = self._configuration.agent.total_environment_frames
+    saved = time.monotonic()
+    while self._learner.frames < total:
+      try:
+        self._learner.step()
+      except StopIteration:
+        logging.info('Stopped at frame %d', self._learner.frames)
+        return
+      if time.monotonic() - saved >= period:
+        self._save()
+        saved = time.monotonic()
+
+
+def write_hyperparameters(configuration: runs.Configuration) -> None:
+  """Writes the configuration for TensorBoard's HPARAMS tab.
+
+  TensorBoard keeps the first it reads in a folder, so that what an earlier
+  start of the run wrote there has to go.
+  """
+  folder = configuration.directory.tensorboard
+  for earlier in folder.glob('events.out.tfevents.*'):
+    earlier.unlink()
+  fields = {
+    name: value
+    for group in configuration.to_dict().values()
+    for name, value in group.items()
+  }
+  del fields['logdir']
+  writer = tf.summary.create_file_writer(str(folder))
+  with writer.as_default():
+    hparams_api.hparams(fields)
+  writer.close()

@@ -1,0 +1,26 @@
+"""The run's network, and what unrolls of it look like."""
+
+import environments
+from agents.impala import networks
+from agents.impala import unrolls as unrolls_lib
+from programs.runs import runs
+
+
+def make_model(
+  configuration: runs.Configuration,
+) -> tuple[networks.ImpalaNetwork, unrolls_lib.Unroll]:
+  """Builds the run's network, and the signature of the unrolls it acts."""
+  spec = environments.spec(
+    configuration.run.level_name, configuration.environment
+  )
+  num_actions = spec.actions.num_values
+  network = networks.make_network(
+    configuration.agent, spec.observations, num_actions
+  )
+  signature = unrolls_lib.make_signature(
+    configuration.agent,
+    spec.observations,
+    num_actions,
+    network.initial_state(1),
+  )
+  return network, signature

@@ -1,0 +1,36 @@
+"""The queue node of a training run."""
+
+import functools
+
+import courier
+import launchpad as lp
+import reverb
+
+from agents.impala import unrolls as unrolls_lib
+from programs.monitoring import monitor
+from programs.nodes import client as nodes
+from programs.nodes import model as models
+from programs.runs import runs
+
+
+class QueueServer:
+  """Keeps the tables, and tells the monitor what they hold."""
+
+  def __init__(
+    self,
+    configuration: runs.Configuration,
+    monitoring: courier.Client | None = None,
+  ) -> None:
+    _, signature = models.make_model(configuration)
+    self._tables = unrolls_lib.make_tables(configuration.agent, signature)
+    self._monitoring = monitoring
+
+  def serve(self, port: int) -> None:
+    """Serves all network interfaces until the program stops."""
+    # Kept: who still writes when all stop is not to be cut off.
+    self._server = reverb.Server(self._tables, port)
+    read = functools.partial(
+      monitor.read_tables, reverb.Client(f'localhost:{port}')
+    )
+    with monitor.reporting(self._monitoring, f'{nodes.QUEUE}/0', read):
+      lp.wait_for_stop()

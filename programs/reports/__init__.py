@@ -1,1 +1,0 @@
-"""What `./impala report` says of several runs."""

@@ -1,0 +1,195 @@
+"""Where metrics go: CSV files and TensorBoard, of the run and of each level."""
+
+import collections
+import csv
+import math
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+import numpy as np
+import tensorflow as tf
+from acme.utils import loggers
+from acme.utils.loggers import tf_summary
+
+from agents.impala import metrics
+from environments import suites
+from programs.runs import runs
+
+
+def make_logger(directory: runs.RunDirectory, name: str) -> loggers.Logger:
+  """Rows to `metrics/<name>.csv` and to TensorBoard, by frames."""
+  return loggers.Dispatcher(
+    [
+      _CsvLogger(directory.metrics / f'{name}.csv'),
+      tf_summary.TFSummaryLogger(
+        str(directory.tensorboard / name), label=name, steps_key='frames'
+      ),
+    ]
+  )
+
+
+class _CsvLogger(loggers.CSVLogger):
+  """Appends to a file of its own, if that has the same columns.
+
+  A file of other columns, as another version writes them, is kept beside it.
+  """
+
+  _file: TextIO
+
+  def __init__(self, path: pathlib.Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    self._path = path
+    super().__init__(_open(path), flush_every=1)
+
+  def write(self, data: loggers.LoggingData) -> None:
+    if not self._writes and self._file.tell():
+      with open(self._path, newline='', encoding='utf-8') as file:
+        columns = next(csv.reader(file))
+      if columns != sorted(data):
+        self._file.close()
+        aside = f'{self._path.stem}.before-{time.time_ns()}.csv'
+        self._path.rename(self._path.with_name(aside))
+        self._file = _open(self._path)
+    super().write(data)
+
+  def close(self) -> None:
+    super().close()
+    self._file.close()
+
+
+def _open(path: pathlib.Path) -> TextIO:
+  return open(path, 'a', encoding='utf-8')
+
+
+class LevelMetrics:
+  """Returns by level: `metrics/levels.csv`, and a suite's training score.
+
+  A row for each level in which games ended, every few seconds. A suite's score
+  is written whenever each of its levels has had a new game, as the reference
+  does: `metrics/<suite>.csv`, and for TensorBoard `<suite>/training_no_cap` and
+  `<suite>/training_cap_100`.
+  """
+
+  def __init__(self, configuration: runs.Configuration) -> None:
+    directory = configuration.directory
+    level_name = configuration.run.level_name
+    self._names = suites.split(level_name)
+    self._repeats = configuration.num_action_repeats
+    self._period = configuration.run.log_period_seconds
+    self._levels = _CsvLogger(directory.metrics / 'levels.csv')
+    self._summaries = tf.summary.create_file_writer(
+      str(directory.tensorboard / 'levels')
+    )
+    self._suite = suites.suites().get(level_name)
+    self._scores = (
+      _CsvLogger(directory.metrics / f'{level_name}.csv')
+      if self._suite
+      else None
+    )
+    self._frames = 0
+    self._row_started = time.monotonic()
+    self._recent: dict[int, list[tuple[float, int]]] = collections.defaultdict(
+      list
+    )
+    self._unscored: dict[str, list[float]] = collections.defaultdict(list)
+
+  def add(self, frames: int, games: metrics.Games) -> None:
+    """Takes games that ended in a learner step; writes what is due."""
+    for level, game_return, steps in zip(*games, strict=True):
+      self._recent[int(level)].append((float(game_return), int(steps)))
+      if self._suite:
+        self._unscored[self._names[level]].append(float(game_return))
+    self._frames = frames
+    if time.monotonic() - self._row_started >= self._period:
+      self._write_levels()
+    if self._suite and len(self._unscored) == len(self._names):
+      self._write_score(self._suite)
+
+  def close(self) -> None:
+    """Writes the rest and closes the files."""
+    self._write_levels()
+    self._levels.close()
+    if self._scores:
+      self._scores.close()
+    self._summaries.close()
+
+  def _write_levels(self) -> None:
+    for level, games in sorted(self._recent.items()):
+      returns, steps = zip(*games, strict=True)
+      row = {
+        'episode_return': float(np.mean(returns)),
+        'episode_frames': float(np.mean(steps)) * self._repeats,
+      }
+      name = self._names[level]
+      self._levels.write(
+        {
+          'time': time.time(),
+          'frames': self._frames,
+          'level_name': name,
+          'episodes': len(games),
+          **row,
+        }
+      )
+      _write_scalars(self._summaries, self._frames, name, row)
+    self._recent.clear()
+    self._row_started = time.monotonic()
+
+  def _write_score(self, suite: suites.Suite) -> None:
+    assert self._scores
+    scores = suite.normalised_scores(self._unscored)
+    row = {
+      'training_no_cap': suites.capped_mean(scores, np.inf),
+      'training_cap_100': suites.capped_mean(scores, 100.0),
+      'training_median': float(np.median(list(scores.values()))),
+    }
+    self._scores.write({'time': time.time(), 'frames': self._frames, **row})
+    _write_scalars(self._summaries, self._frames, suite.name, row)
+    self._unscored.clear()
+
+
+class EvaluationMetrics:
+  """Evaluations by frames: `metrics/evaluator.csv`, and TensorBoard.
+
+  For TensorBoard each level has `<level>/evaluation_return` and, where it has
+  human scores, `<level>/evaluation_human_normalised`.
+  """
+
+  def __init__(self, directory: runs.RunDirectory) -> None:
+    self._logger = make_logger(directory, 'evaluator')
+    self._summaries = tf.summary.create_file_writer(
+      str(directory.tensorboard / 'evaluations')
+    )
+
+  def add(
+    self,
+    frames: int,
+    rows: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+  ) -> None:
+    """Takes `summary()` of each level, and `results.summarise` of all."""
+    known = {k: math.nan if v is None else v for k, v in summary.items()}
+    self._logger.write({'time': time.time(), 'frames': frames, **known})
+    for row in rows:
+      scalars = {'evaluation_return': row['mean_return']}
+      if row['human_normalised'] is not None:
+        scalars['evaluation_human_normalised'] = row['human_normalised']
+      _write_scalars(self._summaries, frames, row['level_name'], scalars)
+    self._summaries.flush()
+
+  def close(self) -> None:
+    """Closes the files."""
+    self._logger.close()
+    self._summaries.close()
+
+
+def _write_scalars(
+  writer: tf.summary.SummaryWriter,
+  frames: int,
+  label: str,
+  row: Mapping[str, float],
+) -> None:
+  with writer.as_default():
+    for name, value in row.items():
+      tf.summary.scalar(f'{label}/{name}', value, step=frames)

@@ -1,0 +1,134 @@
+"""What `train` does before anything is launched: configuration, directory."""
+
+import contextlib
+import datetime
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import rich.console
+
+import environments
+from agents.impala import config as config_lib
+from programs import startup
+from programs.runs import flags, run_config, runs
+
+# What decides which variables a checkpoint holds, and their meaning.
+_FIXED_ON_RESUME = (
+  'level_name',
+  'preset',
+  'network',
+  'lstm',
+  'optimizer',
+  'center_frames',
+  'full_action_set',
+  'extended_actions',
+  'width',
+  'height',
+)
+
+
+def run_directory(given: Mapping[str, Any]) -> runs.RunDirectory:
+  """The directory that is asked for, or a new one below `runs`."""
+  path = given.get('logdir')
+  if not path:
+    level = given.get('level_name', run_config.RunConfig().level_name)
+    now = datetime.datetime.now()
+    first, *others = level.split(',')
+    more = f'+{len(others)}' if others else ''
+    path = f'runs/{first}{more}_{now:%Y%m%d-%H%M%S}'
+  return runs.RunDirectory(pathlib.Path(path).expanduser().absolute())
+
+
+@contextlib.contextmanager
+def prepared(
+  directory: runs.RunDirectory,
+  given: Mapping[str, Any],
+  console: rich.console.Console,
+) -> Iterator[runs.Configuration]:
+  """Resolves the configuration and holds its directory meanwhile.
+
+  Raises:
+    runs.RunError: A flag is wrong, or the directory cannot be used as asked.
+    environments.MissingError: The simulator is not there.
+  """
+  given = {**given, 'logdir': str(directory.path)}
+  stored = None
+  if directory.is_run():
+    if given['on_existing'] == 'fail':
+      raise runs.RunError(
+        'logdir must not hold a run with on_existing=fail, got '
+        f'{directory.path}'
+      )
+    if given['on_existing'] == 'resume':
+      stored = directory.read_config()
+  try:
+    configuration = flags.resolve(given, stored)
+    if stored is not None:
+      _check_fixed(configuration, stored)
+    check_playable(configuration)
+  except (ValueError, TypeError) as error:
+    raise runs.RunError(str(error)) from error
+  if stored is None and directory.is_run():
+    with directory.locked():
+      aside = directory.set_aside()
+      console.print(f'The old run is kept in {aside}', soft_wrap=True)
+  with directory.locked():
+    if not is_finished(configuration):
+      if stored is not None:
+        _tell_resume(configuration, stored, console)
+      directory.write_config(configuration)
+    yield configuration
+
+
+def check_playable(configuration: runs.Configuration) -> None:
+  """Looks whether there are the levels, and the network can play them here.
+
+  Raises:
+    ValueError: It cannot.
+    environments.MissingError: A simulator is not there.
+  """
+  spec = environments.check_specs(
+    configuration.run.level_name, configuration.environment
+  )
+  config_lib.check_observations(configuration.agent.network, spec.observations)
+  # TensorFlow 2.8 has no other convolution of bfloat16 than oneDNN's.
+  if (
+    configuration.agent.precision == 'bfloat16'
+    and 'avx512f' not in startup.vector_instructions()
+  ):
+    raise ValueError(
+      "precision must be float32 on a processor without AVX-512, got 'bfloat16'"
+    )
+
+
+def _check_fixed(
+  configuration: runs.Configuration,
+  stored: Mapping[str, Mapping[str, Any]],
+) -> None:
+  for name, before, after in flags.changes(stored, configuration):
+    if name in _FIXED_ON_RESUME:
+      raise runs.RunError(
+        f'{name} must stay {before!r}, with which the run in '
+        f'{configuration.run.logdir} was started, got {after!r}; take another '
+        '--logdir, or --on_existing=restart'
+      )
+
+
+def _tell_resume(
+  configuration: runs.Configuration,
+  stored: Mapping[str, Mapping[str, Any]],
+  console: rich.console.Console,
+) -> None:
+  console.print(f'Resuming the run in {configuration.run.logdir}')
+  for name, before, after in flags.changes(stored, configuration):
+    if name != 'logdir':
+      console.print(f'  {name} was {before}, is {after} from here on')
+  for name, value in flags.unknown(stored).items():
+    console.print(f'  {name} was {value}, is no option any more: ignored')
+
+
+def is_finished(configuration: runs.Configuration) -> bool:
+  """Whether an earlier start reached the last frame and evaluated it."""
+  total = configuration.agent.total_environment_frames
+  return configuration.directory.finished_frames >= total

@@ -1,0 +1,65 @@
+import re
+
+import pytest
+
+from programs.commands import cluster, machines, train
+from programs.launching import tasks
+from programs.runs import runs
+
+
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
+    ({'launch': 'local', 'ray_address': 'a:1'}, 'ray_address must be left out'),
+    ({'lp_launch_type': 'local_mp'}, 'lp_launch_type must be left out with'),
+    ({'max_restarts_per_hour': -1}, 'max_restarts_per_hour must be at least 0'),
+    (
+      {'resources': 'actr: cpu=1'},
+      "of the groups .*actor.*, got 'actr: cpu=1'",
+    ),
+    ({'resources': 'actor cpu=1'}, "resources must be .*, got 'actor cpu=1'"),
+    ({'resources': 'actor: cpu=one'}, "resources must give .*, got 'cpu=one'"),
+    ({'resources': 'actor: ram=1'}, "resources must give .*, got 'ram=1'"),
+    ({'resources': 'actor: machine=b'}, 'machine here or any, got'),
+  ],
+)
+def test_flags_are_checked(given, message):
+  with pytest.raises(runs.RunError, match=message):
+    machines.make_plan({'launch': 'ray', **given})
+
+
+def test_what_groups_need():
+  needs = machines.needs(
+    'learner: gpu=1 cpu=4 machine=any; actor: cpu=0.5;', None
+  )
+  assert needs['learner'] == tasks.Need(4.0, 1.0, False)
+  assert needs['actor'] == tasks.Need(0.5, 0.0, False)
+  assert needs['queue'] == tasks.Need()
+  assert machines.needs('', ['queue']) == {'queue': tasks.Need()}
+  assert machines.needs('', ['actor'])['actor'].cpu == 1
+
+
+def test_wrong_flags_end_before_anything_is_made(tmp_path, capsys):
+  directory = tmp_path / 'run'
+  arguments = [f'--logdir={directory}', '--launch=ray', '--resources=1']
+  assert train.main(arguments) == 2
+  assert 'resources must be' in capsys.readouterr().err
+  assert not directory.exists()
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--head', '--ip=here'], "ip must be .*, got 'here'"),
+    (['--head', '--ip=127.0.0.1'], 'ip must not be 127.0.0.1'),
+    (['--head', '--ip=10.0.0.1', '--num_cpus=-1'], 'num_cpus must be at least'),
+    (['--ip=10.0.0.1'], 'one of the arguments --head --join is required'),
+  ],
+)
+def test_what_a_machine_is_given_is_checked(arguments, message, capsys):
+  try:
+    status = cluster.main(arguments)
+  except SystemExit as error:
+    status = error.code
+  assert status == 2
+  assert re.search(message, capsys.readouterr().err)

@@ -1,0 +1,291 @@
+"""A run directory that is whole, goes on, is damaged or replaced."""
+
+import json
+import math
+import time
+
+import pytest
+from run_files import (
+  ENDED,
+  LEARNER,
+  LEVEL,
+  RESULTS,
+  make_records,
+  record,
+  write_rows,
+  write_run,
+)
+
+from programs.runs import runs, settings
+from programs.views import comparison, curves, evaluations, reading, view
+
+
+@pytest.fixture
+def path(tmp_path):
+  return tmp_path / 'run'
+
+
+def read(path):
+  run = reading.Run(path)
+  run.look()
+  return run
+
+
+def test_nothing_there_is_no_error(path):
+  run = read(path)
+  assert (run.state, run.graph, run.figures) == ('starting', None, None)
+  assert run.config == {} and not run.learner.last and not run.evaluations.found
+  with write_run(path).locked():
+    run.look()
+  assert run.state == 'starting' and run.graph
+  run.look()
+  assert run.state == 'lost'  # Killed before its first record.
+
+
+@pytest.mark.parametrize(
+  ('ended', 'started_ago', 'age', 'expected'),
+  [
+    (None, 90, 0, 'running'),
+    (None, 90, 60, 'lost'),
+    ({**ENDED, 'kind': 'failed'}, 90, 60, 'failed'),
+    (None, 0, 60, 'lost'),  # Resumed, and killed before its first record.
+  ],
+)
+def test_how_a_run_fares(path, ended, started_ago, age, expected):
+  write_run(path, started_ago, ended)
+  record(path, make_records(time.time() - age - 11))
+  run = read(path)
+  assert run.state == expected
+  assert run.figures and run.verdict
+
+
+def test_a_run_that_starts_again_has_no_figures_yet(path):
+  with write_run(path, age=0).locked():
+    record(path, make_records(time.time() - 71))
+    run = read(path)
+  assert (run.state, run.figures) == ('starting', None)
+
+
+def test_an_unwatched_run_runs(path):
+  with write_run(path, monitor=False).locked():
+    assert read(path).state == 'running'
+
+
+@pytest.mark.parametrize('calls', [{}, {'waiting_for_data': 9}])
+@pytest.mark.parametrize('ended', [None, ENDED])
+def test_no_verdict_while_no_data_flows(path, calls, ended):
+  """While all start, and while the last evaluation runs."""
+  records = [*make_records(time.time() - 11)]
+  for each in records:
+    activity = 'nothing_to_do' if calls else 'waiting_for_data'
+    each['nodes']['learner/0'] |= {'calls': calls, 'activity': activity}
+    each['nodes']['learner/0']['kinds'] |= {'nothing_to_do': 'idle'}
+  write_run(path, 90, ended)
+  record(path, records)
+  run = read(path)
+  assert run.figures and run.verdict is None
+
+
+def test_of_a_run_that_ended_only_what_flowed_is_judged(path):
+  now = time.time()
+  *_, last = make_records(now - 11, blocked=0.1)
+  write_run(path, 90, ENDED)
+  record(path, make_records(now - 11, blocked=0.1))
+  for name, node in last['nodes'].items():
+    # A long evaluation, for which actors wait and the learner has no work.
+    idle = name == 'learner/0'
+    node['activity'] = 'nothing_to_do' if idle else 'waiting_for_queue'
+    node['kinds']['nothing_to_do'] = 'idle'
+    node['seconds'][node['activity']] = 1000.0
+  record(path, [{**last, 'time': now + 1000}])
+  run = read(path)
+  assert run.verdict.side == 'producers'
+
+
+def test_figures_of_the_last_seconds_and_of_all_starts(path):
+  now = time.time()
+  directory = write_run(path, age=12.0)
+  record(path, make_records(now - 100, waiting=0.0))
+  record(path, make_records(now - 11, waiting=0.8))
+  run = read(path)
+  assert run.figures.seconds == 10
+  states = run.figures.nodes['learner/0'].states
+  assert states['waiting'] == pytest.approx(0.8)
+  directory.update_meta(ended=ENDED)
+  run.look()
+  assert run.figures.seconds == 20
+  states = run.figures.nodes['learner/0'].states
+  assert states['waiting'] == pytest.approx(0.4)
+
+
+def test_half_a_line_waits_for_its_end(path):
+  write_run(path, age=20.0)
+  lines = [json.dumps(each) for each in make_records(time.time() - 10)]
+  file = path / 'metrics/graph.jsonl'
+  runs.write_text(file, f'{lines[0]}\n{lines[1][:50]}')
+  run = read(path)
+  assert run.figures is None
+  with open(file, 'a', encoding='utf-8') as records:
+    records.write(lines[1][50:] + '\n')
+  run.look()
+  assert run.figures.seconds == 10
+
+
+def test_another_run_in_the_same_place(path):
+  write_run(path, 20.0)
+  record(path, make_records(time.time() - 11))
+  write_rows(path / 'metrics/learner.csv', LEARNER)
+  write_rows(path / 'metrics/levels.csv', LEVEL)
+  run = read(path)
+  before = run.version
+  assert list(run.levels.curves) == ['catch']
+  path.rename(path.with_name('aside'))
+  run.look()
+  assert run.state == 'starting' and run.graph is None
+  write_run(path, num_actors=7)
+  run.look()
+  assert run.version != before
+  assert not run.learner.last and not run.levels.curves
+  assert run.figures is None
+  assert len(run.graph.roles['actor']) == 7
+
+
+@pytest.mark.parametrize(
+  ('name', 'text'),
+  [
+    ('config.json', '[]'),
+    ('config.json', '{"run": 7}'),
+    ('config.json', '{"run": {"level_name": ["../x"], "monitor": "?"}}'),
+    ('meta.json', '[1]'),
+    ('meta.json', '{"started": 5, "ended": "x", "processes": null}'),
+    ('graph.json', '{"name": 1'),
+    ('graph.json', '{"name": "x", "nodes": [], "edges": []}'),
+    ('metrics/learner.csv', 'frames,time\nx,y\n\0\0\n1,2,3\n'),
+    ('metrics/learner.csv', '"'),
+    ('metrics/levels.csv', 'level_name\n<b>\n'),
+    ('evaluations/1/results.json', '{"levels": ['),
+    (
+      'metrics/graph.jsonl',
+      '{"time": 1e12, "start": 1, "nodes": {"a": 1}, "tables": 4, '
+      '"processes": {}, "machine": {}, "warnings": []}\n',
+    ),
+  ],
+)
+def test_odd_content_is_no_error(path, name, text):
+  write_run(path, 20.0)
+  record(path, make_records(time.time() - 11))
+  write_rows(path / 'metrics/learner.csv', LEARNER)
+  runs.write_text(path / name, text)
+  run = read(path)
+  content = view.View(run, settings.describe).export()
+  view.to_json([content, comparison.compare({'run': run})])
+
+
+def test_the_speed_of_late_and_on_average(path):
+  frames = 0
+  for second in range(101):
+    write_rows(
+      path / 'metrics/learner.csv',
+      {**LEARNER, 'time': 1000.0 + second, 'frames': frames},
+    )
+    frames += 1000 if second >= 80 else 100
+  run = read(path)
+  assert run.frames_per_second(10) == pytest.approx(1000)
+  assert run.frames_per_second(60) == pytest.approx((20_000 + 40 * 100) / 60)
+  # No more than there is; and rows farther apart than what is asked for.
+  assert run.frames_per_second(300) == pytest.approx((20_000 + 80 * 100) / 100)
+  assert run.frames_per_second(0.5) == pytest.approx(1000)
+  assert run.mean_frames_per_second() == pytest.approx(
+    (20_000 + 80 * 100) / 100
+  )
+
+
+@pytest.mark.parametrize('times', [(), (1.0,), (1.0, 1.0)])
+def test_the_speed_is_not_known_of_one_time(path, times):
+  for at in times:
+    write_rows(path / 'metrics/learner.csv', {**LEARNER, 'time': at})
+  assert read(path).frames_per_second(10) is None
+
+
+def test_a_file_of_other_columns_goes_on(path):
+  write_run(path)
+  file = path / 'metrics/learner.csv'
+  write_rows(file, LEARNER)
+  run = read(path)
+  before = run.version
+  file.rename(file.with_name('learner.before-17.csv'))
+  write_rows(file, {**LEARNER, 'frames': 1280, 'new': 1})
+  run.look()
+  assert run.version != before
+  assert run.learner.curves['loss'].to_dict()['x'] == [640, 1280]
+
+
+def test_a_curve_stays_short():
+  curve = curves.Curve()
+  for x in range(100_000):
+    curve.add(x, 2 * x)
+    curve.add(x, math.nan)
+  found = curve.to_dict()
+  points = [*zip(found['x'], found['y'], strict=True)]
+  assert curves.MAX_POINTS / 2 <= len(points) <= curves.MAX_POINTS
+  assert all(y == 2 * x for x, y in points)
+  assert points[0][0] < 500 and points[-1][0] > 99_500
+
+
+def test_what_is_learned_again_takes_the_place_of_what_was_lost():
+  curve = curves.Curve()
+  for x in (1, 2, 3, 4, 5, 3.5, 4.5):
+    curve.add(x, x)
+  assert curve.to_dict()['x'] == [1, 2, 3, 3.5, 4.5]
+
+
+def test_evaluations(path):
+  folder = path / 'evaluations'
+  later = {**RESULTS, 'evaluated': '2021-01-01T00:00:00+00:00'}
+  runs.write_json(folder / '640/results.json', RESULTS)
+  runs.write_json(folder / '640_greedy/results.json', later)
+  runs.write_json(folder / '.running-1/results.json', RESULTS)
+  found = read(path).evaluations
+  assert list(found.found) == ['640_greedy', '640']
+  assert 'returns' not in found.found['640']['levels'][0]
+  assert len(found.of_training()) == 1
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    '[]',
+    '{"trained_frames": 1, "levels": 1, "summary": {}}',
+    '{"trained_frames": 1, "summary": {"mean_return": 1, "episodes": 1}, '
+    '"levels": [{"episodes": 1, "mean_return": null}]}',
+    '{"trained_frames": 1, "summary": {}, "levels": []}',
+  ],
+)
+def test_results_of_somebody_else_are_passed_over(tmp_path, text):
+  (tmp_path / 'results.json').write_text(text)
+  assert evaluations.read_results(tmp_path / 'results.json') is None
+
+
+def test_the_end_of_a_log(path):
+  write_run(path)
+  log = path / 'logs/actor_0.log'
+  run = read(path)
+  assert run.log('actor/0')['text'] == ''
+  runs.write_text(log, 'short\n')
+  assert run.log('actor/0') == {
+    'name': 'actor_0.log',
+    'text': 'short\n',
+    'is_whole': True,
+  }
+  log.write_bytes(b'first\n' + b'\xff' * 10 + b'xy\n' * reading.LOG_BYTES)
+  found = run.log('actor/0')
+  assert found['text'].startswith('xy\n') and not found['is_whole']
+  assert reading.LOG_BYTES - 3 <= len(found['text']) <= reading.LOG_BYTES
+
+
+@pytest.mark.parametrize(
+  'node', ['', 'actor/9', 'actor', '../config', 'actor/0/../../../x', '/etc/x']
+)
+def test_a_node_that_is_not_there_has_no_log(path, node):
+  write_run(path)
+  assert read(path).log(node) is None
