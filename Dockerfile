@@ -14,7 +14,7 @@ WORKDIR /impala
 COPY impala requirements*.txt requirements*.lock .python-version ./
 COPY programs/__init__.py programs/startup.py programs/
 COPY programs/commands/__init__.py programs/commands/doctor.py \
-  programs/commands/downloads.py programs/commands/
+  programs/commands/downloads.py programs/commands/fetch.py programs/commands/
 COPY programs/launching/__init__.py programs/launching/isolation.py \
   programs/launching/
 ARG GPU=off

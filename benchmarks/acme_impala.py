@@ -34,10 +34,11 @@ import environments
 from agents.impala import networks
 from benchmarks import trial
 from environments import suites
+from programs import nodes
 from programs import program as our_impala
 from programs.launching import local, supervisor
-from programs.nodes import client as nodes
-from programs.runs import flags, runs
+from programs.nodes import clients
+from programs.runs import flags, run_config
 
 _ROW_SECONDS = 0.2
 
@@ -64,7 +65,9 @@ class _FeedForward(snt.RNNCore):
   """Our network without a core, in the form that Acme's parts take."""
 
   def __init__(
-    self, configuration: runs.Configuration, spec: specs.EnvironmentSpec
+    self,
+    configuration: run_config.Configuration,
+    spec: specs.EnvironmentSpec,
   ) -> None:
     super().__init__(name='feed_forward')
     self._network = networks.make_network(
@@ -85,7 +88,7 @@ class _FeedForward(snt.RNNCore):
 
 
 def _make_environment(
-  configuration: runs.Configuration, seed: int
+  configuration: run_config.Configuration, seed: int
 ) -> dm_env.Environment:
   """An Atari game as Acme's examples make it; other levels are ours.
 
@@ -118,7 +121,7 @@ def _make_environment(
 
 
 def _make_model(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
 ) -> tuple[specs.EnvironmentSpec, _FeedForward]:
   environment = _make_environment(configuration, seed=0)
   spec = specs.make_environment_spec(environment)
@@ -128,7 +131,9 @@ def _make_model(
   return spec, network
 
 
-def _make_tables(configuration: runs.Configuration) -> list[reverb.Table]:
+def _make_tables(
+  configuration: run_config.Configuration,
+) -> list[reverb.Table]:
   """The queue, as `acme.agents.tf.impala.IMPALA` makes it."""
   spec, _ = _make_model(configuration)
   logits = tf.TensorSpec((spec.actions.num_values,), tf.float32)
@@ -149,7 +154,7 @@ class LearnerNode:
   """Acme's learner. Public methods are served by Courier."""
 
   def __init__(
-    self, configuration: runs.Configuration, queue: reverb.Client
+    self, configuration: run_config.Configuration, queue: reverb.Client
   ) -> None:
     config = configuration.agent
     spec, network = _make_model(configuration)
@@ -196,7 +201,7 @@ class LearnerNode:
 
 
 def run_actor(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   index: int,
   learner: courier.Client,
   queue: reverb.Client,
@@ -205,7 +210,7 @@ def run_actor(
   length = configuration.agent.unroll_length
   _, network = _make_model(configuration)
   client = variable_utils.VariableClient(
-    nodes.NodeClient(learner, lp.stop_event()),
+    clients.NodeClient(learner, lp.stop_event()),
     {'policy': network.variables},
     update_period=length,  # In the background; as often as ours.
   )
@@ -220,7 +225,7 @@ def run_actor(
   acme.EnvironmentLoop(environment, actor, logger=loggers.NoOpLogger()).run()
 
 
-def _make_program(configuration: runs.Configuration) -> lp.Program:
+def _make_program(configuration: run_config.Configuration) -> lp.Program:
   program = lp.Program('acme_impala')
   with program.group(nodes.QUEUE):
     queue = program.add_node(
@@ -240,7 +245,7 @@ def _make_program(configuration: runs.Configuration) -> lp.Program:
 
 
 def _make_resources(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
 ) -> dict[str, local_multi_processing.PythonProcess]:
   """What ours get; and a home, where Acme's learner keeps snapshots."""
   own = {'HOME': configuration.run.logdir}

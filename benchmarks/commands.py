@@ -13,7 +13,7 @@ import rich.console
 import rich.table
 
 from benchmarks import trial
-from programs.runs import flags, provenance, runs
+from programs.runs import flags, provenance, run_config, run_directory
 
 WARMUP = 'learning that is not measured, after the first row of metrics'
 WINDOW = 'time that is measured'
@@ -85,7 +85,9 @@ def finish(
     console.print(each, markup=not isinstance(each, str))
   if folder:
     folder.mkdir(parents=True, exist_ok=True)
-    runs.write_json(folder / f'{name or result["benchmark"]}.json', result)
+    run_directory.write_json(
+      folder / f'{name or result["benchmark"]}.json', result
+    )
   print(json.dumps(result))
 
 
@@ -119,11 +121,11 @@ def machine() -> dict[str, Any]:
     'git_revision': provenance.git_revision(),
     'cores': len(os.sched_getaffinity(0)),
     'cpu_model': model or platform.machine(),
-    'time': runs.now(),
+    'time': run_directory.now(),
   }
 
 
-def facts(configuration: runs.Configuration) -> dict[str, Any]:
+def facts(configuration: run_config.Configuration) -> dict[str, Any]:
   """The same with the size of a run."""
   names = ('level_name', 'num_actors', 'num_envs_per_actor')
   size = {name: getattr(configuration.run, name) for name in names}

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import psutil
 
 from benchmarks import trial
+from programs import nodes
 from programs import program as impala
-from programs.nodes import client as nodes
-from programs.runs import runs
+from programs.runs import run_config
 
 # Component -> whose threads and environment it gets; see `workloads`.
 _GROUPS = {
@@ -42,7 +42,9 @@ class Cost(NamedTuple):
 class Component(contextlib.AbstractContextManager):
   """A component, of a kind in `_GROUPS`, of a run."""
 
-  def __init__(self, kind: str, configuration: runs.Configuration) -> None:
+  def __init__(
+    self, kind: str, configuration: run_config.Configuration
+  ) -> None:
     self._kind = kind
     # Reverb warns of much that is as it should be.
     self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
@@ -109,7 +111,9 @@ def end_with_parent() -> None:
   threading.Thread(target=wait, daemon=True).start()
 
 
-def _make(kind: str, configuration: runs.Configuration) -> Mapping[str, Any]:
+def _make(
+  kind: str, configuration: run_config.Configuration
+) -> Mapping[str, Any]:
   global _units
   from benchmarks import workloads  # TensorFlow, here alone.
 

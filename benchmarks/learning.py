@@ -11,7 +11,7 @@ from typing import NamedTuple
 import rich.table
 
 from benchmarks import commands, trial
-from programs.runs import runs
+from programs.runs import run_config
 from programs.views import comparison, plots, reading, scores
 
 _DESCRIPTION = """\
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
       groups[variant].append(name)
       found[name] = reading.Run(root / name)
       found[name].look()
-    configuration = runs.Configuration.from_dict(found[name].config)
+    configuration = run_config.Configuration.from_dict(found[name].config)
     curves = comparison.make_curves(groups, found)
   last = [
     score

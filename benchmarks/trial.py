@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 
 from environments import suites
-from programs.commands import machines
+from programs.commands import placement
 from programs.launching import children, outcomes
-from programs.runs import flags, runs
+from programs.runs import flags, run_config, run_directory
 from programs.views import rows
 
 LAUNCHER = 'launcher'
@@ -50,7 +50,7 @@ class Trial:
   """
 
   def __init__(self, path: pathlib.Path, launcher: children.Child) -> None:
-    self.directory = runs.RunDirectory(path)
+    self.directory = run_directory.RunDirectory(path)
     self._launcher = launcher
     self._rows = rows.Rows(
       self.directory.metrics / 'learner.csv', from_start=False
@@ -169,7 +169,7 @@ def start_in(
     launcher.close()
 
 
-def resolve(train_flags: Sequence[str]) -> runs.Configuration:
+def resolve(train_flags: Sequence[str]) -> run_config.Configuration:
   """The configuration that `start` has; raises TrialError with the reason."""
   try:
     return flags.resolve(parse(_all_flags(train_flags)))
@@ -189,7 +189,7 @@ def parse(train_flags: Sequence[str]) -> dict[str, Any]:
     prog='flags of train', usage=argparse.SUPPRESS, allow_abbrev=False
   )
   flags.add_configuration(parser)
-  machines.add_flags(parser)
+  placement.add_flags(parser)
   return vars(parser.parse_args(train_flags))
 
 

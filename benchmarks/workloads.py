@@ -24,24 +24,23 @@ from acme.utils import loggers
 import environments
 from agents.impala import (
   acting,
-  batches,
+  data,
   learning,
-  meter,
   metrics,
   networks,
   policies,
+  timing,
 )
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
 from benchmarks import isolated
-from programs.nodes import client as nodes
-from programs.nodes import model as models
-from programs.runs import runs
+from programs.nodes import clients, models
+from programs.runs import run_config
 
 _Units = Generator[Mapping[str, Any], None, None]
 
 
-def environment(configuration: runs.Configuration) -> _Units:
+def environment(configuration: run_config.Configuration) -> _Units:
   """Steps each environment of an actor once, with random actions."""
   run = configuration.run
   batch = environments.make_batch(
@@ -64,7 +63,7 @@ def environment(configuration: runs.Configuration) -> _Units:
       yield facts
 
 
-def forward_pass(configuration: runs.Configuration) -> _Units:
+def forward_pass(configuration: run_config.Configuration) -> _Units:
   """Chooses an action for each environment of an actor."""
   num_envs = configuration.run.num_envs_per_actor
   acted = _act(configuration, num_envs, 0)
@@ -76,7 +75,7 @@ def forward_pass(configuration: runs.Configuration) -> _Units:
     yield facts
 
 
-def learner(configuration: runs.Configuration) -> _Units:
+def learner(configuration: run_config.Configuration) -> _Units:
   """Takes a learner step, of two batches that went through a real queue."""
   config = configuration.agent
   num_unrolls = 2 * config.batch_size
@@ -90,16 +89,16 @@ def learner(configuration: runs.Configuration) -> _Units:
   )
   # Kept: what it has not yet sent would be lost with it.
   writer.write(acted.unrolls)
-  a_meter = meter.Meter()
+  a_timer = timing.Timer()
   learner = learning.Learner(
     config,
     acted.network,
     itertools.cycle([next(reader), next(reader)]),
     configuration.num_action_repeats,
     metrics.LearnerMetrics(
-      loggers.NoOpLogger(), math.inf, lambda: 0.0, lambda *_: None, a_meter
+      loggers.NoOpLogger(), math.inf, lambda: 0.0, lambda *_: None, a_timer
     ),
-    a_meter,
+    a_timer,
   )
   fresh = config.batch_size - config.num_replayed
   facts = {'agent_steps': fresh * config.unroll_length}
@@ -109,7 +108,7 @@ def learner(configuration: runs.Configuration) -> _Units:
     yield facts
 
 
-def unrolls(configuration: runs.Configuration) -> _Units:
+def unrolls(configuration: run_config.Configuration) -> _Units:
   """Writes unrolls of an actor's environments and reads them as batches."""
   config = configuration.agent
   num_envs = configuration.run.num_envs_per_actor
@@ -149,7 +148,7 @@ def unrolls(configuration: runs.Configuration) -> _Units:
     queue.kill()
 
 
-def variables(configuration: runs.Configuration) -> _Units:
+def variables(configuration: run_config.Configuration) -> _Units:
   """Serves and fetches variables, as an actor does once in an unroll."""
   network, _ = models.make_model(configuration)
   served = learning.served_variables(network, metrics.Counts())
@@ -157,7 +156,7 @@ def variables(configuration: runs.Configuration) -> _Units:
   server.Bind('get_variables', lambda names: [served[name] for name in names])
   server.Start()
   client = variable_utils.VariableClient(
-    nodes.NodeClient(
+    clients.NodeClient(
       courier.Client(f'localhost:{server.port}'), threading.Event()
     ),
     {'policy': [*network.variables, metrics.Counts().learner_steps]},
@@ -208,7 +207,7 @@ class _Acted(NamedTuple):
 
 
 def _act(
-  configuration: runs.Configuration, num_envs: int, num_unrolls: int
+  configuration: run_config.Configuration, num_envs: int, num_unrolls: int
 ) -> _Acted:
   """Has the real actor act so many unrolls or a few more."""
   network, signature = models.make_model(configuration)
@@ -221,7 +220,7 @@ def _act(
     )
   ) as batch:
     actor = acting.Actor(
-      recorder, signature, batch.levels, recorder, meter.Meter()
+      recorder, signature, batch.levels, recorder, timing.Timer()
     )
     timestep = batch.reset()
     actor.observe_first(timestep)
@@ -235,11 +234,11 @@ def _act(
 
 
 def _make_ends(
-  configuration: runs.Configuration, signature: unrolls_lib.Unroll, address: str
-) -> tuple[unrolls_lib.UnrollWriter, batches.UnrollReader]:
+  configuration: run_config.Configuration,
+  signature: unrolls_lib.Unroll,
+  address: str,
+) -> tuple[unrolls_lib.UnrollWriter, data.UnrollReader]:
   config, stop = configuration.agent, threading.Event()
   return unrolls_lib.UnrollWriter(
-    reverb.Client(address), stop, meter.Meter(), config.num_replayed > 0
-  ), batches.UnrollReader(
-    batches.make_dataset(address, signature, config), stop
-  )
+    reverb.Client(address), stop, timing.Timer(), config.num_replayed > 0
+  ), data.UnrollReader(data.make_dataset(address, signature, config), stop)

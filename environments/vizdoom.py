@@ -213,9 +213,9 @@ _CRASHES = (
 def _battle_combinations() -> list[tuple[str, ...]]:
   """The 18 actions of doom_battle: walk, turn and shoot at the same time."""
   return [
-    (walk, turn, attack)
+    (walk, unit, attack)
     for walk in ('', 'MOVE_FORWARD', 'MOVE_BACKWARD')
-    for turn in ('', 'TURN_LEFT', 'TURN_RIGHT')
+    for unit in ('', 'TURN_LEFT', 'TURN_RIGHT')
     for attack in ('', 'ATTACK')
   ]
 

@@ -14,8 +14,8 @@ All push their figures to the monitor, which asks nobody.
 
 To evaluate a checkpoint is a program of its own:
 
-examiner --variables, turns--> evaluator x N
-    ^                               |
+evaluation server --variables, work units--> evaluator x N
+        ^                                         |
     +---------- episodes -----------+
 """
 
@@ -24,11 +24,12 @@ import os
 import launchpad as lp
 from launchpad.nodes.python import local_multi_processing
 
-from programs.evaluation import evaluator, examinations
+from programs import nodes
+from programs.evaluation import entries as evaluation_entries
+from programs.evaluation import evaluator, schedule
 from programs.monitoring import monitor
-from programs.nodes import client as nodes
-from programs.nodes import entries, queue_node
-from programs.runs import runs
+from programs.nodes import entries, reverb_node
+from programs.runs import run_config
 
 # Calls between nodes come on ever other threads: with an arena for each of them
 # malloc keeps pieces of past messages, and memory creeps.
@@ -52,7 +53,7 @@ _SINGLE = {
 _CALL_TIMEOUT_SECONDS = 10
 
 
-def make_program(configuration: runs.Configuration) -> lp.Program:
+def make_program(configuration: run_config.Configuration) -> lp.Program:
   """Wires the run's nodes: a plain Launchpad program, for any launch type."""
   run = configuration.run
   program = lp.Program('impala')
@@ -67,7 +68,7 @@ def make_program(configuration: runs.Configuration) -> lp.Program:
     monitoring.set_client_kwargs(call_timeout=monitor.CALL_TIMEOUT_SECONDS)
   with program.group(nodes.QUEUE):
     queue = program.add_node(
-      queue_node.QueueNode(entries.make_queue, configuration, monitoring)
+      reverb_node.QueueNode(entries.make_queue, configuration, monitoring)
     )
   with program.group(nodes.LEARNER):
     learner = program.add_node(
@@ -100,7 +101,7 @@ def make_program(configuration: runs.Configuration) -> lp.Program:
 
 def _add_inference(
   program: lp.Program,
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   learner: lp.CourierHandle,
   monitoring: lp.CourierHandle | None,
 ) -> lp.CourierHandle:
@@ -124,37 +125,42 @@ def _add_inference(
 
 
 def make_evaluation_program(
-  configuration: runs.Configuration,
-  examination: examinations.Examination,
+  configuration: run_config.Configuration,
+  evaluation: schedule.EvaluationConfig,
   folder: str,
 ) -> lp.Program:
   """Wires the evaluation of a run's checkpoints.
 
-  In `folder` the examiner tells how far it is; see `examinations`.
+  The evaluation server writes its progress to `folder`; see `schedule`.
   """
   program = lp.Program('impala_evaluation')
-  with program.group(nodes.EXAMINER):
-    examiner = program.add_node(
-      lp.CourierNode(entries.make_examiner, configuration, examination, folder)
+  with program.group(nodes.EVALUATION_SERVER):
+    server = program.add_node(
+      lp.CourierNode(
+        evaluation_entries.make_evaluation_server,
+        configuration,
+        evaluation,
+        folder,
+      )
     )
-  examiner.set_client_kwargs(call_timeout=_CALL_TIMEOUT_SECONDS)
+  server.set_client_kwargs(call_timeout=_CALL_TIMEOUT_SECONDS)
   with program.group(nodes.EVALUATOR):
-    most = min(len(os.sched_getaffinity(0)), len(examination.turns()))
-    for index in range(examination.num_evaluators or most):
+    most = min(len(os.sched_getaffinity(0)), len(evaluation.work_units()))
+    for index in range(evaluation.num_evaluators or most):
       program.add_node(
         lp.PyNode(
-          entries.run_examined,
+          evaluation_entries.run_evaluation_worker,
           configuration,
-          examination,
+          evaluation,
           index,
-          examiner,
+          server,
         )
       )
   return program
 
 
 def make_resources(
-  configuration: runs.Configuration, actors_here: int | None = None
+  configuration: run_config.Configuration, actors_here: int | None = None
 ) -> dict[str, local_multi_processing.PythonProcess]:
   """What each group's processes get: threads, and whether they see a GPU.
 
@@ -187,5 +193,5 @@ def make_resources(
 # The same for `make_evaluation_program`.
 EVALUATION_RESOURCES = {
   group: local_multi_processing.PythonProcess(env=_SINGLE)
-  for group in (nodes.EXAMINER, nodes.EVALUATOR)
+  for group in (nodes.EVALUATION_SERVER, nodes.EVALUATOR)
 }

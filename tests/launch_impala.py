@@ -14,9 +14,9 @@ from absl import app
 from absl.testing import absltest
 
 from agents.impala import metrics, unrolls
+from programs import nodes
 from programs import program as impala
-from programs.nodes import client as nodes
-from programs.runs import flags, runs
+from programs.runs import flags, run_directory
 
 NUM_STEPS = 3
 
@@ -78,7 +78,7 @@ def main(arguments):
   configuration = make_configuration(directory, *arguments[3:])
   program = impala.make_program(configuration)
   if launch_type == 'test_mt':
-    runs.write_json(directory / 'facts.json', step_by_hand(program))
+    run_directory.write_json(directory / 'facts.json', step_by_hand(program))
   elif launch_type == 'local_mt':
     lp.launch(program, launch_type).wait()
   else:

@@ -14,9 +14,9 @@ from absl import app
 import environments
 from agents.impala import learning
 from programs import program as impala
-from programs.commands import graph
 from programs.monitoring import wiring
 from programs.runs import flags
+from programs.views import markup
 
 T, N = 5, 32
 NUM_STEPS = {'learner': 30, 'queue': 96}
@@ -64,9 +64,9 @@ def main(arguments):
       'queue_capacity': 1 if side == 'queue' else N,
     }
   )
-  configuration.directory.write_config(configuration)
+  configuration.directory.write_config(configuration.to_dict())
   program = impala.make_program(configuration)
-  graph.write_files(wiring.make_graph(program), configuration)
+  markup.write_files(wiring.make_graph(program), configuration.directory)
   lp.launch(program, 'local_mt').wait()
 
 

@@ -8,12 +8,12 @@ import reverb
 
 from agents.impala import (
   acting,
-  batches,
+  data,
   learning,
-  meter,
   metrics,
   networks,
   policies,
+  timing,
   unrolls,
 )
 
@@ -41,10 +41,10 @@ def make_learner(
   repeats=1,
 ):
   made = metrics.LearnerMetrics(
-    rows or Rows(), period, lambda: 2, on_games, meter.Meter()
+    rows or Rows(), period, lambda: 2, on_games, timing.Timer()
   )
   return learning.Learner(
-    config, network, unrolls_, repeats, made, meter.Meter()
+    config, network, unrolls_, repeats, made, timing.Timer()
   )
 
 
@@ -63,17 +63,17 @@ class Queue:
     self.address = f'localhost:{self.server.port}'
     self.client = reverb.Client(self.address)
     self.writer = unrolls.UnrollWriter(
-      self.client, self.stop, meter.Meter(), config.num_replayed > 0
+      self.client, self.stop, timing.Timer(), config.num_replayed > 0
     )
 
   def info(self, table='queue'):
     return self.client.server_info()[table]
 
   def dataset(self):
-    return batches.make_dataset(self.address, self.signature, self.config)
+    return data.make_dataset(self.address, self.signature, self.config)
 
   def reader(self):
-    return batches.UnrollReader(self.dataset(), self.stop)
+    return data.UnrollReader(self.dataset(), self.stop)
 
   def actor(self, source, levels, policy=None):
     """One that acts with variables from a source."""
@@ -81,10 +81,10 @@ class Queue:
       self.network,
       policy or policies.Policy(self.network),
       source,
-      meter.Meter(),
+      timing.Timer(),
     )
     return acting.Actor(
-      local, self.signature, levels, self.writer, meter.Meter()
+      local, self.signature, levels, self.writer, timing.Timer()
     )
 
   def close(self):

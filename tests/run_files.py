@@ -8,7 +8,7 @@ from records import make_node, make_record, make_table
 
 from programs import program as impala
 from programs.monitoring import recording, wiring
-from programs.runs import flags, runs
+from programs.runs import flags, run_directory
 
 LEARNER = {
   'time': 1000.0,
@@ -60,8 +60,8 @@ def make_graph(**given):
 def write_run(path, age=1.0, ended=None, **given):
   """A run that was started a while ago, and has not measured anything yet."""
   configuration = flags.resolve({'logdir': str(path), **given})
-  directory = runs.RunDirectory(path)
-  directory.write_config(configuration)
+  directory = run_directory.RunDirectory(path)
+  directory.write_config(configuration.to_dict())
   started = datetime.datetime.fromtimestamp(time.time() - age).astimezone()
   directory.update_meta(
     command_line=[
@@ -76,7 +76,7 @@ def write_run(path, age=1.0, ended=None, **given):
     versions={'numpy': '1.2.3'},
   )
   graph = wiring.make_graph(impala.make_program(configuration))
-  runs.write_text(path / 'graph.json', graph.to_json())
+  run_directory.write_text(path / 'graph.json', graph.to_json())
   return directory
 
 

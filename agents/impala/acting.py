@@ -8,8 +8,7 @@ import dm_env
 import numpy as np
 import tree
 
-from agents.impala import meter as meter_lib
-from agents.impala import networks, policies, stacks
+from agents.impala import networks, policies, stacks, timing
 from agents.impala import unrolls as unrolls_lib
 
 
@@ -71,9 +70,9 @@ class Actor(acme.Actor):
     signature: unrolls_lib.Unroll,
     levels: np.ndarray,
     writer: unrolls_lib.UnrollWriter,
-    meter: meter_lib.Meter,
+    timer: timing.Timer,
   ) -> None:
-    self._meter = meter
+    self._timer = timer
     self._policy = policy
     self._core_state = policy.initial_state(len(levels))
     self._writer = writer
@@ -151,7 +150,7 @@ class Actor(acme.Actor):
     restarts = timestep.environment_restarts
     self._unrolls.environment_restarts[:] = restarts - self._restarts_sent
     self._restarts_sent[:] = restarts
-    self._meter.count(
+    self._timer.count(
       agent_steps=self._row * len(restarts),
       unrolls=len(restarts),
       environment_restarts=int(self._unrolls.environment_restarts.sum()),
@@ -172,15 +171,15 @@ def run_environments(
   actor: Actor,
   environments: EnvironmentBatch,
   stop: threading.Event,
-  meter: meter_lib.Meter,
+  timer: timing.Timer,
 ) -> None:
   """Steps the environments with the actor until `stop` is set."""
   timestep = environments.reset()
   actor.observe_first(timestep)
-  with meter.measure('acting'):
+  with timer.measure('acting'):
     while not stop.is_set():
       action = actor.select_action(timestep.observation)
-      with meter.measure('environment'):
+      with timer.measure('environment'):
         timestep = environments.step(action)
       actor.observe(action, timestep)
 

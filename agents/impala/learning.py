@@ -10,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from agents.impala import config as config_lib
-from agents.impala import losses, metrics, networks, optimizers
-from agents.impala import meter as meter_lib
+from agents.impala import losses, metrics, networks, optimizers, timing
 from agents.impala import unrolls as unrolls_lib
 
 
@@ -29,7 +28,7 @@ class Learner(acme.Learner):
     batches: Iterator[unrolls_lib.Unroll],
     num_action_repeats: int,
     learner_metrics: metrics.LearnerMetrics,
-    meter: meter_lib.Meter,
+    timer: timing.Timer,
   ) -> None:
     self._config = config
     self._network = network
@@ -40,7 +39,7 @@ class Learner(acme.Learner):
     )
     self._counts = metrics.Counts()
     self._metrics = learner_metrics
-    self._meter = meter
+    self._timer = timer
     self._identity = np.array(secrets.randbits(63), np.int64)
     self._served: Mapping[str, Sequence[np.ndarray]] = {}
     self.serve()
@@ -76,9 +75,9 @@ class Learner(acme.Learner):
       StopIteration: The batches ended.
       FloatingPointError: The loss or a variable is not finite.
     """
-    with self._meter.measure('waiting_for_data'):
+    with self._timer.measure('waiting_for_data'):
       batch = next(self._batches)
-    with self._meter.measure('learner_step'):
+    with self._timer.measure('learner_step'):
       self._learn(batch)
 
   def _learn(self, batch: unrolls_lib.Unroll) -> None:

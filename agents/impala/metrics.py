@@ -11,7 +11,7 @@ import sonnet as snt
 import tensorflow as tf
 from acme.utils import loggers
 
-from agents.impala import meter as meter_lib
+from agents.impala import timing
 
 _RECENT_EPISODES = 100  # Of each level, that the logged return is the mean of.
 
@@ -56,13 +56,13 @@ class LearnerMetrics:
     period_seconds: float,
     queue_size: Callable[[], float],
     on_games: Callable[[int, Games], None],
-    meter: meter_lib.Meter,
+    timer: timing.Timer,
   ) -> None:
     self._logger = logger
     self._period = period_seconds
     self._queue_size = queue_size
     self._on_games = on_games
-    self._meter = meter
+    self._timer = timer
     self.row: Mapping[str, float] = {}  # The last one that was written.
     self._recent: dict[int, collections.deque[tuple[float, int]]] = (
       collections.defaultdict(
@@ -122,7 +122,7 @@ class LearnerMetrics:
     self._begin_row()
 
   def _waited(self) -> float:
-    return self._meter.read()['seconds'].get('waiting_for_data', 0.0)
+    return self._timer.read()['seconds'].get('waiting_for_data', 0.0)
 
   def _mean_over_levels(self, part: int) -> float:
     """Of a level's recent games, then over levels, so that they weigh alike."""

@@ -13,8 +13,7 @@ import tensorflow as tf
 import tree
 from acme.tf import variable_utils
 
-from agents.impala import meter as meter_lib
-from agents.impala import networks
+from agents.impala import networks, timing
 
 
 class PolicyStep(NamedTuple):
@@ -101,11 +100,11 @@ class LocalPolicy:
     network: networks.ImpalaNetwork,
     policy: Policy | UniformPolicy,
     variable_source: acme.VariableSource,
-    meter: meter_lib.Meter,
+    timer: timing.Timer,
   ) -> None:
     self._network = network
     self._policy = policy
-    self._meter = meter
+    self._timer = timer
     self._learner_step = tf.Variable(0, dtype=tf.int64, trainable=False)
     self._variables = variable_utils.VariableClient(
       variable_source, {'policy': [*network.variables, self._learner_step]}
@@ -122,14 +121,14 @@ class LocalPolicy:
 
   def update(self, wait: bool = False) -> None:
     """Fetches the newest variables and the learner step they are of."""
-    with self._meter.measure('fetching_variables'):
+    with self._timer.measure('fetching_variables'):
       self._variables.update(wait=wait)
 
   def __call__(
     self, inputs: networks.NetworkInput, core_state: networks.CoreState
   ) -> PolicyStep:
     """See `Policy`."""
-    with self._meter.measure('forward_pass'):
+    with self._timer.measure('forward_pass'):
       return self._policy(inputs, core_state)
 
 
@@ -148,11 +147,11 @@ class RemotePolicy:
     self,
     step: Callable[..., Sequence[np.ndarray]],
     network: networks.ImpalaNetwork,
-    meter: meter_lib.Meter,
+    timer: timing.Timer,
   ) -> None:
     self._step = step
     self._network = network
-    self._meter = meter
+    self._timer = timer
     # Of the variables that the server chose the last actions with.
     self.learner_step = 0
 
@@ -169,7 +168,7 @@ class RemotePolicy:
     self, inputs: networks.NetworkInput, core_state: networks.CoreState
   ) -> PolicyStep:
     """See `Policy`."""
-    with self._meter.measure('waiting_for_inference'):
+    with self._timer.measure('waiting_for_inference'):
       *leaves, learner_step = self._step(*tree.flatten((inputs, core_state)))
     self.learner_step = int(learner_step[0])
     return tree.unflatten_as(PolicyStep(0, 0, core_state), leaves)

@@ -22,8 +22,7 @@ import tensorflow as tf
 import tree
 
 from agents.impala import config as config_lib
-from agents.impala import meter as meter_lib
-from agents.impala import networks, packing, stacks
+from agents.impala import networks, packing, stacks, timing
 
 QUEUE = 'queue'  # Name of the FIFO table.
 REPLAY = 'replay'  # Name of the uniform table, where there is one.
@@ -148,14 +147,14 @@ class UnrollWriter:
     self,
     client: reverb.Client,
     stop: threading.Event,
-    meter: meter_lib.Meter,
+    timer: timing.Timer,
     has_replay: bool = False,
   ) -> None:
     self._client = client
     # The replay never waits; first, so that it has what the queue waits with.
     self._tables = (REPLAY, QUEUE) if has_replay else (QUEUE,)
     self._stop = stop
-    self._meter = meter
+    self._timer = timer
     self._writer: reverb.TrajectoryWriter | None = None
 
   def write(self, unrolls: Iterable[Unroll]) -> None:
@@ -167,9 +166,9 @@ class UnrollWriter:
     """
     if self._writer is None:
       self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
-    with self._meter.measure('writing'):
+    with self._timer.measure('writing'):
       count = self._send(self._writer, unrolls)
-    with self._meter.measure('waiting_for_queue'):
+    with self._timer.measure('waiting_for_queue'):
       while not self._stop.is_set():
         try:
           self._writer.flush(

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from programs.launching import ray_node
-from programs.runs import flags, runs
+from programs.runs import flags, run_directory
 
 _DESCRIPTION = """\
 Makes this machine one of a cluster, until Ctrl-C or SIGTERM. One machine is the
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   given = _make_parser().parse_args(argv)
   try:
     _check(given)
-  except runs.RunError as error:
+  except run_directory.RunError as error:
     print(f'./impala cluster: {error}', file=sys.stderr)
     return 2
   print(
@@ -64,19 +64,19 @@ def _check(given: argparse.Namespace) -> None:
   try:
     ipaddress.ip_address(given.ip)
   except ValueError as error:
-    raise runs.RunError(
+    raise run_directory.RunError(
       "ip must be this machine's address in the network of the cluster, got "
       f'{given.ip!r}'
     ) from error
   if given.ip == '127.0.0.1':
-    raise runs.RunError(
+    raise run_directory.RunError(
       'ip must not be 127.0.0.1, which Ray replaces by an address that others '
       f'reach; for machines in name only, take {ray_node.LOOPBACK} and so on'
     )
   for name in ('num_cpus', 'num_gpus'):
     value = getattr(given, name)
     if value is not None and value < 0:
-      raise runs.RunError(f'{name} must be at least 0, got {value}')
+      raise run_directory.RunError(f'{name} must be at least 0, got {value}')
 
 
 def _make_parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from programs.runs import flags, runs, settings
+from programs.runs import flags, run_directory, settings
 from programs.views import reading, server, view
 
 _DESCRIPTION = """\
@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   path = pathlib.Path(arguments.logdir).expanduser().absolute()
   with contextlib.suppress(KeyboardInterrupt):
     try:
-      runs.RunDirectory(path).read_config()
+      run_directory.RunDirectory(path).read_config()
       shown = view.View(reading.Run(path), settings.describe)
       listening = _listen(shown, arguments.port)
-    except (runs.RunError, ValueError) as error:
+    except (run_directory.RunError, ValueError) as error:
       print(f'./impala dashboard: {error}', file=sys.stderr)
       return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)

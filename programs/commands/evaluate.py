@@ -15,9 +15,9 @@ from absl import flags as absl_flags
 import environments
 from environments import suites
 from programs import program as impala
-from programs.evaluation import examinations, tables
+from programs.evaluation import schedule, tables
 from programs.launching import isolation, local
-from programs.runs import flags, runs
+from programs.runs import flags, run_config, run_directory
 
 _DESCRIPTION = """\
 Plays whole episodes with a checkpoint of a run and writes results.json, .csv
@@ -33,8 +33,8 @@ but the run directory, and the run may be going on.
 _FROM_RUN = ('level_name', 'test_num_episodes', 'seed')
 
 
-def main(argv: Sequence[str] | None = None, title: str = '') -> int:
-  """Runs the command, after a `title`.
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command.
 
   Returns:
     Its exit status: 0 when all was evaluated, 1 when a node failed, 2 when
@@ -44,18 +44,16 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
   console = rich.console.Console(highlight=False)
   try:
     exposed = isolation.require(vars(arguments).get('require_isolation', False))
-    if title:
-      print(title, flush=True)
-    directory = runs.RunDirectory(
+    directory = run_directory.RunDirectory(
       pathlib.Path(arguments.logdir).expanduser().absolute()
     )
-    configuration, examination = _resolve(arguments, directory)
-    _check(configuration, examination)
+    configuration, evaluation = _resolve(arguments, directory)
+    _check(configuration, evaluation)
     directory.evaluations.mkdir(parents=True, exist_ok=True)
     # Of this evaluation's own, so that several can run at once.
     folder = tempfile.mkdtemp(prefix='.running-', dir=directory.evaluations)
   except (
-    runs.RunError,
+    run_directory.RunError,
     environments.MissingError,
     OSError,
     TypeError,
@@ -64,7 +62,7 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
     print(f'./impala evaluate: {error}', file=sys.stderr)
     return 2
   status = _run(
-    configuration, examination, pathlib.Path(folder), exposed, console
+    configuration, evaluation, pathlib.Path(folder), exposed, console
   )
   if status != 1:  # Otherwise its logs tell why.
     shutil.rmtree(folder, ignore_errors=True)
@@ -76,7 +74,7 @@ def _make_parser() -> argparse.ArgumentParser:
   parser.add_argument(
     '--logdir', required=True, metavar='DIR', help='The run directory.'
   )
-  for field in dataclasses.fields(examinations.Examination):
+  for field in dataclasses.fields(schedule.EvaluationConfig):
     options = {}
     if field.name in _FROM_RUN:
       options['help'] = f"{field.metadata['help']} [default: the run's]"
@@ -87,8 +85,8 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _resolve(
-  arguments: argparse.Namespace, directory: runs.RunDirectory
-) -> tuple[runs.Configuration, examinations.Examination]:
+  arguments: argparse.Namespace, directory: run_directory.RunDirectory
+) -> tuple[run_config.Configuration, schedule.EvaluationConfig]:
   given = vars(arguments).copy()
   of_machine = {
     name: given.pop(name) for name in flags.OF_MACHINE if name in given
@@ -98,23 +96,24 @@ def _resolve(
   configuration = flags.resolve(
     {**of_machine, 'logdir': str(directory.path)}, directory.read_config()
   )
-  return configuration, examinations.Examination.of_run(configuration, **given)
+  return configuration, schedule.EvaluationConfig.of_run(configuration, **given)
 
 
 def _check(
-  configuration: runs.Configuration, examination: examinations.Examination
+  configuration: run_config.Configuration,
+  evaluation: schedule.EvaluationConfig,
 ) -> None:
   """Whether there is something to play, and the trained network can play it."""
   # With TensorFlow, 2 s: not before `isolation.require` lets this process
   # begin anew.
   from programs.runs import checkpoints
 
-  directory, level_name = configuration.directory, examination.level_name
+  directory, level_name = configuration.directory, evaluation.level_name
   suites.check(level_name)
-  folder = examination.checkpoints(directory)
-  may_come = examination.watch and not directory.is_finished()
+  folder = evaluation.checkpoints(directory)
+  may_come = evaluation.watch and not directory.is_finished()
   if not may_come and not checkpoints.newest_first(folder):
-    raise runs.RunError(f'{folder} holds no checkpoint yet')
+    raise run_directory.RunError(f'{folder} holds no checkpoint yet')
   settings = configuration.environment
   wanted = environments.check_specs(level_name, settings, evaluation=True)
   trained = environments.spec(configuration.run.level_name, settings)
@@ -126,17 +125,17 @@ def _check(
 
 
 def _run(
-  configuration: runs.Configuration,
-  examination: examinations.Examination,
+  configuration: run_config.Configuration,
+  evaluation: schedule.EvaluationConfig,
   folder: pathlib.Path,
   exposed: str,
   console: rich.console.Console,
 ) -> int:
   program = impala.make_evaluation_program(
-    configuration, examination, str(folder)
+    configuration, evaluation, str(folder)
   )
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
-  levels = suites.split(examination.level_name, evaluation=True)
+  levels = suites.split(evaluation.level_name, evaluation=True)
   what = levels[0] if len(levels) == 1 else f'{len(levels)} levels'
   num_shown = 0
   with rich.progress.Progress(
@@ -153,7 +152,7 @@ def _run(
 
     def update() -> None:
       nonlocal num_shown
-      progress = examinations.read_progress(folder)
+      progress = schedule.read_progress(folder)
       if progress is None:
         return
       shown.update(

@@ -1,6 +1,7 @@
 """The published code's command lines: `./impala experiment --num_actors=48`."""
 
 import argparse
+import os
 import pathlib
 import shlex
 import sys
@@ -9,8 +10,8 @@ from typing import Any
 
 from agents.impala import config as config_lib
 from environments import suites
-from programs.commands import evaluate, roles, train
-from programs.runs import flags, run_config, runs
+from programs.commands import roles
+from programs.runs import flags, run_config, run_directory
 
 _DESCRIPTION = """\
 Takes the command lines of the published code's experiment.py and of its fork
@@ -38,11 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command; returns its exit status."""
   try:
     command, arguments = translate(argv)
-  except (runs.RunError, ValueError) as error:
+  except (run_directory.RunError, ValueError) as error:
     print(f'./impala experiment: {error}', file=sys.stderr)
     return 2
-  title = f'= ./impala {command} {shlex.join(arguments)}'
-  return {'train': train, 'evaluate': evaluate}[command].main(arguments, title)
+  print(f'= ./impala {command} {shlex.join(arguments)}', flush=True)
+  module = f'programs.commands.{command}'
+  os.execv(sys.executable, [sys.executable, '-m', module, *arguments])
 
 
 def translate(argv: Sequence[str] | None) -> tuple[str, list[str]]:
@@ -53,7 +55,7 @@ def translate(argv: Sequence[str] | None) -> tuple[str, list[str]]:
   Raises:
     SystemExit: There is no such flag, or it does not take such a value.
     ValueError: With mode=test, levels were trained with other settings.
-    runs.RunError: With mode=test, logdir holds no run.
+    run_directory.RunError: With mode=test, logdir holds no run.
   """
   given = vars(_make_parser().parse_args(argv))
   if given.pop('mode') == 'test':
@@ -95,7 +97,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _check_settings(given: Mapping[str, Any]) -> None:
   path = pathlib.Path(given['logdir']).expanduser().absolute()
-  stored = runs.RunDirectory(path).read_config().get('environment', {})
+  stored = run_directory.RunDirectory(path).read_config().get('environment', {})
   for name, value in stored.items():
     if name not in flags.OF_MACHINE and given.get(name, value) != value:
       raise ValueError(

@@ -2,14 +2,12 @@
 
 import pathlib
 import sys
-import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from programs import program as impala
 from programs.monitoring import graph as graph_lib
 from programs.monitoring import wiring
-from programs.runs import flags, runs
+from programs.runs import flags, run_directory
 from programs.views import drawing, markup
 
 _DESCRIPTION = """\
@@ -25,7 +23,6 @@ _FORMATS: Mapping[str, Callable[[graph_lib.ProgramGraph], str]] = {
   'mermaid': markup.mermaid,
   'json': graph_lib.ProgramGraph.to_json,
 }
-_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(text, end='')
     return 0
   try:
-    runs.write_text(pathlib.Path(output), text)
+    run_directory.write_text(pathlib.Path(output), text)
   except OSError as error:
     print(
       f'./impala graph: output must be a file that can be written, got '
@@ -68,36 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
   print(output)
   return 0
-
-
-def write_files(
-  graph: graph_lib.ProgramGraph,
-  configuration: runs.Configuration,
-  resources: Mapping[str, Any] = _NOTHING,
-  processes: Mapping[str, int] = _NOTHING,
-  machines: Mapping[str, str] = _NOTHING,
-) -> None:
-  """Writes `graph.json`, `graph.mmd` and `graph.html` to the run directory.
-
-  `processes` and `machines` have ids and addresses of nodes, as far as known.
-  """
-  directory = configuration.directory
-  facts = {}
-  for node in graph.nodes:
-    if node.name in processes or node.name in machines:
-      settings = resources[node.group].env.items()
-      known = {
-        'machine': machines.get(node.name),
-        'process': processes.get(node.name),
-        'log': directory.logs / f'{node.name.replace("/", "_")}.log',
-        'environment': ' '.join(f'{name}={value}' for name, value in settings),
-      }
-      facts[node.name] = {
-        what: str(value) for what, value in known.items() if value is not None
-      }
-  runs.write_text(directory.path / 'graph.json', graph.to_json())
-  runs.write_text(directory.path / 'graph.mmd', markup.mermaid(graph))
-  runs.write_text(directory.path / 'graph.html', markup.html(graph, facts))
 
 
 if __name__ == '__main__':

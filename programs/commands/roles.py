@@ -18,9 +18,9 @@ from typing import Any
 import rich.console
 
 import environments
+from programs import nodes
 from programs.launching import jobs, ports, ray_node
-from programs.nodes import client as nodes
-from programs.runs import flags, preparation, runs
+from programs.runs import flags, preparation, run_config, run_directory
 
 LEARNER, ACTOR, EVALUATOR = 'learner', 'actor', 'evaluator'
 # Flags that say which role is run here, and where the others are.
@@ -67,7 +67,7 @@ class Role:
     """'host:port' of the cluster's head, where the learner's job is.
 
     Raises:
-      runs.RunError: Nobody knows the host's name.
+      run_directory.RunError: Nobody knows the host's name.
     """
     return f'{_resolve(self.hosts.learner)}:{self.hosts.port}'
 
@@ -76,7 +76,7 @@ class Role:
     """This one's address: the one that the file gives it, if it has that.
 
     Raises:
-      runs.RunError: Nobody knows a host's name.
+      run_directory.RunError: Nobody knows a host's name.
     """
     named = self.hosts.evaluator
     if self.job == ACTOR:
@@ -90,7 +90,10 @@ class Role:
   @property
   def elsewhere(self) -> list[str]:
     """Groups of nodes that other jobs than the learner's run."""
-    return [nodes.ACTOR, *([nodes.EVALUATOR] if self.hosts.evaluator else [])]
+    return [
+      nodes.ACTOR,
+      *([nodes.EVALUATOR] if self.hosts.evaluator else []),
+    ]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -144,29 +147,29 @@ def find(given: Mapping[str, Any]) -> Role | None:
   """The role that is asked for; None where all run on this machine.
 
   Raises:
-    runs.RunError: They break their rules, or those of the cluster's file.
+    RunError: They break their rules, or those of the cluster's file.
   """
   text = given.get('cluster', '')
   job, tasks = given.get('job_name', LEARNER), _tasks(given.get('task', ALL))
   if text and not tasks:
-    raise runs.RunError(
+    raise run_directory.RunError(
       f'task must be 0 or more with cluster={text!r}, of which it says what '
       'runs here, got -1'
     )
   hosts = _read(text) if text else Hosts()
   if not tasks:
     if 'job_name' in given and 'task' not in given:
-      raise runs.RunError(
+      raise run_directory.RunError(
         f'task must be given with job_name={job!r}: which of them runs here'
       )
     return None
   if job != ACTOR and list(tasks) != [0]:
-    raise runs.RunError(
+    raise run_directory.RunError(
       f'task must be 0 with job_name={job}, of which there is one, got '
       f'{given["task"]}'
     )
   if job == EVALUATOR and hosts.evaluator is None:
-    raise runs.RunError(
+    raise run_directory.RunError(
       'job_name must be another without an "evaluator" in the file of '
       "--cluster (the learner's job then evaluates), got 'evaluator'"
     )
@@ -177,13 +180,13 @@ def with_actors(given: Mapping[str, Any], role: Role) -> dict[str, Any]:
   """The flags, with as many actors as the cluster has.
 
   Raises:
-    runs.RunError: They say another number.
+    run_directory.RunError: They say another number.
   """
   if role.hosts.actors is None:
     return dict(given)
   count = len(role.hosts.actors)
   if given.get('num_actors', count) != count:
-    raise runs.RunError(
+    raise run_directory.RunError(
       f'num_actors must be {count}, as many as the cluster has, got '
       f'{given["num_actors"]}'
     )
@@ -196,7 +199,7 @@ def run_job(
   """Runs another job than the learner's to its end; returns the exit status.
 
   Raises:
-    runs.RunError: A flag says something else than the learner's.
+    run_directory.RunError: A flag says something else than the learner's.
     environments.MissingError: A simulator is not there.
   """
   names = [f'{role.job}/{task}' for task in role.tasks]
@@ -212,7 +215,7 @@ def run_job(
       _check_shared(configuration)
     preparation.check_playable(configuration)
     say(f'joins the run in {configuration.run.logdir} at {role.address}')
-    return {runs.OF_MACHINE: json.dumps(own)}
+    return {run_config.OF_MACHINE: json.dumps(own)}
 
   before = signal.signal(
     signal.SIGTERM, lambda signum, _: sys.exit(128 + signum)
@@ -231,7 +234,7 @@ def run_job(
     say(str(error))
     return 1
   except ValueError as error:
-    raise runs.RunError(str(error)) from error
+    raise run_directory.RunError(str(error)) from error
   except KeyboardInterrupt:
     say('interrupted')
     return 128 + signal.SIGINT
@@ -243,15 +246,15 @@ def run_job(
 
 def _configuration(
   said: Mapping[str, Any], given: Mapping[str, Any], own: Mapping[str, Any]
-) -> runs.Configuration:
+) -> run_config.Configuration:
   """The learner's, which flags must repeat but for those of this machine."""
   groups = said['configuration']
   try:
-    configuration = runs.Configuration.from_dict(
+    configuration = run_config.Configuration.from_dict(
       {**groups, 'environment': {**groups['environment'], **own}}
     )
   except ValueError as error:
-    raise runs.RunError(
+    raise run_directory.RunError(
       f"the learner's job runs other code than this ({error})"
     ) from error
   for name, value in given.items():
@@ -261,18 +264,18 @@ def _configuration(
       value = str(pathlib.Path(value).expanduser().absolute())
     for group in groups.values():
       if name in group and group[name] != value:
-        raise runs.RunError(
+        raise run_directory.RunError(
           f"{name} must be {group[name]!r}, which it is in the learner's job, "
           f'or be left out, got {value!r}'
         )
   return configuration
 
 
-def _check_shared(configuration: runs.Configuration) -> None:
+def _check_shared(configuration: run_config.Configuration) -> None:
   directory = configuration.directory
   stored = directory.read_config()['run'] if directory.is_run() else None
   if stored != configuration.to_dict()['run']:
-    raise runs.RunError(
+    raise run_directory.RunError(
       "logdir must be a folder that this machine shares with the learner's, "
       f'to evaluate here, got {directory.path}'
     )
@@ -282,7 +285,7 @@ def _read(text: str) -> Hosts:
   try:
     said = json.loads(pathlib.Path(text).read_text())
   except (OSError, ValueError) as error:
-    raise runs.RunError(
+    raise run_directory.RunError(
       f'cluster must be a file of JSON, got {text!r} ({error})'
     ) from error
   known = (LEARNER, ACTOR, EVALUATOR)
@@ -292,18 +295,18 @@ def _read(text: str) -> Hosts:
     and all(isinstance(host, str) and host for host in hosts)
     for job, hosts in said.items()
   ):
-    raise runs.RunError(
+    raise run_directory.RunError(
       f'cluster must hold a list of hosts for {", ".join(known)} and no other '
       f'job, got {text!r}'
     )
   for job, least, most in ((LEARNER, 1, 1), (EVALUATOR, 0, 1)):
     if not least <= len(said.get(job, ())) <= most:
-      raise runs.RunError(
+      raise run_directory.RunError(
         f'cluster must give {job} one host, got {said.get(job, [])} in {text!r}'
       )
   host, _, port = said[LEARNER][0].rpartition(':')
   if not host or not port.isdecimal() or not 1024 <= int(port) <= 65_500:
-    raise runs.RunError(
+    raise run_directory.RunError(
       "cluster must give learner 'HOST:PORT', with a port from 1024 to 65500, "
       f'got {said[LEARNER][0]!r} in {text!r}'
     )
@@ -317,7 +320,7 @@ def _resolve(host: str) -> str:
   try:
     address = socket.gethostbyname(name)
   except OSError as error:
-    raise runs.RunError(
+    raise run_directory.RunError(
       f'cluster must name machines that are known here, got {host!r} ({error})'
     ) from error
   if name in ('localhost', '127.0.0.1'):

@@ -14,14 +14,20 @@ from absl import flags as absl_flags
 import environments
 from programs import program as impala
 from programs import startup
-from programs.commands import graph, machines, roles
+from programs.commands import placement, roles
 from programs.evaluation import tables
 from programs.launching import ports, supervisor
 from programs.monitoring import graph as graph_lib
 from programs.monitoring import wiring
 from programs.nodes import profiling
-from programs.runs import flags, preparation, provenance, runs
-from programs.views import status
+from programs.runs import (
+  flags,
+  preparation,
+  provenance,
+  run_config,
+  run_directory,
+)
+from programs.views import markup, status
 
 _DESCRIPTION = """\
 Trains an agent and evaluates it. Everything it writes is in one run directory;
@@ -34,23 +40,21 @@ the same command on an existing directory goes on where that run stopped.
 Ctrl-C writes a last checkpoint and ends every process."""
 
 
-def main(argv: Sequence[str] | None = None, title: str = '') -> int:
-  """Runs the command, after a `title`; returns its exit status."""
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command; returns its exit status."""
   given = vars(_make_parser().parse_args(argv))
   console = rich.console.Console(highlight=False)
   try:
-    plan = machines.make_plan(given)
-    if title:
-      print(title, flush=True)
+    plan = placement.make_plan(given)
     role = plan.role
     if role is not None and role.job != roles.LEARNER:
       return roles.run_job(role, given, console)
     if role is not None:
       given = roles.with_actors(given, role)
-    directory = preparation.run_directory(given)
+    directory = preparation.choose_directory(given)
     with preparation.prepared(directory, given, console) as configuration:
       if configuration.run.profile and plan.has_threads:
-        raise runs.RunError(
+        raise run_directory.RunError(
           "profile must be '' with lp_launch_type=local_mt, where nodes are no "
           f'processes to look at, got {configuration.run.profile!r}'
         )
@@ -59,7 +63,7 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
           'This run has finished; more frames with --total_environment_frames.'
         )
         if role is not None:
-          machines.decline(configuration, plan)
+          placement.decline(configuration, plan)
         return 0
       end = _train(configuration, plan, console)
       verdict = None
@@ -67,7 +71,7 @@ def main(argv: Sequence[str] | None = None, title: str = '') -> int:
         verdict = _write_report(configuration, console)
       _show_end(configuration, verdict, console)
       return end['exit_status']
-  except (runs.RunError, environments.MissingError) as error:
+  except (run_directory.RunError, environments.MissingError) as error:
     print(f'./impala train: {error}', file=sys.stderr)
     return 2
 
@@ -83,13 +87,13 @@ def _make_parser() -> argparse.ArgumentParser:
     help='when the run directory holds a run: go on with it, refuse, or set '
     'it aside under another name and start anew [default resume]',
   )
-  machines.add_flags(parser)
+  placement.add_flags(parser)
   return parser
 
 
 def _train(
-  configuration: runs.Configuration,
-  plan: machines.Plan,
+  configuration: run_config.Configuration,
+  plan: placement.Plan,
   console: rich.console.Console,
 ) -> dict[str, Any]:
   directory = configuration.directory
@@ -101,14 +105,14 @@ def _train(
   console.print(f'Run directory: {directory.path}', soft_wrap=True)
   program = impala.make_program(configuration)
   drawn = wiring.make_graph(program)
-  graph.write_files(drawn, configuration)
+  markup.write_files(drawn, configuration.directory)
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
   with status.Status(directory.path, console, startup.STARTED) as shown:
     if plan.has_threads:
       end = _run_threads(program, configuration, plan, shown, say)
     else:
       end = _run_processes(program, drawn, configuration, plan, shown, say)
-  directory.update_meta(ended={'time': runs.now(), **end})
+  directory.update_meta(ended={'time': run_directory.now(), **end})
   console.print(end['description'], markup=False, soft_wrap=True)
   return end
 
@@ -116,8 +120,8 @@ def _train(
 def _run_processes(
   program: lp.Program,
   drawn: graph_lib.ProgramGraph,
-  configuration: runs.Configuration,
-  plan: machines.Plan,
+  configuration: run_config.Configuration,
+  plan: placement.Plan,
   shown: status.Status,
   say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -134,13 +138,13 @@ def _run_processes(
     if found != noted:
       noted.update(found)
       configuration.directory.update_meta(**noted)
-      graph.write_files(drawn, configuration, resources, **noted)
+      markup.write_files(drawn, configuration.directory, resources, **noted)
     shown.update()
 
   resources = impala.make_resources(
     configuration, plan.actors_here(configuration)
   )
-  outcome = machines.launch(
+  outcome = placement.launch(
     program, resources, configuration, plan, on_poll, say
   )
   return {
@@ -152,18 +156,18 @@ def _run_processes(
 
 def _run_threads(
   program: lp.Program,
-  configuration: runs.Configuration,
-  plan: machines.Plan,
+  configuration: run_config.Configuration,
+  plan: placement.Plan,
   shown: status.Status,
   say: Callable[[str], None],
 ) -> dict[str, Any]:
   # Before there are threads: several that import TensorFlow and Reverb at once
   # were seen to crash.
-  from programs.evaluation import evaluation  # noqa: F401
+  from programs.evaluation import playing  # noqa: F401
   from programs.nodes import (
     actor,  # noqa: F401
     learner,  # noqa: F401
-    queue_server,  # noqa: F401
+    queue,  # noqa: F401
   )
 
   over = threading.Event()
@@ -179,7 +183,7 @@ def _run_threads(
     for node in members
     for address in node.addresses
   ]
-  machines.warn(plan, found, say)
+  placement.warn(plan, found, say)
   thread = threading.Thread(target=show, daemon=True)
   thread.start()
   failure = None
@@ -203,12 +207,12 @@ def _run_threads(
 
 
 def _write_report(
-  configuration: runs.Configuration, console: rich.console.Console
+  configuration: run_config.Configuration, console: rich.console.Console
 ) -> str | None:
   directory = configuration.directory
   try:
     # What it draws with is needed at the end alone.
-    from programs.commands import report
+    from programs.views import report
 
     (sentence,) = report.write([directory.path], directory.report).values()
     return sentence
@@ -223,7 +227,7 @@ def _write_report(
 
 
 def _show_end(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   verdict: str | None,
   console: rich.console.Console,
 ) -> None:

@@ -6,34 +6,34 @@ import courier
 import launchpad as lp
 from absl import logging
 
-from agents.impala import meter as meter_lib
+from agents.impala import timing
+from programs import nodes
 from programs.monitoring import graph, monitor
-from programs.nodes import client as nodes
-from programs.nodes import profiling
-from programs.runs import runs
+from programs.nodes import clients, profiling
+from programs.runs import run_config
 
 _POLL_SECONDS = 1.0  # How often it asks how far learning is.
 
 
 @graph.uses(learner='variables')
 def run_evaluator(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   learner: courier.Client,
   monitoring: courier.Client | None = None,
 ) -> None:
   """Evaluates fresh variables every so many frames, and the last ones."""
   configuration = configuration.on_this_machine()
   stop = lp.stop_event()
-  client = nodes.NodeClient(learner, stop)
+  client = clients.NodeClient(learner, stop)
   period = configuration.run.evaluation_period_frames
   total = configuration.agent.total_environment_frames
   name = f'{nodes.EVALUATOR}/0'
-  meter = meter_lib.Meter()
+  timer = timing.Timer()
   evaluator: Any = None
   is_first = True
-  with monitor.reporting(monitoring, name, meter.read):
+  with monitor.reporting(monitoring, name, timer.read):
     try:
-      with meter.measure('nothing_to_do'):
+      with timer.measure('nothing_to_do'):
         frames = client.call('frames')
         due = min(_next_multiple(frames, period, total), total)
         half_way = (frames + due) / 2
@@ -42,12 +42,10 @@ def run_evaluator(
           if evaluator is None and frames >= half_way:
             # Not at first: TensorFlow is 250 MB, and cores that the start of
             # all others needs. Nor when it is due: nobody is to wait for it.
-            with meter.measure('starting'):
-              from programs.evaluation import evaluation
+            with timer.measure('starting'):
+              from programs.evaluation import playing
 
-              evaluator = evaluation.Evaluator(
-                configuration, client, stop, meter
-              )
+              evaluator = playing.Evaluator(configuration, client, stop, timer)
           if frames < due:
             continue
           with profiling.profiling(configuration, nodes.EVALUATOR, is_first):
@@ -57,7 +55,7 @@ def run_evaluator(
           if frames >= total:
             return
           due = min(_next_multiple(frames, period, total), total)
-    except nodes.Stopped:
+    except clients.Stopped:
       logging.info('Stopped')
     finally:
       if evaluator is not None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from environments import suites
-from programs.runs import runs
+from programs.runs import run_directory
 
 _NUM_RESAMPLES = 2_000
 _INTERVAL = (2.5, 97.5)  # Percentiles.
@@ -162,14 +162,14 @@ def write_results(
   writer = csv.DictWriter(text, rows[0], lineterminator='\n')
   writer.writeheader()
   writer.writerows(rows)
-  runs.write_text(directory / 'results.csv', text.getvalue())
+  run_directory.write_text(directory / 'results.csv', text.getvalue())
   content = {
     **facts,
-    'evaluated': runs.now(),
+    'evaluated': run_directory.now(),
     'summary': summarise(results),
     'levels': [
       {**row, 'returns': list(result.returns), 'steps': list(result.steps)}
       for row, result in zip(rows, results, strict=True)
     ],
   }
-  runs.write_json(directory / 'results.json', content)
+  run_directory.write_json(directory / 'results.json', content)

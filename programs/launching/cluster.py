@@ -43,7 +43,7 @@ _RAY_ANSWER_SECONDS, _STARTING_SECONDS = 5.0, 120.0
 _PASSED = ('TF_', 'XLA_', 'LP_', 'GRPC_')
 # The folder that is shipped to machines, but for what its `.gitignore` names.
 _CODE = pathlib.Path(__file__).resolve().parents[2]
-_NOT_SHIPPED = ('.git', '.venv*', 'runs', 'docs', '*.pyc', '*.log')
+_NOT_SHIPPED = ('.git', '.venv*', '/runs', '/docs', '*.pyc', '*.log')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from programs.monitoring import figures as figures_lib
 from programs.monitoring import graph as graph_lib
+from programs.monitoring import node_statistics
 
 _HELD_UP = 0.1  # A side that waits for less of its time is not held up.
 _ALIKE = 0.5  # Both are, where one waits for so much of what the other does.
@@ -45,7 +45,7 @@ class Verdict:
 
 
 def judge(
-  graph: graph_lib.ProgramGraph, figures: figures_lib.Figures
+  graph: graph_lib.ProgramGraph, figures: node_statistics.Figures
 ) -> Verdict | None:
   """Judges a program by what its nodes did over a stretch of time.
 
@@ -102,7 +102,7 @@ def _side(waiting: float, blocked: float, held: float, starved: float) -> Side:
   return 'reading' if held >= max(_HELD_UP, _ALIKE * starved) else 'producers'
 
 
-def _full(figures: figures_lib.Figures) -> str:
+def _full(figures: node_statistics.Figures) -> str:
   """That the processors have nothing left to give, where they have not."""
   if figures.machine_busy < _FULL:
     return ''
@@ -129,14 +129,15 @@ def _subject(roles: Mapping[str, Sequence[graph_lib.Node]]) -> tuple[str, str]:
 
 
 def _mean(
-  figures: figures_lib.Figures, roles: Mapping[str, Sequence[graph_lib.Node]]
+  figures: node_statistics.Figures,
+  roles: Mapping[str, Sequence[graph_lib.Node]],
 ) -> dict[str, float]:
   """Activity, and 'state <state>' -> mean share over nodes that reported."""
   found = [figures.nodes.get(n.name) for nodes in roles.values() for n in nodes]
   shares = [
     {
       **node.activities,
-      **{f'state {s}': node.states.get(s, 0.0) for s in figures_lib.STATES},
+      **{f'state {s}': node.states.get(s, 0.0) for s in node_statistics.STATES},
     }
     for node in found
     if node and node.activities

@@ -1,1 +1,5 @@
-"""What a node's process runs."""
+"""What a node's process runs, and the names of the program's groups."""
+
+QUEUE, LEARNER, ACTOR, EVALUATOR = 'queue', 'learner', 'actor', 'evaluator'
+INFERENCE, MONITOR = 'inference', 'monitor'
+EVALUATION_SERVER = 'evaluation_server'

@@ -10,18 +10,17 @@ import tensorflow as tf
 from absl import logging
 
 import environments
-from agents.impala import acting, meter, networks, policies
+from agents.impala import acting, networks, policies, timing
 from agents.impala import unrolls as unrolls_lib
+from programs import nodes
 from programs.monitoring import monitor
-from programs.nodes import client as nodes
+from programs.nodes import clients, models, profiling
 from programs.nodes import inference as inference_lib
-from programs.nodes import model as models
-from programs.nodes import profiling, variables
-from programs.runs import runs
+from programs.runs import run_config
 
 
 def run_actor(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   index: int,
   learner: courier.Client | None,
   queue: reverb.Client,
@@ -35,17 +34,17 @@ def run_actor(
   """
   configuration = configuration.on_this_machine()
   name = f'{nodes.ACTOR}/{index}'
-  actor_meter = meter.Meter()
-  with monitor.reporting(monitoring, name, actor_meter.read):
-    _act(configuration, index, inference or learner, queue, actor_meter)
+  actor_timer = timing.Timer()
+  with monitor.reporting(monitoring, name, actor_timer.read):
+    _act(configuration, index, inference or learner, queue, actor_timer)
 
 
 def _act(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   index: int,
   server: courier.Client,
   queue: reverb.Client,
-  actor_meter: meter.Meter,
+  actor_timer: timing.Timer,
 ) -> None:
   stop = lp.stop_event()
   seeds = np.random.SeedSequence((configuration.agent.seed, index))
@@ -61,37 +60,37 @@ def _act(
     configuration.environment,
     configuration.run.env_processes,
   )
-  client = nodes.NodeClient(server, stop)
+  client = clients.NodeClient(server, stop)
   writer = unrolls_lib.UnrollWriter(
-    queue, stop, actor_meter, configuration.agent.num_replayed > 0
+    queue, stop, actor_timer, configuration.agent.num_replayed > 0
   )
   try:
     policy = _make_policy(
-      configuration, network, signature, sampling, client, actor_meter
+      configuration, network, signature, sampling, client, actor_timer
     )
-    actor = acting.Actor(policy, signature, batch.levels, writer, actor_meter)
+    actor = acting.Actor(policy, signature, batch.levels, writer, actor_timer)
     with profiling.profiling(configuration, nodes.ACTOR, index == 0):
-      acting.run_environments(actor, batch, stop, actor_meter)
-  except nodes.Stopped:
+      acting.run_environments(actor, batch, stop, actor_timer)
+  except clients.Stopped:
     logging.info('Stopped')
   finally:
     batch.close()
 
 
 def _make_policy(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   network: networks.ImpalaNetwork,
   signature: unrolls_lib.Unroll,
   seed: int,
-  client: nodes.NodeClient,
-  actor_meter: meter.Meter,
+  client: clients.NodeClient,
+  actor_timer: timing.Timer,
 ) -> policies.ActingPolicy:
   """What the actor acts with; `client` is of the node that it asks."""
   if configuration.run.inference == 'server':
     ask = functools.partial(inference_lib.ask, client)
-    return policies.RemotePolicy(ask, network, actor_meter)
+    return policies.RemotePolicy(ask, network, actor_timer)
   policy: policies.Policy | policies.UniformPolicy = policies.Policy(network)
   if configuration.run.benchmark_mode:
     policy = policies.UniformPolicy(signature.behaviour_logits.shape[-1], seed)
-  source = variables.acting_variables(configuration, client)
-  return policies.LocalPolicy(network, policy, source, actor_meter)
+  source = clients.acting_variables(configuration, client)
+  return policies.LocalPolicy(network, policy, source, actor_timer)

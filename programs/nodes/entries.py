@@ -9,23 +9,23 @@ from typing import Any
 
 import courier
 
-from programs.evaluation import examinations
 from programs.monitoring import graph
-from programs.runs import runs
+from programs.runs import run_config
 
 
 def make_queue(
-  configuration: runs.Configuration, monitoring: courier.Client | None = None
+  configuration: run_config.Configuration,
+  monitoring: courier.Client | None = None,
 ) -> Any:
   """Keeps unrolls until the learner takes them; see `queue_server`."""
-  from programs.nodes import queue_server
+  from programs.nodes import queue
 
-  return queue_server.QueueServer(configuration, monitoring)
+  return queue.QueueServer(configuration, monitoring)
 
 
 @graph.uses(queue='sample')
 def make_learner(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   queue: Any,
   monitoring: courier.Client | None = None,
 ) -> Any:
@@ -37,7 +37,7 @@ def make_learner(
 
 @graph.uses(learner='variables')
 def make_inference(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   learner: courier.Client,
   monitoring: courier.Client | None = None,
 ) -> Any:
@@ -49,7 +49,7 @@ def make_inference(
 
 @graph.uses(learner='variables', queue='insert')
 def run_actor(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   index: int,
   learner: courier.Client | None,
   queue: Any,
@@ -60,27 +60,3 @@ def run_actor(
   from programs.nodes import actor
 
   actor.run_actor(configuration, index, learner, queue, monitoring, inference)
-
-
-def make_examiner(
-  configuration: runs.Configuration,
-  examination: examinations.Examination,
-  folder: str,
-) -> Any:
-  """Deals out turns, writes results; see `examiner`."""
-  from programs.evaluation import examiner
-
-  return examiner.ExaminerNode(configuration, examination, folder)
-
-
-@graph.uses(examiner='variables')
-def run_examined(
-  configuration: runs.Configuration,
-  examination: examinations.Examination,
-  index: int,
-  examiner: courier.Client,
-) -> None:
-  """Plays turns until the program stops; see `examiner`."""
-  from programs.evaluation import examiner as examiner_lib
-
-  examiner_lib.run_evaluator(configuration, examination, index, examiner)

@@ -15,12 +15,11 @@ import tensorflow as tf
 import tree
 from absl import logging
 
-from agents.impala import inference, meter, policies
+from agents.impala import batching, policies, timing
+from programs import nodes
 from programs.monitoring import monitor
-from programs.nodes import client as nodes
-from programs.nodes import model as models
-from programs.nodes import profiling, variables
-from programs.runs import runs
+from programs.nodes import clients, models, profiling
+from programs.runs import run_config
 
 # Between two fetches of variables there is at least this, and so many times
 # what the last one took of a core: a fiftieth of one is spent on it at most,
@@ -37,16 +36,16 @@ class InferenceNode:
 
   def __init__(
     self,
-    configuration: runs.Configuration,
+    configuration: run_config.Configuration,
     learner: courier.Client,
     monitoring: courier.Client | None = None,
   ) -> None:
     """Builds the network; answers requests once `run` does."""
     self._stop = lp.stop_event()
     self._configuration = configuration
-    self._learner = nodes.NodeClient(learner, self._stop)
+    self._learner = clients.NodeClient(learner, self._stop)
     self._monitoring = monitoring
-    self._meter = meter.Meter()
+    self._timer = timing.Timer()
     run, agent = configuration.run, configuration.agent
     # Not an actor's stream of actions, which starts from its index.
     seeds = np.random.SeedSequence((agent.seed, run.num_actors))
@@ -56,7 +55,7 @@ class InferenceNode:
     # Variables: one thread fetches, replacing them as a whole, another assigns.
     self._newest: Sequence[np.ndarray] = ()
     self._assigned: Sequence[np.ndarray] = ()
-    self._batcher = inference.Batcher(
+    self._batcher = batching.Batcher(
       run.inference_min_batch,
       run.inference_max_batch,
       run.inference_timeout_ms,
@@ -78,7 +77,7 @@ class InferenceNode:
     """
     try:
       return pack(self._batcher.compute(unpack(request)))
-    except inference.Closed as closed:
+    except batching.Closed as closed:
       # Who caused it fails by itself, and the program with it.
       logging.info('No answer: %s', closed)
       return None
@@ -86,22 +85,22 @@ class InferenceNode:
   def run(self) -> None:
     """Answers until the program stops."""
     reporting = monitor.reporting(
-      self._monitoring, f'{nodes.INFERENCE}/0', self._meter.read
+      self._monitoring, f'{nodes.INFERENCE}/0', self._timer.read
     )
-    source = variables.acting_variables(self._configuration, self._learner)
+    source = clients.acting_variables(self._configuration, self._learner)
     # Courier waits for who waits for a batch, so that these must be released.
     with contextlib.closing(self._batcher), reporting:
       try:
         self._fetch(source)
-      except nodes.Stopped:
+      except clients.Stopped:
         return
       self._start_thread(self._keep_fetching, source)
       self._start_thread(self._close_at_stop)
       with (
-        self._meter.measure('batching'),
+        self._timer.measure('batching'),
         profiling.profiling(self._configuration, nodes.INFERENCE),
       ):
-        self._batcher.serve(self._choose, self._meter)
+        self._batcher.serve(self._choose, self._timer)
 
   def _start_thread(self, target: Callable[..., None], *arguments: Any) -> None:
     threading.Thread(target=target, args=arguments, daemon=True).start()
@@ -109,12 +108,12 @@ class InferenceNode:
   def _choose(self, leaves: Sequence[np.ndarray]) -> Sequence[Any]:
     newest = self._newest
     if newest is not self._assigned:
-      with self._meter.measure('fetching_variables'):
+      with self._timer.measure('fetching_variables'):
         pairs = zip(self._network.variables, newest[:-1], strict=True)
         for variable, value in pairs:
           variable.assign(value)
         self._assigned = newest
-    with self._meter.measure('forward_pass'):
+    with self._timer.measure('forward_pass'):
       step = self._policy(
         *tree.unflatten_as(
           (self._signature.inputs, self._signature.core_state), leaves
@@ -138,17 +137,19 @@ class InferenceNode:
         self._fetch(source)
         took = time.thread_time() - start
         pause = max(_PAUSE_SECONDS, _PAUSE_FACTOR * took)
-    except nodes.Stopped:
+    except clients.Stopped:
       logging.info('Stopped')
     except Exception as error:  # Which is to end the node.
       self._batcher.close(error)
 
 
-def ask(client: nodes.NodeClient, *leaves: np.ndarray) -> Sequence[np.ndarray]:
+def ask(
+  client: clients.NodeClient, *leaves: np.ndarray
+) -> Sequence[np.ndarray]:
   """Calls `InferenceNode.step` with the leaves, for as long as it takes.
 
   Raises:
-    nodes.Stopped: The program stops.
+    clients.Stopped: The program stops.
   """
   request = pack(leaves)
   while (answer := client.call('step', request)) is None:

@@ -14,13 +14,12 @@ import tensorflow as tf
 from absl import logging
 from tensorboard.plugins.hparams import api as hparams_api
 
-from agents.impala import batches, learning, meter, metrics
+from agents.impala import data, learning, metrics, timing
 from agents.impala import unrolls as unrolls_lib
+from programs import nodes
 from programs.monitoring import monitor
-from programs.nodes import client as nodes
-from programs.nodes import model as models
-from programs.nodes import profiling
-from programs.runs import checkpoints, metric_files, runs
+from programs.nodes import models, profiling
+from programs.runs import checkpoints, metric_files, run_config
 
 # Of the last row of metrics, what the monitor is told.
 _TOLD = ('frames', 'policy_lag_min', 'policy_lag_mean', 'policy_lag_max')
@@ -34,7 +33,7 @@ class LearnerNode:
 
   def __init__(
     self,
-    configuration: runs.Configuration,
+    configuration: run_config.Configuration,
     queue: reverb.Client,
     monitoring: courier.Client | None = None,
   ) -> None:
@@ -44,7 +43,7 @@ class LearnerNode:
     self._configuration = configuration
     self._queue = queue
     self._monitoring = monitoring
-    self._meter = meter.Meter()
+    self._timer = timing.Timer()
     self._final_evaluation = threading.Event()
     tf.random.set_seed(config.seed)
     network, signature = models.make_model(configuration)
@@ -55,18 +54,18 @@ class LearnerNode:
       configuration.run.log_period_seconds,
       self._queue_size,
       self._level_metrics.add,
-      self._meter,
+      self._timer,
     )
     self._learner = learning.Learner(
       config,
       network,
-      batches.UnrollReader(
-        batches.make_dataset(queue.server_address, signature, config),
+      data.UnrollReader(
+        data.make_dataset(queue.server_address, signature, config),
         self._stop,
       ),
       configuration.num_action_repeats,
       self._metrics,
-      self._meter,
+      self._timer,
     )
     self._checkpoints = checkpoints.Checkpoints(
       directory.checkpoints, self._learner.state
@@ -98,13 +97,13 @@ class LearnerNode:
     with monitor.reporting(
       self._monitoring, f'{nodes.LEARNER}/0', self._report
     ):
-      with self._meter.measure('learning'):
+      with self._timer.measure('learning'):
         with profiling.profiling(self._configuration, nodes.LEARNER):
           self._learn()
         self._save()
         self._learner.close()
         self._level_metrics.close()
-      with self._meter.measure('nothing_to_do'):
+      with self._timer.measure('nothing_to_do'):
         while not self._final_evaluation.wait(0.1):
           if self._stop.is_set():
             return
@@ -116,10 +115,10 @@ class LearnerNode:
   def _report(self) -> dict[str, Any]:
     row = self._metrics.row
     gauges = {name: float(row[name]) for name in _TOLD if name in row}
-    return {**self._meter.read(), 'gauges': gauges}
+    return {**self._timer.read(), 'gauges': gauges}
 
   def _save(self) -> None:
-    with self._meter.measure('saving_checkpoint'):
+    with self._timer.measure('saving_checkpoint'):
       self._checkpoints.save()
 
   def _queue_size(self) -> float:
@@ -145,7 +144,7 @@ class LearnerNode:
         saved = time.monotonic()
 
 
-def write_hyperparameters(configuration: runs.Configuration) -> None:
+def write_hyperparameters(configuration: run_config.Configuration) -> None:
   """Writes the configuration for TensorBoard's HPARAMS tab.
 
   TensorBoard keeps the first it reads in a folder, so that what an earlier

@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import logging
 
-from programs.runs import runs
+from programs.runs import run_config, run_directory
 
 # What comes first is not what a node does all day: functions are traced, and
 # the queue fills. An evaluator's work comes in bursts, of which the first is
@@ -41,7 +41,7 @@ _SIGNAL = signal.SIGUSR2
 
 @contextlib.contextmanager
 def profiling(
-  configuration: runs.Configuration, role: str, is_first: bool = True
+  configuration: run_config.Configuration, role: str, is_first: bool = True
 ) -> Iterator[None]:
   """Profiles this process while the context is open, if that is asked for.
 
@@ -61,7 +61,7 @@ def profiling(
     signal.signal(_SIGNAL, before)
 
 
-def describe(configuration: runs.Configuration) -> str:
+def describe(configuration: run_config.Configuration) -> str:
   """Where the profile is, once the run has ended; or why there is none."""
   role = configuration.run.profile
   directory = configuration.directory
@@ -78,7 +78,10 @@ class _Profile:
   """Of the main thread, in which all methods are called."""
 
   def __init__(
-    self, directory: runs.RunDirectory, role: str, caller: types.FrameType
+    self,
+    directory: run_directory.RunDirectory,
+    role: str,
+    caller: types.FrameType,
   ) -> None:
     self._text = directory.profile(role)
     self._text.unlink(missing_ok=True)  # Of an earlier start.
@@ -123,7 +126,7 @@ class _Profile:
       self._sampler.stop()
       lines = self._sampler.output_text(unicode=True, color=False).splitlines()
       text = '\n'.join(line.rstrip() for line in lines).strip('\n') + '\n'
-      runs.write_text(self._text, text)
+      run_directory.write_text(self._text, text)
       profiler.experimental.stop()
       logging.info('Profile: %s and %s', self._text, self._traces)
     except Exception:

@@ -13,7 +13,7 @@ from typing import Any
 import environments
 from agents.impala import config as config_lib
 from environments import suites
-from programs.runs import presets, run_config, runs
+from programs.runs import presets, run_config
 
 # Group of `config.json` -> whose fields it holds.
 GROUPS = {
@@ -46,7 +46,7 @@ def add_configuration(
   names: Collection[str] | None = None,
   preset_names: Collection[str] = tuple(presets.PRESETS),
 ) -> None:
-  """Adds flags for fields of a `runs.Configuration`, by default for all.
+  """Adds flags for fields of a `run_config.Configuration`, by default for all.
 
   Their help shows the defaults of the presets named.
   """
@@ -134,7 +134,7 @@ def _switch(text: str) -> bool:
 def resolve(
   given: Mapping[str, Any],
   stored: Mapping[str, Mapping[str, Any]] | None = None,
-) -> runs.Configuration:
+) -> run_config.Configuration:
   """Puts a configuration together by order of authority.
 
   `given` has flags alone that were given, others than fields being ignored;
@@ -157,7 +157,7 @@ def resolve(
   )
   defaults = presets.PRESETS.get(preset, {})  # RunConfig refuses the others.
   values = {**defaults, **known, **given, 'preset': preset}
-  return runs.Configuration.from_dict(dict.fromkeys(GROUPS, values))
+  return run_config.Configuration.from_dict(dict.fromkeys(GROUPS, values))
 
 
 def unknown(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -176,7 +176,8 @@ def unknown(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def changes(
-  stored: Mapping[str, Mapping[str, Any]], configuration: runs.Configuration
+  stored: Mapping[str, Mapping[str, Any]],
+  configuration: run_config.Configuration,
 ) -> Sequence[tuple[str, Any, Any]]:
   """Fields that differ from a stored configuration: (name, stored, new)."""
   return [

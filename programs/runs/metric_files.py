@@ -15,10 +15,12 @@ from acme.utils.loggers import tf_summary
 
 from agents.impala import metrics
 from environments import suites
-from programs.runs import runs
+from programs.runs import run_config, run_directory
 
 
-def make_logger(directory: runs.RunDirectory, name: str) -> loggers.Logger:
+def make_logger(
+  directory: run_directory.RunDirectory, name: str
+) -> loggers.Logger:
   """Rows to `metrics/<name>.csv` and to TensorBoard, by frames."""
   return loggers.Dispatcher(
     [
@@ -72,7 +74,7 @@ class LevelMetrics:
   `<suite>/training_cap_100`.
   """
 
-  def __init__(self, configuration: runs.Configuration) -> None:
+  def __init__(self, configuration: run_config.Configuration) -> None:
     directory = configuration.directory
     level_name = configuration.run.level_name
     self._names = suites.split(level_name)
@@ -156,7 +158,7 @@ class EvaluationMetrics:
   human scores, `<level>/evaluation_human_normalised`.
   """
 
-  def __init__(self, directory: runs.RunDirectory) -> None:
+  def __init__(self, directory: run_directory.RunDirectory) -> None:
     self._logger = make_logger(directory, 'evaluator')
     self._summaries = tf.summary.create_file_writer(
       str(directory.tensorboard / 'evaluations')

@@ -11,7 +11,7 @@ import rich.console
 import environments
 from agents.impala import config as config_lib
 from programs import startup
-from programs.runs import flags, run_config, runs
+from programs.runs import flags, run_config, run_directory
 
 # What decides which variables a checkpoint holds, and their meaning.
 _FIXED_ON_RESUME = (
@@ -28,7 +28,7 @@ _FIXED_ON_RESUME = (
 )
 
 
-def run_directory(given: Mapping[str, Any]) -> runs.RunDirectory:
+def choose_directory(given: Mapping[str, Any]) -> run_directory.RunDirectory:
   """The directory that is asked for, or a new one below `runs`."""
   path = given.get('logdir')
   if not path:
@@ -37,26 +37,26 @@ def run_directory(given: Mapping[str, Any]) -> runs.RunDirectory:
     first, *others = level.split(',')
     more = f'+{len(others)}' if others else ''
     path = f'runs/{first}{more}_{now:%Y%m%d-%H%M%S}'
-  return runs.RunDirectory(pathlib.Path(path).expanduser().absolute())
+  return run_directory.RunDirectory(pathlib.Path(path).expanduser().absolute())
 
 
 @contextlib.contextmanager
 def prepared(
-  directory: runs.RunDirectory,
+  directory: run_directory.RunDirectory,
   given: Mapping[str, Any],
   console: rich.console.Console,
-) -> Iterator[runs.Configuration]:
+) -> Iterator[run_config.Configuration]:
   """Resolves the configuration and holds its directory meanwhile.
 
   Raises:
-    runs.RunError: A flag is wrong, or the directory cannot be used as asked.
+    RunError: A flag is wrong, or the directory cannot be used as asked.
     environments.MissingError: The simulator is not there.
   """
   given = {**given, 'logdir': str(directory.path)}
   stored = None
   if directory.is_run():
     if given['on_existing'] == 'fail':
-      raise runs.RunError(
+      raise run_directory.RunError(
         'logdir must not hold a run with on_existing=fail, got '
         f'{directory.path}'
       )
@@ -68,7 +68,7 @@ def prepared(
       _check_fixed(configuration, stored)
     check_playable(configuration)
   except (ValueError, TypeError) as error:
-    raise runs.RunError(str(error)) from error
+    raise run_directory.RunError(str(error)) from error
   if stored is None and directory.is_run():
     with directory.locked():
       aside = directory.set_aside()
@@ -77,11 +77,11 @@ def prepared(
     if not is_finished(configuration):
       if stored is not None:
         _tell_resume(configuration, stored, console)
-      directory.write_config(configuration)
+      directory.write_config(configuration.to_dict())
     yield configuration
 
 
-def check_playable(configuration: runs.Configuration) -> None:
+def check_playable(configuration: run_config.Configuration) -> None:
   """Looks whether there are the levels, and the network can play them here.
 
   Raises:
@@ -103,12 +103,12 @@ def check_playable(configuration: runs.Configuration) -> None:
 
 
 def _check_fixed(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   stored: Mapping[str, Mapping[str, Any]],
 ) -> None:
   for name, before, after in flags.changes(stored, configuration):
     if name in _FIXED_ON_RESUME:
-      raise runs.RunError(
+      raise run_directory.RunError(
         f'{name} must stay {before!r}, with which the run in '
         f'{configuration.run.logdir} was started, got {after!r}; take another '
         '--logdir, or --on_existing=restart'
@@ -116,7 +116,7 @@ def _check_fixed(
 
 
 def _tell_resume(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   stored: Mapping[str, Mapping[str, Any]],
   console: rich.console.Console,
 ) -> None:
@@ -128,7 +128,7 @@ def _tell_resume(
     console.print(f'  {name} was {value}, is no option any more: ignored')
 
 
-def is_finished(configuration: runs.Configuration) -> bool:
+def is_finished(configuration: run_config.Configuration) -> bool:
   """Whether an earlier start reached the last frame and evaluated it."""
   total = configuration.agent.total_environment_frames
   return configuration.directory.finished_frames >= total

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from programs.runs import runs
+from programs.runs import run_directory
 
 _PACKAGES = (
   'tensorflow-cpu',
@@ -27,7 +27,7 @@ def describe_start(seed: int) -> dict[str, Any]:
   """Who runs what where, for `meta.json`."""
   return {
     'command_line': sys.orig_argv,
-    'started': runs.now(),
+    'started': run_directory.now(),
     'ended': None,
     'processes': {},
     'seed': seed,

@@ -1,13 +1,22 @@
 """What is run and how it is watched, beside the agent and its levels."""
 
 import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
 
+import environments
 from agents.impala import config as config_lib
 from environments import suites
 from programs.monitoring import watchdog
-from programs.runs import presets
+from programs.runs import presets, run_directory
 
 INFERENCE = ('local', 'server')
+
+# Variable of a node's process: JSON, fields of the environment -> values.
+OF_MACHINE = 'IMPALA_OF_MACHINE'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,3 +179,68 @@ class RunConfig:
         f"{self.num_envs_per_actor}, since an actor's environments stay "
         f'together, got {self.inference_max_batch}'
       )
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+  """All that a run is made of; plain data, so that every node can have it.
+
+  Raises:
+    ValueError: There are fewer environments than levels.
+  """
+
+  run: RunConfig
+  agent: config_lib.ImpalaConfig
+  environment: environments.Settings
+
+  def __post_init__(self) -> None:
+    run = self.run
+    levels = len(suites.split(run.level_name))
+    if run.num_actors * run.num_envs_per_actor < levels:
+      raise ValueError(
+        f'num_actors x num_envs_per_actor must be at least {levels}, an '
+        'environment for each level of level_name (the others would never be '
+        f'played), got {run.num_actors} x {run.num_envs_per_actor}'
+      )
+
+  @property
+  def num_action_repeats(self) -> int:
+    """Frames in an agent step."""
+    return environments.action_repeats(self.run.level_name, self.environment)
+
+  @property
+  def directory(self) -> run_directory.RunDirectory:
+    """Where the run keeps its files."""
+    return run_directory.RunDirectory(pathlib.Path(self.run.logdir))
+
+  def on_this_machine(self) -> 'Configuration':
+    """With what the job that this node runs for says of its machine."""
+    own = json.loads(os.environ.get(OF_MACHINE, '{}'))
+    return dataclasses.replace(
+      self, environment=dataclasses.replace(self.environment, **own)
+    )
+
+  def to_dict(self) -> dict[str, dict[str, Any]]:
+    """Group -> field -> value, as `config.json` holds it."""
+    return dataclasses.asdict(self)
+
+  @classmethod
+  def from_dict(
+    cls, groups: Mapping[str, Mapping[str, Any]]
+  ) -> 'Configuration':
+    """The inverse of `to_dict`.
+
+    Fields that are not there take their default; fields that nobody knows, as
+    those of other versions, are ignored.
+
+    Raises:
+      ValueError: A value breaks its rule.
+    """
+    made: dict[str, Any] = {}
+    for group in dataclasses.fields(cls):
+      config_class: Any = group.type
+      names = {field.name for field in dataclasses.fields(config_class)}
+      values = groups.get(group.name, {}).items()
+      known = {name: value for name, value in values if name in names}
+      made[group.name] = config_class(**known)
+    return cls(**made)

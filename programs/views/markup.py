@@ -1,11 +1,15 @@
 """A program's graph as Mermaid and a page of HTML."""
 
 import html as html_lib
+import types
 from collections.abc import Mapping
+from typing import Any
 
 from programs.monitoring import graph as graph_lib
+from programs.runs import run_directory
 from programs.views import drawing
 
+_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 Facts = Mapping[str, Mapping[str, str]]  # Node -> what else is known of it.
 
 _STYLE = """
@@ -49,6 +53,35 @@ def html(graph: graph_lib.ProgramGraph, facts: Facts | None = None) -> str:
     )
   head = '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
   return '\n'.join([head, *parts, '</html>\n'])
+
+
+def write_files(
+  graph: graph_lib.ProgramGraph,
+  directory: run_directory.RunDirectory,
+  resources: Mapping[str, Any] = _NOTHING,
+  processes: Mapping[str, int] = _NOTHING,
+  machines: Mapping[str, str] = _NOTHING,
+) -> None:
+  """Writes `graph.json`, `graph.mmd` and `graph.html` to the run directory.
+
+  `processes` and `machines` have ids and addresses of nodes, as far as known.
+  """
+  facts = {}
+  for node in graph.nodes:
+    if node.name in processes or node.name in machines:
+      settings = resources[node.group].env.items()
+      known = {
+        'machine': machines.get(node.name),
+        'process': processes.get(node.name),
+        'log': directory.logs / f'{node.name.replace("/", "_")}.log',
+        'environment': ' '.join(f'{name}={value}' for name, value in settings),
+      }
+      facts[node.name] = {
+        what: str(value) for what, value in known.items() if value is not None
+      }
+  run_directory.write_text(directory.path / 'graph.json', graph.to_json())
+  run_directory.write_text(directory.path / 'graph.mmd', mermaid(graph))
+  run_directory.write_text(directory.path / 'graph.html', html(graph, facts))
 
 
 def _row(node: graph_lib.Node, facts: Mapping[str, str]) -> str:

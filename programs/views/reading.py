@@ -16,9 +16,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from programs.monitoring import figures as figures_lib
 from programs.monitoring import graph as graph_lib
-from programs.monitoring import recording
+from programs.monitoring import node_statistics, recording
 from programs.monitoring import verdict as verdict_lib
 from programs.views import curves as curves_lib
 from programs.views import evaluations
@@ -53,7 +52,7 @@ class Run:
     self.meta: Mapping[str, Any] = {}
     self.graph: graph_lib.ProgramGraph | None = None
     self.state = 'starting'
-    self.figures: figures_lib.Figures | None = None
+    self.figures: node_statistics.Figures | None = None
     self.verdict: verdict_lib.Verdict | None = None
     self.age_seconds: float | None = None
     self.learner = curves_lib.CurveFile(
@@ -179,8 +178,8 @@ class Run:
       last = self._recent[-1]['start'] if is_fresh else None
       found = [each for each in self._recent if each['start'] == last]
       judged = [each for each in found if recording.is_under_way(each)]
-    self.figures = figures_lib.make_figures(found)
-    told = figures_lib.make_figures(judged)
+    self.figures = node_statistics.make_figures(found)
+    told = node_statistics.make_figures(judged)
     self.verdict = (
       verdict_lib.judge(self.graph, told) if self.graph and told else None
     )

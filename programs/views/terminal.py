@@ -8,8 +8,8 @@ import rich.console
 import rich.table
 import rich.text
 
-from programs.monitoring import figures as figures_lib
 from programs.monitoring import graph as graph_lib
+from programs.monitoring import node_statistics
 from programs.views import curves, drawing, reading
 
 # Told apart without colours too.
@@ -23,7 +23,7 @@ _BAR = 24  # Characters.
 _WORTH = 0.005  # Shares below are not told.
 _WINDOWS_SECONDS = (10, 60, 300)  # Over which speeds are means.
 
-_Spreads = Mapping[str, figures_lib.Spread]
+_Spreads = Mapping[str, node_statistics.Spread]
 
 
 def progress(run: reading.Run) -> rich.console.Group:
@@ -98,7 +98,7 @@ def facts(run: reading.Run) -> Iterator[tuple[str, str]]:
 
 
 def graph_text(
-  graph: graph_lib.ProgramGraph, figures: figures_lib.Figures | None
+  graph: graph_lib.ProgramGraph, figures: node_statistics.Figures | None
 ) -> rich.console.Group:
   """Roles along what flows, each with its figures and the edges it gives to."""
   above = drawing.watching(graph)
@@ -125,7 +125,7 @@ def _figures(
   head: rich.text.Text,
   role: str,
   graph: graph_lib.ProgramGraph,
-  figures: figures_lib.Figures,
+  figures: node_statistics.Figures,
 ) -> Iterator[rich.console.RenderableType]:
   """Goes on with the line of a role, and makes those below it."""
   nodes = graph.roles[role]
@@ -198,7 +198,7 @@ def _counts(spreads: Mapping[str, _Spreads]) -> Iterator[str]:
 
 
 def _spread(
-  spread: figures_lib.Spread, show: Callable[[float], str] | None = None
+  spread: node_statistics.Spread, show: Callable[[float], str] | None = None
 ) -> str:
   """One figure where all nodes have the same, else least/median/most."""
   ends = (spread.least, spread.median, spread.most)

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from programs.monitoring import figures as figures_lib
 from programs.monitoring import graph as graph_lib
+from programs.monitoring import node_statistics
 from programs.views import curves as curves_lib
 from programs.views import drawing, reading
 
@@ -144,7 +144,7 @@ def _state(run: reading.Run) -> dict[str, Any]:
 
 
 def _role(
-  graph: graph_lib.ProgramGraph, figures: figures_lib.Figures, role: str
+  graph: graph_lib.ProgramGraph, figures: node_statistics.Figures, role: str
 ) -> dict[str, Any]:
   names = [node.name for node in graph.roles[role]]
   found = [figures.nodes[name] for name in names if name in figures.nodes]
@@ -174,7 +174,7 @@ def _mean(shares: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 def _node(run: reading.Run, name: str) -> dict[str, Any]:
   nodes = run.figures.nodes if run.figures else {}
-  found = nodes.get(name, figures_lib.NodeFigures())
+  found = nodes.get(name, node_statistics.NodeFigures())
   pids = run.meta.get('processes')
   pid = pids.get(name) if isinstance(pids, dict) else None
   return {**vars(found), 'state': found.state, 'pid': pid}

@@ -13,8 +13,7 @@ import pytest
 import tensorflow as tf
 from dm_env import specs
 
-from agents.impala import acting, networks, policies
-from agents.impala import batches as batches_lib
+from agents.impala import acting, data, networks, policies
 from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
 from environments import batch
@@ -273,7 +272,7 @@ def test_a_reader_waits_for_a_batch_and_ends_with_the_program(rig):
 
 
 def make_reader(batches):
-  return batches_lib.UnrollReader(
+  return data.UnrollReader(
     tf.data.Dataset.from_generator(
       batches,
       output_signature=(

@@ -96,7 +96,7 @@ def test_a_broken_import_is_told_with_its_mend(
 def test_the_doctor_runs_where_nothing_is_installed():
   code = """
 import sys
-from programs import doctor
+from programs.commands import doctor
 assert [*doctor.check_python()][-1].level == 'FAIL'
 assert [*doctor.check_files()]
 """

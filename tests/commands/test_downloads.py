@@ -15,7 +15,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def run(*arguments, **variables):
   return subprocess.run(
-    [sys.executable, '-m', 'programs.commands.downloads', *arguments],
+    [sys.executable, '-m', 'programs.commands.fetch', *arguments],
     cwd=_ROOT,
     env={**os.environ, **variables},
     capture_output=True,

@@ -15,8 +15,8 @@ import pytest
 
 from agents.impala import metrics
 from programs.commands import evaluate
-from programs.evaluation import examinations, examiner
-from programs.nodes import model as models
+from programs.evaluation import evaluation_server, schedule
+from programs.nodes import models
 from programs.runs import checkpoints, flags
 
 START_SECONDS = 150  # Quiet machines need 10.
@@ -26,7 +26,7 @@ GAMES = ('atari_pong', 'atari_video_pinball')
 def make_run(directory, **given):
   """A run directory without a checkpoint, and what saves one into it."""
   configuration = flags.resolve({**given, 'logdir': str(directory)})
-  configuration.directory.write_config(configuration)
+  configuration.directory.write_config(configuration.to_dict())
   network, _ = models.make_model(configuration)
   counts = metrics.Counts()
   state = {'network': network, 'counts': counts}
@@ -173,55 +173,57 @@ def test_a_finished_run_without_a_checkpoint_is_refused(tmp_path, flags_):
   assert f'{tmp_path}/checkpoints holds no checkpoint yet' in output
 
 
-def make_examiner(tmp_path, monkeypatch, num_episodes, *frames):
+def make_evaluation_server(tmp_path, monkeypatch, num_episodes, *frames):
   """An examiner that has dealt nothing yet, in this process."""
   configuration, save = make_run(tmp_path, level_name='catch')
   for each in frames:
     save(each)
   monkeypatch.setattr(lp, 'stop_event', threading.Event)
   monkeypatch.setattr(lp, 'stop', lambda: None)
-  examination = examinations.Examination('catch', num_episodes)
-  return examiner.ExaminerNode(configuration, examination, str(tmp_path))
+  evaluation = schedule.EvaluationConfig('catch', num_episodes)
+  return evaluation_server.EvaluationServer(
+    configuration, evaluation, str(tmp_path)
+  )
 
 
 def test_what_is_told_twice_counts_once(tmp_path, monkeypatch):
-  examiner = make_examiner(tmp_path, monkeypatch, 7, 500)
-  thread = threading.Thread(target=examiner.run)
+  server = make_evaluation_server(tmp_path, monkeypatch, 7, 500)
+  thread = threading.Thread(target=server.run)
   thread.start()
-  processes.wait_until(lambda: examiner.next_turn(0), 60)
-  frames, first = examiner.next_turn(0)
-  assert examiner.next_turn(0) == (frames, first)  # Asked again.
-  _, second = examiner.next_turn(1)
+  processes.wait_until(lambda: server.next_unit(0), 60)
+  frames, first = server.next_unit(0)
+  assert server.next_unit(0) == (frames, first)  # Asked again.
+  _, second = server.next_unit(1)
   assert (frames, first.num_episodes, second.num_episodes) == (500, 5, 2)
-  lost, won = examinations.Episode(-1.0, 9), examinations.Episode(1.0, 9)
-  examiner.played(1, 499, second, 0, lost)  # Of other variables.
+  lost, won = schedule.Episode(-1.0, 9), schedule.Episode(1.0, 9)
+  server.played(1, 499, second, 0, lost)  # Of other variables.
   for number in (0, 0, 1):
-    examiner.played(1, frames, second, number, won)
-  assert examiner.next_turn(1) is None
+    server.played(1, frames, second, number, won)
+  assert server.next_unit(1) is None
   for number in range(5):
-    examiner.played(0, frames, first, number, lost)
+    server.played(0, frames, first, number, lost)
   thread.join(60)
   assert not thread.is_alive()
   wanted = [-1.0] * 5 + [1.0] * 2
   assert read_returns(tmp_path, '500_7episodes') == wanted
-  progress = examinations.read_progress(tmp_path)
+  progress = schedule.read_progress(tmp_path)
   assert (progress.num_played, progress.num_episodes) == (7, 7)
   # Whoever is told late has not taken the turn of another.
-  examiner.played(1, frames, second, 1, won)
+  server.played(1, frames, second, 1, won)
 
 
 def test_a_damaged_checkpoint_is_passed_over_once(tmp_path, monkeypatch):
-  examiner = make_examiner(tmp_path, monkeypatch, 1, 400, 500)
+  server = make_evaluation_server(tmp_path, monkeypatch, 1, 400, 500)
   for path in tmp_path.glob('checkpoints/ckpt-500.data*'):
     path.write_bytes(b'')
-  thread = threading.Thread(target=examiner.run)
+  thread = threading.Thread(target=server.run)
   thread.start()
-  processes.wait_until(lambda: examiner.next_turn(0), 60)
-  frames, turn = examiner.next_turn(0)
+  processes.wait_until(lambda: server.next_unit(0), 60)
+  frames, unit = server.next_unit(0)
   assert frames == 400
-  examiner.played(0, frames, turn, 0, examinations.Episode(1.0, 9))
+  server.played(0, frames, unit, 0, schedule.Episode(1.0, 9))
   thread.join(30)
   is_over = not thread.is_alive()
-  examiner._stop.set()
+  server._stop.set()
   assert is_over
   assert read_returns(tmp_path, '400_1episodes') == [1.0]

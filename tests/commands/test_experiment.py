@@ -3,11 +3,13 @@
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 
 from programs.commands import experiment
-from programs.runs import flags, runs
+from programs.runs import flags, run_directory
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 
@@ -118,7 +120,7 @@ def translate(line, *more):
 def store(directory, **given):
   """Makes a run directory of a run that has not begun."""
   configuration = flags.resolve({'logdir': str(directory), **given})
-  runs.RunDirectory(directory).write_config(configuration)
+  run_directory.RunDirectory(directory).write_config(configuration.to_dict())
 
 
 def table():
@@ -199,14 +201,17 @@ def test_a_test_evaluates_what_logdir_holds(line, tmp_path):
     ('--mode=test --logdir=none', ('is no run directory',)),
   ],
 )
-def test_what_cannot_be_is_refused(capsys, tmp_path, line, words):
+def test_what_cannot_be_is_refused(tmp_path, line, words):
   store(tmp_path, level_name='atari_pong')
   before = sorted(tmp_path.rglob('*'))
-  try:
-    status = experiment.main([f'--logdir={tmp_path}', *shlex.split(line)])
-  except SystemExit as exit_:
-    status = exit_.code
-  assert status == 2
+  done = subprocess.run(
+    [sys.executable, '-m', 'programs.commands.experiment']
+    + [f'--logdir={tmp_path}', *shlex.split(line)],
+    cwd=ROOT,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  assert done.returncode == 2
   assert sorted(tmp_path.rglob('*')) == before
-  sentence = capsys.readouterr().err.splitlines()[-1]
+  sentence = done.stderr.splitlines()[-1]
   assert all(word in sentence for word in words), sentence

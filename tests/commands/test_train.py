@@ -30,7 +30,7 @@ from programs import startup
 from programs.commands import train
 from programs.evaluation import results
 from programs.monitoring import recording
-from programs.runs import checkpoints, runs
+from programs.runs import checkpoints, run_directory
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 TOTAL = 20_000
@@ -92,7 +92,7 @@ def read_saved_frames(directory):
 
 
 def read_meta(directory):
-  return runs.RunDirectory(directory).read_meta()
+  return run_directory.RunDirectory(directory).read_meta()
 
 
 def wait_for_nodes(directory, process, before=None):
@@ -297,7 +297,7 @@ def test_everything_is_in_the_run_directory(directory, interrupted, finished):
   assert log.count('=== ') == 3
   assert f'Resumed at frame {interrupted.saved_frames}' in log
   assert list((directory / 'tensorboard/learner').glob('events.out.tfevents.*'))
-  config = runs.RunDirectory(directory).read_config()
+  config = run_directory.RunDirectory(directory).read_config()
   assert config['agent']['batch_size'] == 8
   assert config['run']['logdir'] == str(directory)
   assert config['agent']['network'] == 'mlp'  # Also what a preset chose.

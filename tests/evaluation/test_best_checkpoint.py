@@ -3,13 +3,13 @@ import json
 import pytest
 import tensorflow as tf
 
-from programs.evaluation import evaluation
+from programs.evaluation import playing
 from programs.runs import checkpoints
 
 
 def make(folder):
   weight = tf.Variable(0.0)
-  return weight, evaluation._BestCheckpoint(folder, {'network': weight})
+  return weight, playing._BestCheckpoint(folder, {'network': weight})
 
 
 def offer(best, weight, frames, score, num_levels=1, **scores):

@@ -9,9 +9,8 @@ import pytest
 import environments
 from agents.impala import learning, metrics
 from environments import catch
-from programs.evaluation import evaluation, examinations
-from programs.nodes import client as nodes
-from programs.nodes import model as models
+from programs.evaluation import playing, schedule
+from programs.nodes import clients, models
 from programs.runs import flags
 
 
@@ -31,50 +30,54 @@ class Source:
 def make_player(source=None):
   configuration = flags.resolve({'level_name': 'catch'})
   source = source or Source(configuration)
-  player = evaluation.Player(configuration, source, threading.Event())
+  player = playing.Player(configuration, source, threading.Event())
   assert player.update() == 77
   return player
 
 
 def examine(num_episodes, **given):
-  return examinations.Examination('catch', num_episodes, **given)
+  return schedule.EvaluationConfig('catch', num_episodes, **given)
 
 
 @pytest.mark.parametrize('num_episodes', [1, 4, 5, 6, 12])
 def test_turns_make_exactly_so_many_episodes_of_each_level(num_episodes):
-  turns = examinations.Examination('catch,memory', num_episodes).turns()
+  work_units = schedule.EvaluationConfig(
+    'catch,memory', num_episodes
+  ).work_units()
   for level, name in enumerate(('catch', 'memory')):
     played = [
-      turn.first + number
-      for turn in turns
-      if (turn.level, turn.level_name) == (level, name)
-      for number in range(turn.num_episodes)
+      unit.first + number
+      for unit in work_units
+      if (unit.level, unit.level_name) == (level, name)
+      for number in range(unit.num_episodes)
     ]
     assert played == list(range(num_episodes))
-  assert all(0 < turn.num_episodes <= 5 for turn in turns)
+  assert all(0 < unit.num_episodes <= 5 for unit in work_units)
 
 
 def test_turns_do_not_depend_on_who_plays_them_when():
   source = Source(flags.resolve({'level_name': 'catch'}))
   first, second = make_player(source), make_player(source)
   asked, other = examine(20, seed=3), examine(20, seed=4)
-  turns = asked.turns()
-  forwards = {turn: [*first.play(turn, asked)] for turn in turns}
-  backwards = {turn: [*second.play(turn, asked)] for turn in reversed(turns)}
+  work_units = asked.work_units()
+  forwards = {unit: [*first.play(unit, asked)] for unit in work_units}
+  backwards = {
+    unit: [*second.play(unit, asked)] for unit in reversed(work_units)
+  }
   assert forwards == backwards
   played = [tuple(episodes) for episodes in forwards.values()]
   assert len(set(played)) > 1  # Each turn has a seed of its own.
-  assert [tuple(first.play(turn, other)) for turn in turns] != played
+  assert [tuple(first.play(unit, other)) for unit in work_units] != played
 
 
 def test_actions_are_sampled_or_the_most_likely():
   """What is most likely at first is the same action everywhere."""
   player, likely = make_player(), examine(5, greedy=True)
-  (turn,) = likely.turns()
-  greedy = [*player.play(turn, likely)]
-  assert greedy == [*player.play(turn, likely)]
+  (unit,) = likely.work_units()
+  greedy = [*player.play(unit, likely)]
+  assert greedy == [*player.play(unit, likely)]
   sampled = {
-    tuple(player.play(turn, examine(5, seed=seed))) for seed in range(5)
+    tuple(player.play(unit, examine(5, seed=seed))) for seed in range(5)
   }
   assert len(sampled) > 1
 
@@ -82,12 +85,12 @@ def test_actions_are_sampled_or_the_most_likely():
 def test_a_stop_leaves_the_episode():
   configuration = flags.resolve({'level_name': 'catch'})
   stop = threading.Event()
-  player = evaluation.Player(configuration, Source(configuration), stop)
-  (turn,) = examine(3).turns()
-  episodes = player.play(turn, examine(3))
+  player = playing.Player(configuration, Source(configuration), stop)
+  (unit,) = examine(3).work_units()
+  episodes = player.play(unit, examine(3))
   next(episodes)
   stop.set()
-  with pytest.raises(nodes.Stopped):
+  with pytest.raises(clients.Stopped):
     next(episodes)
 
 
@@ -101,7 +104,7 @@ def test_a_stop_leaves_the_episode():
   ],
 )
 def test_every_environment_shows_itself_to_people(level_name, height, width):
-  environment = environments.make(level_name, seed=3, evaluation=True)
+  environment = environments.make(level_name, seed=3, playing=True)
   try:
     environment.reset()
     pictures = [environment.render()]
@@ -117,8 +120,8 @@ def test_every_environment_shows_itself_to_people(level_name, height, width):
 
 def test_the_first_episodes_are_filmed(tmp_path):
   player = make_player()
-  (turn,) = examine(3).turns()
-  list(player.play(turn, examine(3, video=2), tmp_path / 'videos'))
+  (unit,) = examine(3).work_units()
+  list(player.play(unit, examine(3, video=2), tmp_path / 'videos'))
   videos = sorted((tmp_path / 'videos').iterdir())
   assert [path.name for path in videos] == ['catch_1.mp4', 'catch_2.mp4']
   for path in videos:
@@ -146,9 +149,9 @@ def test_an_episode_that_crashed_is_played_again(monkeypatch):
   monkeypatch.setattr(
     environments, 'make', lambda level, seed, **_: Crashes(seed)
   )
-  (turn,) = examine(3).turns()
-  assert len([*player.play(turn, examine(3))]) == 3
+  (unit,) = examine(3).work_units()
+  assert len([*player.play(unit, examine(3))]) == 3
   assert Crashes.num_resets == 5
   Crashes.num_resets = -10
   with pytest.raises(RuntimeError, match='crashed in 5 episodes in a row'):
-    list(player.play(turn, examine(3)))
+    list(player.play(unit, examine(3)))

@@ -16,7 +16,7 @@ from programs.launching import ports, tasks
 from programs.launching import program as program_lib
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
-PATH = [str(ROOT), str(ROOT / 'tests')]
+PATH = [str(ROOT), str(ROOT / 'tests'), str(ROOT / 'tests/launching')]
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import time
 import psutil
 import pytest
 
-from programs.commands import machines
+from programs.commands import placement
 from programs.launching import isolation
-from programs.runs import runs
+from programs.runs import run_directory
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 TRAIN = [
@@ -160,9 +160,11 @@ def test_who_is_alone_already_stays_as_it_is():
 
 def test_who_wants_other_machines_cannot_be_alone():
   given = {'launch': 'local', 'task': '0', 'require_isolation': True}
-  with pytest.raises(runs.RunError, match='must be left out with --task or'):
-    machines.make_plan(given)
-  plan = machines.make_plan({**given, 'require_isolation': False})
+  with pytest.raises(
+    run_directory.RunError, match='must be left out with --task or'
+  ):
+    placement.make_plan(given)
+  plan = placement.make_plan({**given, 'require_isolation': False})
   assert 'docs/cluster.md' in plan.exposed and plan.role.job == 'learner'
 
 

@@ -8,8 +8,8 @@ import socket
 import clusters
 import pytest
 
-from programs.commands import machines, roles, train
-from programs.runs import flags, runs
+from programs.commands import placement, roles, train
+from programs.runs import flags, run_config, run_directory
 
 
 def parse(*arguments):
@@ -26,7 +26,9 @@ def test_without_a_task_all_roles_are_here():
   assert roles.find(parse()) is None
   # As of old: the job's name is then of no effect.
   assert roles.find(parse('--job_name=actor', '--task=-1')) is None
-  with pytest.raises(runs.RunError, match="given with job_name='actor'"):
+  with pytest.raises(
+    run_directory.RunError, match="given with job_name='actor'"
+  ):
     roles.find(parse('--job_name=actor'))
 
 
@@ -65,12 +67,16 @@ def test_a_file_says_where_machines_are_and_how_many_actors(tmp_path):
   }
   assert roles.with_actors({}, role) == {'num_actors': 2}
   assert roles.with_actors({'num_actors': 2}, role) == {'num_actors': 2}
-  with pytest.raises(runs.RunError, match=r'num_actors must be 2, .* got 3'):
+  with pytest.raises(
+    run_directory.RunError, match=r'num_actors must be 2, .* got 3'
+  ):
     roles.with_actors({'num_actors': 3}, role)
   role = roles.find(
     parse('--task=0', write(tmp_path, {'learner': ['nowhere.invalid:8000']}))
   )
-  with pytest.raises(runs.RunError, match=r"known here, got 'nowhere\.invalid"):
+  with pytest.raises(
+    run_directory.RunError, match=r"known here, got 'nowhere\.invalid"
+  ):
     _ = role.address
 
 
@@ -87,8 +93,8 @@ def test_a_file_says_where_machines_are_and_how_many_actors(tmp_path):
   ],
 )
 def test_a_wrong_file_is_refused(tmp_path, content, message):
-  with pytest.raises(runs.RunError, match=message):
-    machines.make_plan(parse('--task=0', write(tmp_path, content)))
+  with pytest.raises(run_directory.RunError, match=message):
+    placement.make_plan(parse('--task=0', write(tmp_path, content)))
 
 
 @pytest.mark.parametrize(
@@ -109,8 +115,8 @@ def test_a_wrong_file_is_refused(tmp_path, content, message):
   ],
 )
 def test_wrong_flags_are_refused(arguments, message):
-  with pytest.raises(runs.RunError, match=message):
-    machines.make_plan(parse(*arguments))
+  with pytest.raises(run_directory.RunError, match=message):
+    placement.make_plan(parse(*arguments))
 
 
 @pytest.mark.parametrize('task', ['-2', 'x', '7-0', '1-', ''])
@@ -197,7 +203,7 @@ def test_a_flag_of_another_run_is_refused_and_one_of_the_machine_is_not(jobs):
   assert 'it has no actor/2 for others to run' in jobs.output('actor1-2')
   jobs.join(0, '--renderer=hardware')
   jobs.wait_until(lambda: 'actor/0' in jobs.meta('processes'))
-  assert 'hardware' in jobs.process('actor/0').environ()[runs.OF_MACHINE]
+  assert 'hardware' in jobs.process('actor/0').environ()[run_config.OF_MACHINE]
   assert learner.wait(120) == 0, jobs.output('learner')
 
 
@@ -240,7 +246,7 @@ def test_a_finished_run_sends_all_home(jobs):
       'total_environment_frames': 10,
     }
   )
-  configuration.directory.write_config(configuration)
+  configuration.directory.write_config(configuration.to_dict())
   configuration.directory.update_meta(**finished)
   actor = jobs.join(0)
   jobs.lead()

@@ -32,7 +32,7 @@ LEVELS = {
 # One after the other in one process, since to import TensorFlow takes longest.
 TRAIN_ALL = """if True:
   import json, sys
-  from programs import train
+  from programs.commands import train
   for flags in json.loads(sys.argv[1]):
     status = train.main(flags)
     if status:

@@ -13,8 +13,8 @@ import pytest
 from records import make_node, make_record, make_table
 
 from programs import program as impala
-from programs.monitoring import figures, recording, verdict, wiring
 from programs.monitoring import graph as graph_lib
+from programs.monitoring import node_statistics, recording, verdict, wiring
 from programs.runs import flags
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
@@ -49,7 +49,7 @@ def run_slow(side, directory):
     in ('learner_step', 'waiting_for_data')
     and record['nodes']['learner/0']['calls'].get('learner_step', 0) > 2
   ]
-  return verdict.judge(program, figures.make_figures(learning))
+  return verdict.judge(program, node_statistics.make_figures(learning))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def judge(
   )
   first = make_record(0.0, tables={'queue': make_table()})
   return verdict.judge(
-    make_graph(num_actors), figures.make_figures([first, last])
+    make_graph(num_actors), node_statistics.make_figures([first, last])
   )
 
 

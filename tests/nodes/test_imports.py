@@ -50,10 +50,10 @@ def imported(code, *arguments):
     ),
     ('commands.report', _TENSORFLOW | _LOSSES | _SIMULATORS | _LAUNCHING),
     (
-      'nodes.queue_server nodes.actor nodes.inference',
+      'nodes.queue nodes.actor nodes.inference',
       _LOSSES | _SIMULATORS | _DRAWING,
     ),
-    ('evaluation.evaluation', _LOSSES | _SIMULATORS),
+    ('evaluation.playing', _LOSSES | _SIMULATORS),
     ('nodes.learner', _SIMULATORS | {'matplotlib', 'pandas'}),
   ],
 )

@@ -14,11 +14,9 @@ import tree
 from launchpad.nodes.courier import courier_utils
 
 import environments
-from agents.impala import acting, meter, networks, policies
+from agents.impala import acting, networks, policies, timing
 from programs import program as impala
-from programs.nodes import client as nodes
-from programs.nodes import inference
-from programs.nodes import model as models
+from programs.nodes import clients, inference, models
 from programs.runs import flags
 
 SECONDS = 90  # After which a test that hangs fails.
@@ -95,14 +93,14 @@ class Rig:
 
   def client(self):
     client = courier.Client(self.server.address, call_timeout=SECONDS)
-    return nodes.NodeClient(client, self.stop)
+    return clients.NodeClient(client, self.stop)
 
-  def policy(self, actor_meter=None):
+  def policy(self, actor_timer=None):
     client = self.client()
     return policies.RemotePolicy(
       lambda *leaves: inference.ask(client, *leaves),
       self.network,
-      actor_meter or meter.Meter(),
+      actor_timer or timing.Timer(),
     )
 
   def inputs(self, num, seed=0):
@@ -175,7 +173,7 @@ def test_more_callers_than_courier_has_threads_by_default():
       *(lambda i=i: rig.policy()(i, state) for i in asked),
     )
     assert time.monotonic() - start < SECONDS
-    assert rig.node._meter.read()['counts'] == {
+    assert rig.node._timer.read()['counts'] == {
       'batches': 1,
       'requests': num,
       'rows': num,
@@ -201,16 +199,16 @@ class Play:
   """An actor that asks the server."""
 
   def __init__(self, rig, num=3, first_seed=0):
-    self.meter, self.writer = meter.Meter(), Writer()
+    self.timer, self.writer = timing.Timer(), Writer()
     self._environments = environments.make_batch(
       rig.configuration.run.level_name, range(first_seed, first_seed + num)
     )
     self._actor = acting.Actor(
-      rig.policy(self.meter),
+      rig.policy(self.timer),
       rig.signature,
       self._environments.levels,
       self.writer,
-      self.meter,
+      self.timer,
     )
     self._timestep = self._environments.reset()
     self._actor.observe_first(self._timestep)
@@ -251,9 +249,9 @@ def test_a_step_is_the_network_s_own_across_resets():
     assert starts[:, :-1].any() and not starts.all()
     assert np.abs(one[-1].core_state.hidden).max() > 1e-3
     # They wait, and have neither forward pass nor variables of their own.
-    seconds = plays[0].meter.read()['seconds']
+    seconds = plays[0].timer.read()['seconds']
     assert set(seconds) == {'starting', 'waiting_for_inference'}
-    told = rig.node._meter.read()
+    told = rig.node._timer.read()
     assert told['counts'] == {
       'batches': 3 * T,
       'requests': 2 * 3 * T,
@@ -310,7 +308,7 @@ def test_who_waits_for_a_batch_is_released_at_the_stop():
     threading.Timer(0.5, rig.stop.set).start()
     start = time.monotonic()
     (error,) = in_threads(lambda: policy(rig.inputs(3), state))
-    assert isinstance(error, nodes.Stopped)
+    assert isinstance(error, clients.Stopped)
     rig.join()
     assert rig.error is None
     assert time.monotonic() - start < 5
@@ -336,9 +334,9 @@ def test_an_error_of_the_forward_pass_ends_the_node():
     threading.Timer(1.0, rig.stop.set).start()
     (error,) = in_threads(lambda: policy(wrong, state))
     # The caller waits for the program's end, so that the node is to blame.
-    assert isinstance(error, nodes.Stopped)
+    assert isinstance(error, clients.Stopped)
     rig.join()
-    assert rig.error is not None and not isinstance(rig.error, nodes.Stopped)
+    assert rig.error is not None and not isinstance(rig.error, clients.Stopped)
 
 
 def test_an_error_of_the_learner_ends_the_node():

@@ -6,27 +6,53 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
-ROOMS = ('agents', 'environments', 'programs', 'benchmarks', 'tests')
+FOLDERS = ('agents', 'environments', 'programs', 'benchmarks', 'tests')
 
-_AGNOSTIC = ('agents', 'environments', 'programs')
-# Folder or file -> what it must not import, and what of that it may.
+# Room -> rooms of the project that it may import, besides itself.
 ARROWS = {
-  'agents': (
-    ('environments', 'programs', 'launchpad', 'absl.flags', 'argparse'),
-    (),
-  ),
-  'agents/impala/acting.py': (('agents.impala.learning',), ()),
-  'agents/impala/learning.py': (('agents.impala.acting',), ()),
-  'environments': (
-    ('agents', 'programs', 'tensorflow', 'reverb', 'launchpad', 'acme'),
-    (),
-  ),
-  # They serve any program, and know their own folder alone.
-  'programs/launching': (_AGNOSTIC, ('programs.launching',)),
-  'programs/inspection': (
-    _AGNOSTIC,
-    ('programs.launching', 'programs.inspection'),
-  ),
+  'agents': set(),
+  'environments': set(),
+  'programs/startup.py': set(),
+  'programs/launching': set(),
+  'programs/monitoring': set(),
+  'programs/runs': {
+    'agents',
+    'environments',
+    'programs.monitoring',
+    'programs.startup',
+  },
+  'programs/nodes': {
+    'agents',
+    'environments',
+    'programs.monitoring',
+    'programs.runs',
+    'programs.evaluation.schedule',  # entries: what work units are.
+    'programs.evaluation.evaluation_server',
+  },
+  'programs/evaluation': {
+    'agents',
+    'environments',
+    'programs.monitoring',
+    'programs.runs',
+    'programs.nodes',
+  },
+  'programs/views': {
+    'environments.suites',
+    'programs.monitoring',
+    'programs.runs',
+  },
+  'programs/program.py': {
+    'programs.evaluation',
+    'programs.monitoring',
+    'programs.nodes',
+    'programs.runs',
+  },
+  'programs/commands': {'agents', 'environments', 'programs'},
+}
+# Room -> libraries that it must not import.
+WITHOUT = {
+  'agents': ('launchpad', 'absl.flags', 'argparse'),
+  'environments': ('tensorflow', 'reverb', 'launchpad', 'acme'),
 }
 EMPTY_NAMES = {'utils', 'util', 'common', 'helpers', 'helper', 'base', 'misc'}
 
@@ -45,26 +71,58 @@ def is_below(module, packages):
   return any(f'{module}.'.startswith(f'{package}.') for package in packages)
 
 
-def wrong_imports(root, place):
-  forbidden, allowed = ARROWS[place]
-  path = root / place
+def files_of(room):
+  path = ROOT / room
   files = [path] if path.suffix else sorted(path.rglob('*.py'))
   assert files
-  return [
-    f'{file.relative_to(root)} imports {module}'
-    for file in files
+  return files
+
+
+@pytest.mark.parametrize('room', ARROWS)
+def test_imports_point_one_way(room):
+  own = room.removesuffix('.py').replace('/', '.')
+  allowed = {own, *ARROWS[room]}
+  wrong = [
+    f'{file.relative_to(ROOT)} imports {module}'
+    for file in files_of(room)
     for module in imported(file)
-    if is_below(module, forbidden) and not is_below(module, allowed)
+    if is_below(module, WITHOUT.get(room, ()))
+    or (is_below(module, FOLDERS) and not is_below(module, allowed))
   ]
+  assert wrong == []
 
 
-@pytest.mark.parametrize('place', ARROWS)
-def test_imports_point_one_way(place):
-  assert wrong_imports(ROOT, place) == []
+def test_every_file_of_programs_has_a_room():
+  rooms = {path.split('/')[1] for path in ARROWS if '/' in path}
+  found = {path.name for path in (ROOT / 'programs').iterdir()}
+  assert found - rooms <= {'__init__.py', '__pycache__'}
+  assert len([room for room in rooms if not room.endswith('.py')]) <= 8
+
+
+def test_acting_and_learning_meet_in_the_queue_alone():
+  for one, other in (('acting', 'learning'), ('learning', 'acting')):
+    modules = [*imported(ROOT / f'agents/impala/{one}.py')]
+    assert modules and f'agents.impala.{other}' not in modules
+
+
+def test_no_command_imports_a_command():
+  commands = {
+    f'programs.commands.{path.stem}': path
+    for path in (ROOT / 'programs/commands').glob('*.py')
+    if '\ndef main(' in path.read_text(encoding='utf-8')
+  }
+  assert len(commands) > 8
+  wrong = [
+    f'{command} imports {module}'
+    for command, path in commands.items()
+    for module in imported(path)
+    if module in commands
+  ]
+  assert wrong == []
 
 
 def test_names_say_what_things_are():
-  files = [path for room in ROOMS for path in (ROOT / room).rglob('*.py')]
+  files = [path for room in FOLDERS for path in (ROOT / room).rglob('*.py')]
   assert len(files) > 20
   names = {
     part.removesuffix('.py')

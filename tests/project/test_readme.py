@@ -20,8 +20,8 @@ _README = (_ROOT / 'README.md').read_text(encoding='utf-8')
 _MODULES = {
   'benchmark': 'benchmarks.__main__',
   'gpu': 'programs.commands.doctor',
-  'roms': 'programs.commands.downloads roms',
-  'scenarios': 'programs.commands.downloads scenarios',
+  'roms': 'programs.commands.fetch roms',
+  'scenarios': 'programs.commands.fetch scenarios',
 }
 
 

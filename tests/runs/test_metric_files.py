@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from agents.impala import metrics
 from environments import suites
 from programs.evaluation import results
-from programs.runs import flags, metric_files, runs
+from programs.runs import flags, metric_files, run_directory
 
 
 def make(tmp_path, **given):
@@ -127,7 +127,9 @@ def test_a_suite_is_scored_when_every_level_has_a_new_game(tmp_path):
 
 
 def test_evaluations_by_level_and_together(tmp_path):
-  evaluations = metric_files.EvaluationMetrics(runs.RunDirectory(tmp_path))
+  evaluations = metric_files.EvaluationMetrics(
+    run_directory.RunDirectory(tmp_path)
+  )
   for frames, returns in ((100, [-20.7]), (200, [14.6, 14.6])):
     levels = [
       results.LevelResult('atari_pong', returns, [5] * len(returns), 20),

@@ -24,7 +24,7 @@ from run_files import (
 )
 
 from programs.commands import dashboard
-from programs.runs import runs, settings
+from programs.runs import run_directory, settings
 from programs.views import reading, server, view
 
 
@@ -90,7 +90,7 @@ def test_what_is_not_known_is_null(path, client):
   write_rows(path / 'metrics/learner.csv', unknown, {**unknown, 'frames': 1280})
   low = {'mean_return_low': math.nan, 'mean_return_high': math.inf}
   summary = {**RESULTS['summary'], **low}
-  runs.write_json(
+  run_directory.write_json(
     path / 'evaluations/640/results.json', {**RESULTS, 'summary': summary}
   )
   assert get(client, '/state')['progress']['episode_return'] is None
@@ -105,8 +105,10 @@ def test_levels_have_curves_of_their_own(path, client):
   write_rows(
     path / 'metrics/levels.csv', LEVEL, {**LEVEL, 'level_name': '<i>x</i>'}
   )
-  runs.write_json(path / 'evaluations/640/results.json', RESULTS)
-  runs.write_json(path / 'evaluations/640_greedy/results.json', RESULTS)
+  run_directory.write_json(path / 'evaluations/640/results.json', RESULTS)
+  run_directory.write_json(
+    path / 'evaluations/640_greedy/results.json', RESULTS
+  )
   found = get(client, '/curves', name='catch')
   assert found['levels'] == ['<i>x</i>', 'catch']
   assert found['returns'] == {'x': [640], 'y': [1]}
@@ -116,7 +118,7 @@ def test_levels_have_curves_of_their_own(path, client):
 
 def test_evaluations(path, client):
   write_run(path)
-  runs.write_json(path / 'evaluations/640/results.json', RESULTS)
+  run_directory.write_json(path / 'evaluations/640/results.json', RESULTS)
   found = get(client, '/evaluations')
   assert (found['names'], found['name']) == (['640'], '640')
   assert found['content']['levels'][0]['mean_return'] == 0.5
@@ -125,7 +127,7 @@ def test_evaluations(path, client):
 
 def test_logs_are_those_of_nodes(path, client):
   write_run(path)
-  runs.write_text(path / 'logs/actor_0.log', '<script>\n')
+  run_directory.write_text(path / 'logs/actor_0.log', '<script>\n')
   assert get(client, '/log', name='actor/0')['text'] == '<script>\n'
   for name in ('', 'actor/9', '../config', '/etc/passwd'):
     assert client.get('/log', query_string={'name': name}).status_code == 404

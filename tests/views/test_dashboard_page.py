@@ -21,7 +21,7 @@ import pytest
 from playwright import sync_api
 
 from programs.commands import check, report
-from programs.runs import runs, settings
+from programs.runs import run_directory, settings
 from programs.views import reading, server, view
 
 pytestmark = pytest.mark.slow
@@ -203,7 +203,7 @@ def test_a_box_opens_and_a_node_shows_its_log(page, directory):
   page.wait('#details-title', '^actor x 2$')
   page.wait('#nodes', r'environment\d+%, [\d.]+ ms')
   assert page.page.locator('#nodes tbody tr').count() == 2
-  pids = runs.RunDirectory(directory).read_meta()['processes']
+  pids = run_directory.RunDirectory(directory).read_meta()['processes']
   page.wait('#nodes tbody tr:nth-child(2)', rf' {pids["actor/1"]}$')
   page.page.get_by_role('link', name='actor/1').click()
   page.wait('#log-title', '^Log of actor/1$')
@@ -286,9 +286,9 @@ def test_it_tells_that_the_server_is_gone_and_goes_on(browser, directory):
 def test_a_report_shows_it_without_a_server(browser, directory, tmp_path):
   other = tmp_path / 'other'
   shutil.copytree(directory, other)
-  config = runs.RunDirectory(other).read_config()
+  config = run_directory.RunDirectory(other).read_config()
   config['agent']['seed'] = 2
-  runs.write_json(other / 'config.json', config)
+  run_directory.write_json(other / 'config.json', config)
   assert report.main([f'{directory}', f'{other}', f'--output={tmp_path}']) == 0
   page = Page(browser, (tmp_path / 'index.html').as_uri())
   page.wait('#directory', f'^{directory}$')

@@ -16,7 +16,7 @@ from run_files import (
   write_run,
 )
 
-from programs.runs import runs, settings
+from programs.runs import run_directory, settings
 from programs.views import comparison, curves, evaluations, reading, view
 
 
@@ -122,7 +122,7 @@ def test_half_a_line_waits_for_its_end(path):
   write_run(path, age=20.0)
   lines = [json.dumps(each) for each in make_records(time.time() - 10)]
   file = path / 'metrics/graph.jsonl'
-  runs.write_text(file, f'{lines[0]}\n{lines[1][:50]}')
+  run_directory.write_text(file, f'{lines[0]}\n{lines[1][:50]}')
   run = read(path)
   assert run.figures is None
   with open(file, 'a', encoding='utf-8') as records:
@@ -175,7 +175,7 @@ def test_odd_content_is_no_error(path, name, text):
   write_run(path, 20.0)
   record(path, make_records(time.time() - 11))
   write_rows(path / 'metrics/learner.csv', LEARNER)
-  runs.write_text(path / name, text)
+  run_directory.write_text(path / name, text)
   run = read(path)
   content = view.View(run, settings.describe).export()
   view.to_json([content, comparison.compare({'run': run})])
@@ -242,9 +242,9 @@ def test_what_is_learned_again_takes_the_place_of_what_was_lost():
 def test_evaluations(path):
   folder = path / 'evaluations'
   later = {**RESULTS, 'evaluated': '2021-01-01T00:00:00+00:00'}
-  runs.write_json(folder / '640/results.json', RESULTS)
-  runs.write_json(folder / '640_greedy/results.json', later)
-  runs.write_json(folder / '.running-1/results.json', RESULTS)
+  run_directory.write_json(folder / '640/results.json', RESULTS)
+  run_directory.write_json(folder / '640_greedy/results.json', later)
+  run_directory.write_json(folder / '.running-1/results.json', RESULTS)
   found = read(path).evaluations
   assert list(found.found) == ['640_greedy', '640']
   assert 'returns' not in found.found['640']['levels'][0]
@@ -271,7 +271,7 @@ def test_the_end_of_a_log(path):
   log = path / 'logs/actor_0.log'
   run = read(path)
   assert run.log('actor/0')['text'] == ''
-  runs.write_text(log, 'short\n')
+  run_directory.write_text(log, 'short\n')
   assert run.log('actor/0') == {
     'name': 'actor_0.log',
     'text': 'short\n',

@@ -24,7 +24,7 @@ from run_files import (
 
 from programs.commands import report, train
 from programs.evaluation import results
-from programs.runs import preparation, runs
+from programs.runs import preparation, run_config, run_directory
 from programs.views import comparison, reading
 
 
@@ -277,9 +277,11 @@ def test_text_of_a_run_ends_no_element(tmp_path):
 
 def test_an_older_run(tmp_path):
   """Without levels, fields, monitor, meta; what is there is damaged."""
-  directory = runs.RunDirectory(tmp_path / 'run')
-  runs.write_json(directory.config_file, {'agent': {'seed': 4, 'gone': 1}})
-  runs.write_text(
+  directory = run_directory.RunDirectory(tmp_path / 'run')
+  run_directory.write_json(
+    directory.config_file, {'agent': {'seed': 4, 'gone': 1}}
+  )
+  run_directory.write_text(
     directory.metrics / 'learner.csv',
     'episode_return,frames\nnan,1\n0.5,2\nx,y\n1,2,3\n1.0,4\n',
   )
@@ -293,7 +295,7 @@ def test_an_older_run(tmp_path):
 def test_the_verdict_and_what_was_recorded(tmp_path):
   directory = make_run(tmp_path / 'run', RISING, num_actors=2)
   record(directory.path, make_records(time.time() - 100, num_actors=2))
-  runs.write_text(
+  run_directory.write_text(
     directory.logs / 'actor_1.log', 'begin\n' + 'x' * 5000 + '\nend'
   )
   # Named twice, it is one run all the same.
@@ -325,7 +327,7 @@ def test_the_verdict_and_what_was_recorded(tmp_path):
 def test_what_is_refused(tmp_path, monkeypatch, arguments, words):
   make_run(tmp_path / 'run')
   make_run(tmp_path / 'run2')
-  runs.write_text(tmp_path / 'damaged/config.json', '{')
+  run_directory.write_text(tmp_path / 'damaged/config.json', '{')
   monkeypatch.chdir(tmp_path)
   before = sorted(tmp_path.rglob('*'))
   status, _, errors = run_main(*arguments)
@@ -363,7 +365,7 @@ def test_a_failure_does_not_change_how_training_ended(
   tmp_path, monkeypatch, capsys
 ):
   directory = make_run(tmp_path / 'run', RISING)
-  configuration = runs.Configuration.from_dict(directory.read_config())
+  configuration = run_config.Configuration.from_dict(directory.read_config())
 
   @contextlib.contextmanager
   def prepared(*arguments):

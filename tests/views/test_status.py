@@ -16,7 +16,7 @@ from run_files import (
   write_run,
 )
 
-from programs.runs import runs
+from programs.runs import run_directory
 from programs.views import status
 
 ROW = {**LEARNER, 'frames': 500_000}
@@ -50,7 +50,9 @@ def show(tmp_path, monkeypatch, request):
       if rows:
         write_rows(tmp_path / 'metrics/learner.csv', *rows)
       if results:
-        runs.write_json(tmp_path / 'evaluations/640/results.json', results)
+        run_directory.write_json(
+          tmp_path / 'evaluations/640/results.json', results
+        )
       made.update()
     return text()
 

@@ -20,12 +20,12 @@ from run_files import (
 )
 
 from programs.commands import top
-from programs.monitoring import figures as figures_lib
+from programs.monitoring import node_statistics
 from programs.views import terminal
 
 
 def drawn(graph, records=None):
-  figures = records and figures_lib.make_figures([*records])
+  figures = records and node_statistics.make_figures([*records])
   console = rich.console.Console(file=io.StringIO(), width=130)
   console.print(terminal.graph_text(graph, figures))
   return console.file.getvalue()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import launchpad as lp
 
+from programs import nodes
 from programs.commands import roles
 from programs.launching import isolation, local, outcomes, supervisor, tasks
-from programs.nodes import client as nodes
-from programs.runs import flags, runs
+from programs.runs import flags, run_config, run_directory
 
 if TYPE_CHECKING:
   from programs.launching import cluster
@@ -39,7 +39,7 @@ class Plan:
     """Whether nodes are threads of one process."""
     return self.given.get('lp_launch_type') == 'local_mt'
 
-  def actors_here(self, configuration: runs.Configuration) -> int:
+  def actors_here(self, configuration: run_config.Configuration) -> int:
     """How many actors share the learner's machine for sure."""
     elsewhere = self.given.get('ray_address') or self.given.get('cluster')
     return 0 if elsewhere else configuration.run.num_actors
@@ -100,7 +100,7 @@ def make_plan(given: Mapping[str, Any]) -> Plan:
   Where the kernel allows one, this process begins anew; see `isolation`.
 
   Raises:
-    runs.RunError: One breaks its rule (it names flag, rule and value), or other
+    RunError: One breaks its rule (it names flag, rule and value), or other
       machines can reach the run and must not.
   """
   role = roles.find(given)
@@ -121,7 +121,7 @@ def make_plan(given: Mapping[str, Any]) -> Plan:
     _refuse(given, ['max_restarts_per_hour'], where)
   restarts = given.get('max_restarts_per_hour', 0)
   if restarts < 0:
-    raise runs.RunError(
+    raise run_directory.RunError(
       f'max_restarts_per_hour must be at least 0, got {restarts}'
     )
   needs(given.get('resources', ''), None)
@@ -138,7 +138,7 @@ def make_plan(given: Mapping[str, Any]) -> Plan:
   try:
     return Plan(given, None, isolation.require(is_isolated))
   except ValueError as error:
-    raise runs.RunError(str(error)) from error
+    raise run_directory.RunError(str(error)) from error
 
 
 def _refuse(given: Mapping[str, Any], names: Iterable[str], where: str) -> None:
@@ -146,7 +146,9 @@ def _refuse(given: Mapping[str, Any], names: Iterable[str], where: str) -> None:
     if name in given:
       value = given[name]
       shown = value if isinstance(value, (str, int)) else [*value]
-      raise runs.RunError(f'{name} must be left out {where}, got {shown!r}')
+      raise run_directory.RunError(
+        f'{name} must be left out {where}, got {shown!r}'
+      )
 
 
 def warn(plan: Plan, ports: Sequence[int], say: Callable[[str], None]) -> None:
@@ -158,7 +160,7 @@ def warn(plan: Plan, ports: Sequence[int], say: Callable[[str], None]) -> None:
 def launch(
   program: lp.Program,
   resources: Mapping[str, Any],
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
   plan: Plan,
   on_poll: Callable[[supervisor.Supervisor, Mapping[str, str]], None],
   say: Callable[[str], None],
@@ -169,7 +171,7 @@ def launch(
   of each node's machine, empty where all are this one.
 
   Raises:
-    runs.RunError: Ray has no place for a node, or there is no Ray; or servers
+    RunError: Ray has no place for a node, or there is no Ray; or servers
       cannot be where a cluster's file says.
   """
   directory = configuration.directory.path
@@ -202,14 +204,14 @@ def launch(
     raise _wrong_address(error) from error
   except (fleet.PlacingError, ConnectionError) as error:
     address = given.get('ray_address', '')
-    raise runs.RunError(f'ray_address={address!r}: {error}') from error
+    raise run_directory.RunError(f'ray_address={address!r}: {error}') from error
 
 
-def decline(configuration: runs.Configuration, plan: Plan) -> None:
+def decline(configuration: run_config.Configuration, plan: Plan) -> None:
   """Tells other jobs that the learner's has nothing for them to do.
 
   Raises:
-    runs.RunError: A port is taken, or the address is another machine's.
+    RunError: A port is taken, or the address is another machine's.
   """
   from programs.launching import cluster
 
@@ -224,15 +226,17 @@ def decline(configuration: runs.Configuration, plan: Plan) -> None:
     raise _wrong_address(error) from error
 
 
-def _wrong_address(error: Exception) -> runs.RunError:
-  return runs.RunError(
+def _wrong_address(error: Exception) -> run_directory.RunError:
+  return run_directory.RunError(
     "cluster must give the learner an address of this machine's, and a port "
     f'that is free here or of a Ray without a run, got {error}'
   )
 
 
 def _options(
-  configuration: runs.Configuration, plan: Plan, groups: Collection[str]
+  configuration: run_config.Configuration,
+  plan: Plan,
+  groups: Collection[str],
 ) -> 'cluster.Options':
   from programs.launching import cluster
 
@@ -263,7 +267,7 @@ def needs(text: str, groups: Collection[str] | None) -> dict[str, tasks.Need]:
     groups: Those of the program; None, before there is one.
 
   Raises:
-    runs.RunError: The text is wrong.
+    run_directory.RunError: The text is wrong.
   """
   known = tuple(groups or ()) or (
     *(nodes.MONITOR, nodes.QUEUE, nodes.LEARNER),
@@ -275,7 +279,7 @@ def needs(text: str, groups: Collection[str] | None) -> dict[str, tasks.Need]:
   for part in filter(None, map(str.strip, text.split(';'))):
     group, colon, rest = (piece.strip() for piece in part.partition(':'))
     if not colon or group not in known:
-      raise runs.RunError(
+      raise run_directory.RunError(
         "resources must be 'GROUP: NAME=VALUE ...; ...' of the groups "
         f'{", ".join(known)}, got {part!r}'
       )
@@ -291,7 +295,7 @@ def _with(need: tasks.Need, item: str) -> tasks.Need:
     return dataclasses.replace(need, **found)
   if name == 'machine' and value in ('here', 'any'):
     return dataclasses.replace(need, is_here=value == 'here')
-  raise runs.RunError(
+  raise run_directory.RunError(
     'resources must give cpu or gpu a number, and machine here or any, got '
     f'{item!r}'
   )

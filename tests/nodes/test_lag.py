@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from agents.impala import lag
+from programs.nodes import clients
 
 
 class Source:
@@ -18,7 +18,7 @@ class Source:
 
 def given(steps, behind):
   """The learner steps of what is given for each fetch."""
-  variables = lag.LaggedVariables(Source(steps), behind)
+  variables = clients.LaggedVariables(Source(steps), behind)
   answers = [variables.get_variables(['policy']) for _ in steps]
   for ((first, step),) in answers:
     assert first[0] == pytest.approx(step / 10)  # Arrays of one answer.

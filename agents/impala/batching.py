@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tree
 
-from agents.impala import meter as meter_lib
+from agents.impala import timing
 
 
 class Closed(Exception):
@@ -203,24 +203,24 @@ class Batcher:
       request.done.set()
 
   def serve(
-    self, function: Callable[[Any], Any], meter: meter_lib.Meter | None = None
+    self, function: Callable[[Any], Any], timer: timing.Timer | None = None
   ) -> None:
     """Computes batches until the batcher is closed; an error closes it.
 
     Args:
       function: Inputs to outputs.
-      meter: Of the thread: its waiting is 'waiting_for_requests'.
+      timer: Of the thread: its waiting is 'waiting_for_requests'.
 
     Raises:
       Exception: What `function` raised, or what closed the batcher elsewhere.
     """
-    meter = meter or meter_lib.Meter()
+    timer = timer or timing.Timer()
     try:
       while True:
-        with meter.measure('waiting_for_requests'):
+        with timer.measure('waiting_for_requests'):
           requests = self._next_batch()
         num_rows = sum(request.num_rows for request in requests)
-        meter.count(batches=1, requests=len(requests), rows=num_rows)
+        timer.count(batches=1, requests=len(requests), rows=num_rows)
         self._hand_back(requests, function(self._inputs(requests)))
     except BaseException as error:
       self.close(error)

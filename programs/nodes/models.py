@@ -3,11 +3,11 @@
 import environments
 from agents.impala import networks
 from agents.impala import unrolls as unrolls_lib
-from programs.runs import runs
+from programs.runs import run_config
 
 
 def make_model(
-  configuration: runs.Configuration,
+  configuration: run_config.Configuration,
 ) -> tuple[networks.ImpalaNetwork, unrolls_lib.Unroll]:
   """Builds the run's network, and the signature of the unrolls it acts."""
   spec = environments.spec(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from programs.nodes import variables
+from programs.nodes import clients
 
 
 class Learner:
@@ -26,7 +26,7 @@ class Learner:
 
 def test_each_version_is_fetched_once():
   learner = Learner()
-  source = variables.NewestVariables(learner)
+  source = clients.NewestVariables(learner)
   (first,) = source.get_variables(['policy'])
   (again,) = source.get_variables(['policy'])
   assert again is first
@@ -39,7 +39,7 @@ def test_each_version_is_fetched_once():
 def test_another_learner_counts_anew():
   learner = Learner()
   learner.step = 9
-  source = variables.NewestVariables(learner)
+  source = clients.NewestVariables(learner)
   source.get_variables(['policy'])
   learner.identity, learner.step = 2, 4  # Restarted at its last checkpoint.
   ((_, step),) = source.get_variables(['policy'])

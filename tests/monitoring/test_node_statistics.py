@@ -4,8 +4,7 @@ import pytest
 from records import make_node, make_record, make_table
 
 from programs import program as impala
-from programs.monitoring import figures as figures_lib
-from programs.monitoring import wiring
+from programs.monitoring import node_statistics, wiring
 from programs.runs import flags
 
 
@@ -60,7 +59,7 @@ def stretch(**more):
 
 
 def test_a_node():
-  made = figures_lib.make_figures(stretch())
+  made = node_statistics.make_figures(stretch())
   assert made.seconds == 10
   node = made.nodes['actor/0']
   # What it did before it acted is left out, though it is in the sums.
@@ -80,7 +79,7 @@ def test_a_node():
 
 
 def test_the_table_and_the_machine():
-  made = figures_lib.make_figures(stretch(warnings=['Stuck.']))
+  made = node_statistics.make_figures(stretch(warnings=['Stuck.']))
   table = made.tables['queue']
   assert (table.size, table.capacity, table.insert_headroom) == (4, 32, 28)
   assert table.inserts_per_second == pytest.approx(20.0)
@@ -95,7 +94,7 @@ def test_a_node_that_began_anew_counts_from_its_start():
   first, _, last = stretch()
   again = make_actor(3.0, 1.0, 100, 1600, starting=2.0)
   last = {**last, 'nodes': {'actor/0': again}}
-  node = figures_lib.make_figures([first, last]).nodes['actor/0']
+  node = node_statistics.make_figures([first, last]).nodes['actor/0']
   assert node.activities == pytest.approx(
     {'environment': 0.75, 'waiting_for_queue': 0.25}
   )
@@ -108,7 +107,7 @@ def test_starts_of_the_monitor_add_up():
     {**record, 'start': 9000.0, 'time': record['time'] + 50_000}
     for record in stretch()
   ]
-  made = figures_lib.make_figures([*stretch(), *later])
+  made = node_statistics.make_figures([*stretch(), *later])
   assert made.seconds == 20
   assert made.nodes['actor/0'].rates['agent_steps'] == pytest.approx(640)
   assert made.nodes['actor/0'].cores == pytest.approx(0.6)
@@ -118,11 +117,11 @@ def test_starts_of_the_monitor_add_up():
 def test_what_is_not_known():
   first, _, last = stretch()
   bare = {'nodes': {}, 'tables': None, 'processes': {}}
-  made = figures_lib.make_figures([{**first, **bare}, {**last, **bare}])
+  made = node_statistics.make_figures([{**first, **bare}, {**last, **bare}])
   assert made.nodes == {} and made.tables == {}
   # A server that answers again, and a process without figures of its own.
   silent = {'actor/0': make_actor(1.0, 1.0, 1, 1, age=11)}
-  made = figures_lib.make_figures(
+  made = node_statistics.make_figures(
     [
       {**first, **bare},
       {**last, 'nodes': silent, 'processes': {'queue/0': {'rss_bytes': 3}}},
@@ -138,7 +137,7 @@ def test_what_is_not_known():
 def test_a_server_that_did_not_answer_at_an_end():
   first, _, last = stretch()
   second = {**first, 'time': 2002.0}
-  made = figures_lib.make_figures(
+  made = node_statistics.make_figures(
     [{**first, 'tables': None}, second, last, {**last, 'tables': None}]
   )
   assert made.tables['queue'].inserts_per_second == pytest.approx(200 / 8)
@@ -155,7 +154,7 @@ def make_several():
       calls={'fetching_variables': 20 * (index + 1)},
     )
   last['learner/0'] = make_node('learner_step')
-  return figures_lib.make_figures(
+  return node_statistics.make_figures(
     [make_record(0.0, first), make_record(10.0, last)]
   )
 
@@ -163,8 +162,10 @@ def make_several():
 def test_spreads_over_a_role():
   names = ['actor/0', 'actor/1', 'actor/2', 'actor/3']  # The last is not there.
   spreads = make_several().spreads(names)
-  assert spreads['states']['blocked'] == figures_lib.Spread(0.0001, 0.1, 0.5)
-  assert spreads['states']['busy'] == figures_lib.Spread(0.5, 0.9, 0.9999)
+  assert spreads['states']['blocked'] == node_statistics.Spread(
+    0.0001, 0.1, 0.5
+  )
+  assert spreads['states']['busy'] == node_statistics.Spread(0.5, 0.9, 0.9999)
   assert spreads['rates']['fetching_variables'].median == pytest.approx(4)
   assert 'process' not in spreads
   assert make_several().spreads(['nobody/0']) == {}
@@ -175,7 +176,7 @@ def test_rates_of_edges():
     impala.make_program(flags.resolve({'logdir': 'x', 'num_actors': 3}))
   )
   edges = {(e.source, e.kind, e.target): e for e in graph.role_edges}
-  flowing = figures_lib.make_figures(stretch())
+  flowing = node_statistics.make_figures(stretch())
   insert = edges['actor', 'insert', 'queue']
   sample = edges['queue', 'sample', 'learner']
   variables = edges['learner', 'variables', 'actor']

@@ -11,15 +11,14 @@ import numpy as np
 from absl import logging
 
 from agents.impala import learning, metrics
-from programs.evaluation import evaluation, examinations
-from programs.nodes import client as nodes
-from programs.nodes import model as models
-from programs.runs import checkpoints, runs
+from programs.evaluation import playing, schedule
+from programs.nodes import clients, models
+from programs.runs import checkpoints, run_config
 
 _POLL_SECONDS = 1.0  # How often they ask for something new.
 
 
-class ExaminerNode:
+class EvaluationServer:
   """Serves a checkpoint's variables, deals out turns, writes results.
 
   Public methods are served by Courier; to call one twice does no harm.
@@ -27,12 +26,12 @@ class ExaminerNode:
 
   def __init__(
     self,
-    configuration: runs.Configuration,
-    examination: examinations.Examination,
+    configuration: run_config.Configuration,
+    evaluation: schedule.EvaluationConfig,
     folder: str,
   ) -> None:
     self._configuration = configuration
-    self._examination = examination
+    self._evaluation = evaluation
     self._folder = pathlib.Path(folder)
     self._stop = lp.stop_event()
     self._network, _ = models.make_model(configuration)
@@ -40,15 +39,15 @@ class ExaminerNode:
     self._served: Mapping[str, Sequence[np.ndarray]] = {}
     self._results: list[str] = []
     self._changed = threading.Condition()
-    self._waiting: list[examinations.Turn] = []
-    self._dealt: dict[int, examinations.Turn] = {}
-    self._played: dict[examinations.Turn, dict[int, examinations.Episode]] = {}
+    self._waiting: list[schedule.WorkUnit] = []
+    self._dealt: dict[int, schedule.WorkUnit] = {}
+    self._played: dict[schedule.WorkUnit, dict[int, schedule.Episode]] = {}
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
     """See `learning.Learner.get_variables`."""
     return [self._served[name] for name in names]
 
-  def next_turn(self, evaluator: int) -> tuple[int, examinations.Turn] | None:
+  def next_unit(self, evaluator: int) -> tuple[int, schedule.WorkUnit] | None:
     """The turn that an evaluator is to play, and the frames of its variables.
 
     None while there is nothing to play.
@@ -64,38 +63,38 @@ class ExaminerNode:
     self,
     evaluator: int,
     frames: int,
-    turn: examinations.Turn,
+    unit: schedule.WorkUnit,
     number: int,
-    episode: examinations.Episode,
+    episode: schedule.Episode,
   ) -> None:
     """Takes the `number`th episode of a turn."""
-    turn, episode = examinations.Turn(*turn), examinations.Episode(*episode)
+    unit, episode = schedule.WorkUnit(*unit), schedule.Episode(*episode)
     with self._changed:
       if frames != self._counts.frames.numpy():
         return  # Told again, of a checkpoint that is done with.
-      episodes = self._played[turn]
+      episodes = self._played[unit]
       episodes[number] = episode
-      is_over = len(episodes) == turn.num_episodes
-      if is_over and self._dealt.get(evaluator) == turn:
+      is_over = len(episodes) == unit.num_episodes
+      if is_over and self._dealt.get(evaluator) == unit:
         del self._dealt[evaluator]
       self._tell()
       self._changed.notify_all()
 
   def run(self) -> None:
-    """Examines one checkpoint, or with `watch` each new one; ends the program.
+    """Evaluates one checkpoint, or with `watch` each new one; ends the program.
 
     Raises:
       ValueError: A checkpoint is of another network, or all are damaged.
     """
-    examined: set[str | None] = set()
+    evaluated_paths: set[str | None] = set()
     directory = self._configuration.directory
     while not self._stop.is_set():
       # Asked before it looks for checkpoints, so as not to miss the last.
-      is_last = not self._examination.watch or directory.is_finished()
-      paths = checkpoints.newest_first(self._examination.checkpoints(directory))
-      if paths and paths[0] not in examined:
+      is_last = not self._evaluation.watch or directory.is_finished()
+      paths = checkpoints.newest_first(self._evaluation.checkpoints(directory))
+      if paths and paths[0] not in evaluated_paths:
         # Another one than was listed, if that is damaged or a newer one came.
-        examined |= {paths[0], self._examine()}
+        evaluated_paths |= {paths[0], self._evaluate()}
       elif is_last:
         break
       else:
@@ -103,57 +102,57 @@ class ExaminerNode:
     if not self._stop.is_set():
       lp.stop()
 
-  def _examine(self) -> str | None:
-    examination = self._examination
+  def _evaluate(self) -> str | None:
+    evaluation = self._evaluation
     path = checkpoints.Checkpoints(
-      examination.checkpoints(self._configuration.directory),
+      evaluation.checkpoints(self._configuration.directory),
       {'network': self._network, 'counts': self._counts},
     ).restore()
     logging.info('Evaluating %s', path)
-    turns = examination.turns()
+    work_units = evaluation.work_units()
     self._served = learning.served_variables(self._network, self._counts)
     with self._changed:
-      self._played = {turn: {} for turn in turns}
-      self._waiting = list(turns)
+      self._played = {unit: {} for unit in work_units}
+      self._waiting = list(work_units)
       self._tell()
       while not all(
-        len(self._played[turn]) == turn.num_episodes for turn in turns
+        len(self._played[unit]) == unit.num_episodes for unit in work_units
       ):
         if self._stop.is_set():
           return path
         self._changed.wait(_POLL_SECONDS)
       played = {
-        turn: [episode for _, episode in sorted(episodes.items())]
-        for turn, episodes in self._played.items()
+        unit: [episode for _, episode in sorted(episodes.items())]
+        for unit, episodes in self._played.items()
       }
     frames = int(self._counts.frames.numpy())
-    evaluation.write_results(self._configuration, examination, frames, played)
-    folder = examination.folder(self._configuration, frames)
+    playing.write_results(self._configuration, evaluation, frames, played)
+    folder = evaluation.folder(self._configuration, frames)
     with self._changed:
       self._results.append(str(folder / 'results.json'))
       self._tell()
     return path
 
   def _tell(self) -> None:
-    progress = examinations.Progress(
+    progress = schedule.Progress(
       int(self._counts.frames.numpy()),
       sum(map(len, self._played.values())),
-      sum(turn.num_episodes for turn in self._played),
+      sum(unit.num_episodes for unit in self._played),
       self._results,
     )
-    examinations.write_progress(self._folder, progress)
+    schedule.write_progress(self._folder, progress)
 
 
 def run_evaluator(
-  configuration: runs.Configuration,
-  examination: examinations.Examination,
+  configuration: run_config.Configuration,
+  evaluation: schedule.EvaluationConfig,
   index: int,
-  examiner: courier.Client,
+  server: courier.Client,
 ) -> None:
   """Plays turns until the program stops."""
   stop = lp.stop_event()
-  client = nodes.NodeClient(examiner, stop)
-  player = evaluation.Player(configuration, client, stop)
+  client = clients.NodeClient(server, stop)
+  player = playing.Player(configuration, client, stop)
   frames = None
   try:
     while True:
@@ -161,12 +160,12 @@ def run_evaluator(
       if answer is None:
         stop.wait(_POLL_SECONDS)
         continue
-      wanted, turn = answer[0], examinations.Turn(*answer[1])
+      wanted, unit = answer[0], schedule.WorkUnit(*answer[1])
       if wanted != frames:
         frames = player.update()
-      folder = examination.folder(configuration, wanted)
-      episodes = player.play(turn, examination, folder / 'videos')
+      folder = evaluation.folder(configuration, wanted)
+      episodes = player.play(unit, evaluation, folder / 'videos')
       for number, episode in enumerate(episodes):
-        client.call('played', index, wanted, turn, number, episode)
-  except nodes.Stopped:
+        client.call('played', index, wanted, unit, number, episode)
+  except clients.Stopped:
     logging.info('Stopped')

@@ -34,7 +34,7 @@ ACTIVITIES: Mapping[str, str] = {
 }
 
 
-class Meter:
+class Timer:
   """A thread's seconds by activity, and its counts; others may read them.
 
   The thread is at one activity at any time, so that the seconds of all add up

@@ -8,7 +8,7 @@ import pytest
 
 import environments
 from agents.impala import config as config_lib
-from programs.runs import provenance, run_config, runs
+from programs.runs import provenance, run_config, run_directory
 from programs.views import reading
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
@@ -16,11 +16,11 @@ ROOT = pathlib.Path(__file__).absolute().parents[2]
 
 @pytest.fixture
 def directory(tmp_path):
-  return runs.RunDirectory(tmp_path / 'run')
+  return run_directory.RunDirectory(tmp_path / 'run')
 
 
 def make_configuration(logdir=''):
-  return runs.Configuration(
+  return run_config.Configuration(
     run=run_config.RunConfig(level_name='atari_pong', logdir=str(logdir)),
     agent=config_lib.ImpalaConfig(learning_rate=1e-4, lstm=True),
     environment=environments.Settings(max_noops=0),
@@ -29,16 +29,16 @@ def make_configuration(logdir=''):
 
 def test_a_configuration_survives_json(directory):
   configuration = make_configuration(directory.path)
-  directory.write_config(configuration)
+  directory.write_config(configuration.to_dict())
   assert directory.is_run()
   stored = directory.read_config()
   assert stored == configuration.to_dict()
-  assert runs.Configuration.from_dict(stored) == configuration
-  assert runs.Configuration.from_dict(stored).directory == directory
+  assert run_config.Configuration.from_dict(stored) == configuration
+  assert run_config.Configuration.from_dict(stored).directory == directory
 
 
 def test_fields_that_are_not_there_take_their_default_and_others_are_ignored():
-  configuration = runs.Configuration.from_dict(
+  configuration = run_config.Configuration.from_dict(
     {'agent': {'seed': 5}, 'environment': {'atari_engine': 'envpool'}}
   )
   assert configuration.agent == config_lib.ImpalaConfig(seed=5)
@@ -48,21 +48,21 @@ def test_fields_that_are_not_there_take_their_default_and_others_are_ignored():
 
 def test_what_breaks_its_rule_is_refused():
   with pytest.raises(ValueError, match='seed must be at least 0, got -1'):
-    runs.Configuration.from_dict({'agent': {'seed': -1}})
+    run_config.Configuration.from_dict({'agent': {'seed': -1}})
   with pytest.raises(ValueError, match='level_name must be'):
-    runs.Configuration.from_dict({'run': {'level_name': 'chess'}})
+    run_config.Configuration.from_dict({'run': {'level_name': 'chess'}})
 
 
 def test_write_json_is_never_half(tmp_path):
   path = tmp_path / 'new' / 'content.json'
   contents = [{'value': digit * 100_000} for digit in 'ab']
-  runs.write_json(path, contents[0])
+  run_directory.write_json(path, contents[0])
   over = threading.Event()
 
   def write():
     while not over.is_set():
       for content in contents:
-        runs.write_json(path, content)
+        run_directory.write_json(path, content)
 
   writer = threading.Thread(target=write)
   writer.start()
@@ -86,7 +86,9 @@ def test_facts_are_added_to_meta(directory):
 
 def test_a_directory_without_a_configuration_is_no_run(directory):
   assert not directory.is_run()
-  with pytest.raises(runs.RunError, match=r'no run directory.*config\.json'):
+  with pytest.raises(
+    run_directory.RunError, match=r'no run directory.*config\.json'
+  ):
     directory.read_config()
 
 
@@ -94,7 +96,7 @@ def test_a_directory_without_a_configuration_is_no_run(directory):
 def test_a_damaged_configuration_is_named(directory, text):
   directory.write_config(make_configuration())
   directory.config_file.write_text(text)
-  with pytest.raises(runs.RunError) as caught:
+  with pytest.raises(run_directory.RunError) as caught:
     directory.read_config()
   assert f'{directory.config_file} is damaged' in str(caught.value)
 
@@ -104,7 +106,7 @@ def test_a_second_start_is_refused(directory):
   with directory.locked():
     assert reading.is_in_use(directory.path)
     words = f'{directory.path} is in use by process {os.getpid()}.*--logdir'
-    with pytest.raises(runs.RunError, match=words), directory.locked():
+    with pytest.raises(run_directory.RunError, match=words), directory.locked():
       pass
   assert not reading.is_in_use(directory.path)
   with directory.locked():

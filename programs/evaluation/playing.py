@@ -15,12 +15,10 @@ from absl import logging
 from acme.tf import variable_utils
 
 import environments
-from agents.impala import acting, metrics, policies
-from agents.impala import meter as meter_lib
-from programs.evaluation import examinations, results, videos
-from programs.nodes import client as nodes
-from programs.nodes import model as models
-from programs.runs import checkpoints, metric_files, runs
+from agents.impala import acting, metrics, policies, timing
+from programs.evaluation import results, schedule, videos
+from programs.nodes import clients, models
+from programs.runs import checkpoints, metric_files, run_config, run_directory
 
 # Keeps evaluation's seeds apart from those of the actors.
 _SEED_STREAM = 1_000_003
@@ -30,15 +28,15 @@ _NUM_TRIES = 5
 
 
 def write_results(
-  configuration: runs.Configuration,
-  examination: examinations.Examination,
+  configuration: run_config.Configuration,
+  evaluation: schedule.EvaluationConfig,
   frames: int,
-  played: Mapping[examinations.Turn, Sequence[examinations.Episode]],
+  played: Mapping[schedule.WorkUnit, Sequence[schedule.Episode]],
 ) -> list[results.LevelResult]:
   """Writes the results of an evaluation; returns them by level."""
-  by_level: dict[str, list[examinations.Episode]] = {}
-  for turn in sorted(played):
-    by_level.setdefault(turn.level_name, []).extend(played[turn])
+  by_level: dict[str, list[schedule.Episode]] = {}
+  for unit in sorted(played):
+    by_level.setdefault(unit.level_name, []).extend(played[unit])
   levels = [
     results.LevelResult(
       name,
@@ -50,11 +48,11 @@ def write_results(
     for name, episodes in by_level.items()
   ]
   results.write_results(
-    examination.folder(configuration, frames),
+    evaluation.folder(configuration, frames),
     levels,
     trained_frames=frames,
-    seed=examination.seed,
-    greedy=examination.greedy,
+    seed=evaluation.seed,
+    greedy=evaluation.greedy,
   )
   return levels
 
@@ -64,7 +62,7 @@ class Player:
 
   def __init__(
     self,
-    configuration: runs.Configuration,
+    configuration: run_config.Configuration,
     variable_source: acme.VariableSource,
     stop: threading.Event,
   ) -> None:
@@ -94,27 +92,27 @@ class Player:
 
   def play(
     self,
-    turn: examinations.Turn,
-    examination: examinations.Examination,
+    unit: schedule.WorkUnit,
+    evaluation: schedule.EvaluationConfig,
     video_folder: pathlib.Path = pathlib.Path(),
-  ) -> Iterator[examinations.Episode]:
+  ) -> Iterator[schedule.Episode]:
     """Plays a turn; videos go to `video_folder`.
 
     With the same variables the same seeds repeat the episodes.
 
     Raises:
-      nodes.Stopped: The program stops.
+      clients.Stopped: The program stops.
       RuntimeError: The simulator crashes again and again.
     """
-    settings, level = self._configuration.environment, turn.level_name
+    settings, level = self._configuration.environment, unit.level_name
     sequence = np.random.SeedSequence(
-      (_SEED_STREAM, *examination.seeds, turn.level, turn.first)
+      (_SEED_STREAM, *evaluation.seeds, unit.level, unit.first)
     )
     environment_seed, action_seed = sequence.generate_state(2).tolist()
     actor = acting.EvaluationActor(
       self._network,
       self._policy,
-      None if examination.greedy else np.random.default_rng(action_seed),
+      None if evaluation.greedy else np.random.default_rng(action_seed),
     )
     environment = environments.make(
       level, environment_seed, evaluation=True, settings=settings
@@ -122,11 +120,11 @@ class Player:
     repeats = environments.action_repeats(level, settings)
     pictures_per_second = environments.frames_per_second(level) / repeats
     with contextlib.closing(environment):
-      for index in range(turn.first, turn.first + turn.num_episodes):
+      for index in range(unit.first, unit.first + unit.num_episodes):
         path = videos.path(video_folder, level, index + 1)
         camera = (
           videos.Camera(path, pictures_per_second)
-          if index < examination.video
+          if index < evaluation.video
           else None
         )
         yield self._play_episode(environment, actor, camera)
@@ -136,7 +134,7 @@ class Player:
     environment: dm_env.Environment,
     actor: acting.EvaluationActor,
     camera: videos.Camera | None,
-  ) -> examinations.Episode:
+  ) -> schedule.Episode:
     for _ in range(_NUM_TRIES):
       episode_return, steps = 0.0, 0
       with camera or contextlib.nullcontext():
@@ -148,14 +146,14 @@ class Player:
           if timestep.last():
             break
           if self._stop.is_set():  # An episode may last half an hour.
-            raise nodes.Stopped
+            raise clients.Stopped
           action = actor.select_action(timestep.observation)
           timestep = environment.step(action)
           actor.observe(action, timestep)
           episode_return += float(timestep.reward)
           steps += 1
       if not getattr(environment, 'has_crashed', False):
-        return examinations.Episode(episode_return, steps)
+        return schedule.Episode(episode_return, steps)
       logging.warning('The simulator crashed; its episode is played again')
     raise RuntimeError(
       f'the simulator crashed in {_NUM_TRIES} episodes in a row'
@@ -167,14 +165,14 @@ class Evaluator:
 
   def __init__(
     self,
-    configuration: runs.Configuration,
-    client: nodes.NodeClient,
+    configuration: run_config.Configuration,
+    client: clients.NodeClient,
     stop: threading.Event,
-    meter: meter_lib.Meter,
+    timer: timing.Timer,
   ) -> None:
     """Takes what scored best in earlier starts for the best."""
     self._configuration = configuration
-    self._meter = meter
+    self._timer = timer
     self._player = Player(configuration, client, stop)
     self._best = _BestCheckpoint(
       configuration.directory.best_checkpoint, self._player.state
@@ -184,19 +182,19 @@ class Evaluator:
   def evaluate(self) -> int:
     """Evaluates the newest variables; returns the frames they learned from."""
     config = self._configuration
-    examination = examinations.Examination.of_run(config)
-    with self._meter.measure('fetching_variables'):
+    evaluation = schedule.EvaluationConfig.of_run(config)
+    with self._timer.measure('fetching_variables'):
       frames = self._player.update()
-    with self._meter.measure('playing'):
+    with self._timer.measure('playing'):
       played = {
-        turn: [*self._player.play(turn, examination)]
-        for turn in examination.turns()
+        unit: [*self._player.play(unit, evaluation)]
+        for unit in evaluation.work_units()
       }
-      levels = write_results(config, examination, frames, played)
+      levels = write_results(config, evaluation, frames, played)
       summary = results.summarise(levels)
       self._best.offer(frames, summary, num_levels=len(levels))
       self.metrics.add(frames, [level.summary() for level in levels], summary)
-    self._meter.count(
+    self._timer.count(
       evaluations=1, episodes=sum(len(level.returns) for level in levels)
     )
     return frames
@@ -230,6 +228,6 @@ class _BestCheckpoint:
       return
     self._score.assign(score)
     self._checkpoints.save(frames)
-    runs.write_json(
+    run_directory.write_json(
       self._file, {'frames': frames, 'score_name': name, 'score': score}
     )

@@ -11,7 +11,7 @@ import processes
 import pytest
 import tensorflow as tf
 
-from agents.impala import inference, meter
+from agents.impala import batching, timing
 
 SECONDS = 20  # After which a test that hangs fails.
 
@@ -37,7 +37,7 @@ def callers():
 
   yield call
   for each in called:
-    if isinstance(each, inference.Batcher):
+    if isinstance(each, batching.Batcher):
       each.close()
 
 
@@ -53,7 +53,7 @@ def batched(*sizes_and_time, **named):
   """Has a function's concurrent calls computed together, by a thread."""
 
   def decorate(function):
-    batcher = inference.Batcher(*sizes_and_time, **named)
+    batcher = batching.Batcher(*sizes_and_time, **named)
 
     def serve():
       with contextlib.suppress(Exception):  # Which the callers get.
@@ -111,25 +111,25 @@ def test_many_small(callers):
 
 
 def test_rows_of_a_request_stay_together(callers):
-  batcher = inference.Batcher(6, 8, timeout_ms=None)
+  batcher = batching.Batcher(6, 8, timeout_ms=None)
   requests = [rows(1, 2, 3), rows(4), rows(5, 6), rows(7, 8, 9)]
   futures = []
   for number, request in enumerate(requests):
     futures.append(callers(batcher.compute, request))
     processes.wait_until(lambda: len(batcher._waiting) == number + 1, SECONDS)  # noqa: B023
-  a_meter = meter.Meter()
-  callers(batcher.serve, lambda numbers: (numbers * 10, numbers), a_meter)
+  a_timer = timing.Timer()
+  callers(batcher.serve, lambda numbers: (numbers * 10, numbers), a_timer)
   # The fourth would have been the seventh to ninth row.
   tens, same = futures[2].result(SECONDS)
   assert (tens.tolist(), same.tolist()) == ([50, 60], [5, 6])
-  assert a_meter.read()['counts'] == {'batches': 1, 'requests': 3, 'rows': 6}
+  assert a_timer.read()['counts'] == {'batches': 1, 'requests': 3, 'rows': 6}
   batcher.close()
-  assert isinstance(futures[3].exception(SECONDS), inference.Closed)
+  assert isinstance(futures[3].exception(SECONDS), batching.Closed)
 
 
 def test_a_batch_that_cannot_reach_its_minimum_is_made(callers):
   """Two requests are more than the minimum, and more than the maximum."""
-  batcher = inference.Batcher(5, 6, timeout_ms=None)
+  batcher = batching.Batcher(5, 6, timeout_ms=None)
   futures = [callers(batcher.compute, rows(1, 2, 3, i)) for i in range(2)]
   callers(batcher.serve, sizes)
   processes.wait_until(lambda: any(each.done() for each in futures), SECONDS)
@@ -153,7 +153,7 @@ def test_a_batch_that_cannot_reach_its_minimum_is_made(callers):
 def test_a_request_without_rows_or_with_too_many_is_refused(
   callers, inputs, rule
 ):
-  batcher = inference.Batcher(1, 4)
+  batcher = batching.Batcher(1, 4)
   with pytest.raises(ValueError, match=rule):
     callers(batcher.compute, inputs).result(SECONDS)
 
@@ -167,7 +167,7 @@ def test_a_request_without_rows_or_with_too_many_is_refused(
   ],
 )
 def test_a_request_unlike_the_first_is_refused_alone(callers, inputs, rule):
-  batcher = inference.Batcher(3, timeout_ms=None)
+  batcher = batching.Batcher(3, timeout_ms=None)
   waiting = callers(batcher.compute, np.zeros((1, 2)))
   processes.wait_until(lambda: batcher._waiting, SECONDS)
   with pytest.raises(ValueError, match=rule):
@@ -194,10 +194,10 @@ def test_an_error_of_the_computation_reaches_every_caller(
   function = batched(2, 2, None)(outputs)
   futures = [callers(function, rows(i)) for i in range(4)]
   for error in errors(futures):  # Two are computed, two wait.
-    assert isinstance(error, inference.Closed)
+    assert isinstance(error, batching.Closed)
     assert re.search(message, str(error))
     assert isinstance(error.__cause__, (ValueError, ZeroDivisionError))
-  with pytest.raises(inference.Closed, match=message):
+  with pytest.raises(batching.Closed, match=message):
     callers(function, rows(1)).result(SECONDS)
 
 
@@ -216,9 +216,9 @@ def test_waiting_and_in_flight_callers_are_released_at_the_close(callers):
   processes.wait_until(lambda: wait.batcher._waiting, SECONDS)
   closing = callers(wait.batcher.close)
   for error in errors([in_flight, waiting]):
-    assert isinstance(error, inference.Closed)
+    assert isinstance(error, batching.Closed)
     assert str(error) == 'the batcher is closed' and error.__cause__ is None
-  with pytest.raises(inference.Closed):
+  with pytest.raises(batching.Closed):
     callers(wait, rows(3)).result(SECONDS)
   leave.set()
   assert closing.exception(SECONDS) is None  # What it computed is too late.
@@ -244,7 +244,7 @@ def test_the_minimum_is_waited_for_until_the_timeout(callers):
 
 
 def test_the_timeout_counts_from_the_oldest_request(callers):
-  batcher = inference.Batcher(minimum_batch_size=9, timeout_ms=500)
+  batcher = batching.Batcher(minimum_batch_size=9, timeout_ms=500)
   first = callers(batcher.compute, rows(1))
   processes.wait_until(lambda: batcher._waiting, SECONDS)
   time.sleep(0.3)
@@ -257,7 +257,7 @@ def test_the_timeout_counts_from_the_oldest_request(callers):
 
 
 def test_a_batch_has_the_maximum_at_most(callers):
-  batcher = inference.Batcher(maximum_batch_size=2)
+  batcher = batching.Batcher(maximum_batch_size=2)
   futures = [callers(batcher.compute, rows(i)) for i in range(5)]
   processes.wait_until(lambda: len(batcher._waiting) == 5, SECONDS)
   callers(batcher.serve, sizes)
@@ -265,7 +265,7 @@ def test_a_batch_has_the_maximum_at_most(callers):
 
 
 def test_batches_may_complete_out_of_order(callers):
-  batcher = inference.Batcher(maximum_batch_size=1)
+  batcher = batching.Batcher(maximum_batch_size=1)
   leave = [threading.Event() for _ in range(3)]
   entered = threading.Barrier(4)
 
@@ -319,4 +319,4 @@ def test_outputs_have_the_structure_and_types_of_the_function(callers):
 )
 def test_options_that_make_no_sense(options, rule):
   with pytest.raises(ValueError, match=rule):
-    inference.Batcher(*options)
+    batching.Batcher(*options)

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from programs.commands import cluster, machines, train
+from programs.commands import cluster, placement, train
 from programs.launching import tasks
-from programs.runs import runs
+from programs.runs import run_directory
 
 
 @pytest.mark.parametrize(
@@ -24,19 +24,19 @@ from programs.runs import runs
   ],
 )
 def test_flags_are_checked(given, message):
-  with pytest.raises(runs.RunError, match=message):
-    machines.make_plan({'launch': 'ray', **given})
+  with pytest.raises(run_directory.RunError, match=message):
+    placement.make_plan({'launch': 'ray', **given})
 
 
 def test_what_groups_need():
-  needs = machines.needs(
+  needs = placement.needs(
     'learner: gpu=1 cpu=4 machine=any; actor: cpu=0.5;', None
   )
   assert needs['learner'] == tasks.Need(4.0, 1.0, False)
   assert needs['actor'] == tasks.Need(0.5, 0.0, False)
   assert needs['queue'] == tasks.Need()
-  assert machines.needs('', ['queue']) == {'queue': tasks.Need()}
-  assert machines.needs('', ['actor'])['actor'].cpu == 1
+  assert placement.needs('', ['queue']) == {'queue': tasks.Need()}
+  assert placement.needs('', ['actor'])['actor'].cpu == 1
 
 
 def test_wrong_flags_end_before_anything_is_made(tmp_path, capsys):

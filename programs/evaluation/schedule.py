@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 
 from agents.impala import config as config_lib
 from environments import suites
-from programs.runs import runs
+from programs.runs import run_config, run_directory
 
 # Few, so that several evaluators share a level; not one, since to start a
 # simulator takes seconds. Results do not depend on who plays a turn, but on
 # this number.
-_EPISODES_PER_TURN = 5
+_EPISODES_PER_UNIT = 5
 
 _PROGRESS = 'progress.json'
 CHECKPOINTS = ('newest', 'best')
 
 
-class Turn(NamedTuple):
+class WorkUnit(NamedTuple):
   """Episodes of one level that one environment plays."""
 
   level: int  # Index among the levels of the evaluation.
@@ -37,7 +37,7 @@ class Episode(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Examination:
+class EvaluationConfig:
   """What is evaluated, and how.
 
   Raises:
@@ -90,8 +90,8 @@ class Examination:
 
   @classmethod
   def of_run(
-    cls, configuration: runs.Configuration, **given: Any
-  ) -> 'Examination':
+    cls, configuration: run_config.Configuration, **given: Any
+  ) -> 'EvaluationConfig':
     """As while training, but for what is given."""
     levels_and_more = {
       'level_name': configuration.run.level_name,
@@ -100,16 +100,16 @@ class Examination:
     }
     return cls(**{**levels_and_more, **given})
 
-  def turns(self) -> list[Turn]:
+  def work_units(self) -> list[WorkUnit]:
     """Turns that make exactly so many episodes of each level, in order."""
     total = self.test_num_episodes
     return [
-      Turn(level, name, first, min(_EPISODES_PER_TURN, total - first))
+      WorkUnit(level, name, first, min(_EPISODES_PER_UNIT, total - first))
       for level, name in enumerate(suites.split(self.level_name, True))
-      for first in range(0, total, _EPISODES_PER_TURN)
+      for first in range(0, total, _EPISODES_PER_UNIT)
     ]
 
-  def checkpoints(self, directory: runs.RunDirectory) -> pathlib.Path:
+  def checkpoints(self, directory: run_directory.RunDirectory) -> pathlib.Path:
     """The folder of the checkpoints that are meant."""
     is_best = self.checkpoint == 'best'
     return directory.best_checkpoint if is_best else directory.checkpoints
@@ -124,7 +124,7 @@ class Examination:
     return (self.seed, CHECKPOINTS.index(self.checkpoint))
 
   def folder(
-    self, configuration: runs.Configuration, frames: int
+    self, configuration: run_config.Configuration, frames: int
   ) -> pathlib.Path:
     """Where results of a checkpoint at `frames` go.
 
@@ -148,7 +148,7 @@ class Examination:
 
 
 class Progress(NamedTuple):
-  """How far an examination is."""
+  """How far an evaluation is."""
 
   frames: int  # Learned by the variables that are evaluated.
   num_played: int
@@ -157,7 +157,7 @@ class Progress(NamedTuple):
 
 
 def read_progress(folder: pathlib.Path) -> Progress | None:
-  """What the examiner told last; None as long as it did not."""
+  """What the evaluation server wrote last; None before it did."""
   try:
     return Progress(*json.loads((folder / _PROGRESS).read_text()))
   except FileNotFoundError:
@@ -166,4 +166,4 @@ def read_progress(folder: pathlib.Path) -> Progress | None:
 
 def write_progress(folder: pathlib.Path, progress: Progress) -> None:
   """Tells it to `read_progress`."""
-  runs.write_json(folder / _PROGRESS, progress)
+  run_directory.write_json(folder / _PROGRESS, progress)

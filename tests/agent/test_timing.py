@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from agents.impala import meter as meter_lib
+from agents.impala import timing
 
 
 class Clock:
@@ -23,18 +23,18 @@ def clock(monkeypatch):
 
 
 def test_every_second_belongs_to_one_activity(clock):
-  meter = meter_lib.Meter()
+  timer = timing.Timer()
   clock.now += 1
-  with meter.measure('acting'):
+  with timer.measure('acting'):
     clock.now += 2
     for _ in range(3):
-      with meter.measure('environment'):
+      with timer.measure('environment'):
         clock.now += 4
-        with meter.measure('writing'):
+        with timer.measure('writing'):
           clock.now += 8
     clock.now += 16
   clock.now += 32
-  told = meter.read()
+  told = timer.read()
   assert told['seconds'] == {
     'starting': 33,
     'acting': 18,
@@ -46,22 +46,22 @@ def test_every_second_belongs_to_one_activity(clock):
 
 
 def test_what_goes_on_counts_already(clock):
-  meter = meter_lib.Meter()
-  with meter.measure('waiting_for_data'):
+  timer = timing.Timer()
+  with timer.measure('waiting_for_data'):
     clock.now += 50
-    told = meter.read()
+    told = timer.read()
     assert told['activity'] == 'waiting_for_data'
     assert told['activity_seconds'] == 50
     assert told['seconds']['waiting_for_data'] == 50
     assert told['calls'] == {}
     assert told['kinds'] == {'starting': 'busy', 'waiting_for_data': 'waiting'}
-  assert meter.read()['activity'] == 'starting'
+  assert timer.read()['activity'] == 'starting'
 
 
 def test_an_error_ends_the_activity(clock):
-  meter = meter_lib.Meter()
-  with pytest.raises(KeyError), meter.measure('playing'):
+  timer = timing.Timer()
+  with pytest.raises(KeyError), timer.measure('playing'):
     clock.now += 1
     raise KeyError
-  assert meter.read()['activity'] == 'starting'
-  assert meter.read()['calls'] == {'playing': 1}
+  assert timer.read()['activity'] == 'starting'
+  assert timer.read()['calls'] == {'playing': 1}

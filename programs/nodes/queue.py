@@ -7,10 +7,10 @@ import launchpad as lp
 import reverb
 
 from agents.impala import unrolls as unrolls_lib
+from programs import nodes
 from programs.monitoring import monitor
-from programs.nodes import client as nodes
-from programs.nodes import model as models
-from programs.runs import runs
+from programs.nodes import models
+from programs.runs import run_config
 
 
 class QueueServer:
@@ -18,7 +18,7 @@ class QueueServer:
 
   def __init__(
     self,
-    configuration: runs.Configuration,
+    configuration: run_config.Configuration,
     monitoring: courier.Client | None = None,
   ) -> None:
     _, signature = models.make_model(configuration)
