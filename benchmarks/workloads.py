@@ -237,8 +237,8 @@ def _make_ends(
   configuration: run_config.Configuration,
   signature: unrolls_lib.Unroll,
   address: str,
-) -> tuple[unrolls_lib.UnrollWriter, data.UnrollReader]:
+) -> tuple[data.UnrollWriter, data.UnrollReader]:
   config, stop = configuration.agent, threading.Event()
-  return unrolls_lib.UnrollWriter(
+  return data.UnrollWriter(
     reverb.Client(address), stop, timing.Timer(), config.num_replayed > 0
   ), data.UnrollReader(data.make_dataset(address, signature, config), stop)

@@ -62,7 +62,7 @@ class Queue:
     )
     self.address = f'localhost:{self.server.port}'
     self.client = reverb.Client(self.address)
-    self.writer = unrolls.UnrollWriter(
+    self.writer = data.UnrollWriter(
       self.client, self.stop, timing.Timer(), config.num_replayed > 0
     )
 

@@ -4,54 +4,25 @@ import threading
 from typing import Any, Protocol
 
 import acme
-import dm_env
 import numpy as np
 import tree
 
-from agents.impala import networks, policies, stacks, timing
+from agents.impala import data, policies, stacks, timing
 from agents.impala import unrolls as unrolls_lib
 
-
-class BatchTimeStep(Protocol):
-  """What N environments show after a step."""
-
-  @property
-  def observation(self) -> Any:
-    """Nest of `[N, ...]`; the next step may overwrite it."""
-
-  @property
-  def reward(self) -> np.ndarray:
-    """`[N]` float32 that led here; 0 where an episode starts."""
-
-  @property
-  def discount(self) -> np.ndarray:
-    """`[N]` float32 of the transition that led here; 0 at a start."""
-
-  @property
-  def start_of_episode(self) -> np.ndarray:
-    """`[N]` bool."""
-
-  @property
-  def episode_return(self) -> np.ndarray:
-    """`[N]` float32, real return of the game that ended here, or NaN."""
-
-  @property
-  def episode_steps(self) -> np.ndarray:
-    """`[N]` int32, agent steps of the game that ended here, or 0."""
-
-  @property
-  def environment_restarts(self) -> np.ndarray:
-    """`[N]` int32, starts after a crash since the first; never falls."""
+# A `BatchTimeStep` of `environments.batch`, where its fields are described:
+# agents import no environments.
+BatchTimeStep = Any
 
 
 class EnvironmentBatch(Protocol):
   """N environments that restart by themselves."""
 
   def reset(self) -> BatchTimeStep:
-    """Starts an episode in each."""
+    """Start an episode in each."""
 
   def step(self, actions: np.ndarray) -> BatchTimeStep:
-    """Takes `[N]` actions; restarts those whose episode had ended."""
+    """Apply `[N]` actions; restart those whose episode has ended."""
 
 
 class Actor(acme.Actor):
@@ -69,7 +40,7 @@ class Actor(acme.Actor):
     policy: policies.ActingPolicy,
     signature: unrolls_lib.Unroll,
     levels: np.ndarray,
-    writer: unrolls_lib.UnrollWriter,
+    writer: data.UnrollWriter,
     timer: timing.Timer,
   ) -> None:
     self._timer = timer
@@ -182,57 +153,3 @@ def run_environments(
       with timer.measure('environment'):
         timestep = environments.step(action)
       actor.observe(action, timestep)
-
-
-class EvaluationActor(acme.Actor):
-  """Plays one environment, to evaluate; learns nothing.
-
-  Somebody else keeps the variables fresh. `rng` samples actions, so that
-  episodes can be repeated; None takes the most likely ones.
-  """
-
-  def __init__(
-    self,
-    network: networks.ImpalaNetwork,
-    policy: policies.Policy,
-    rng: np.random.Generator | None,
-  ) -> None:
-    self._network = network
-    self._policy = policy
-    self._rng = rng
-
-  def observe_first(self, timestep: dm_env.TimeStep) -> None:
-    """Starts an episode."""
-    self._core_state = self._network.initial_state(1)
-    self._last_action, self._last_reward = np.zeros((), np.int32), 0.0
-    self._start = timestep.first()
-
-  def select_action(self, observation: Any) -> np.ndarray:
-    """An action, `[]` int32, for an observation without a batch dimension."""
-    inputs = networks.NetworkInput(
-      # An instruction is a Python string, which NumPy would cut to a width.
-      observation=tree.map_structure(
-        lambda part: np.array(
-          [part], object if isinstance(part, str) else None
-        ),
-        observation,
-      ),
-      last_action=np.array([self._last_action], np.int32),
-      last_reward=np.array([self._last_reward], np.float32),
-      start_of_episode=np.array([self._start]),
-    )
-    step = self._policy(inputs, self._core_state)
-    self._core_state = step.core_state
-    logits = step.logits.numpy()[0]
-    if self._rng:
-      # The largest logit under Gumbel noise is a sample of the softmax.
-      logits = logits + self._rng.gumbel(size=logits.shape)
-    return np.array(np.argmax(logits), np.int32)
-
-  def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:
-    """Remembers what the network sees of the step before."""
-    self._last_action, self._last_reward = action, next_timestep.reward
-    self._start = False
-
-  def update(self, wait: bool = False) -> None:
-    """Nothing: the variables are somebody else's to update."""

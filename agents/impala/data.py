@@ -1,9 +1,9 @@
-"""From the tables to the learner: batches of unrolls, time-major."""
+"""Unrolls on their way from actors through Reverb to the learner."""
 
 import collections
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +13,71 @@ import tree
 from absl import logging
 
 from agents.impala import config as config_lib
-from agents.impala import packing, stacks, unrolls
+from agents.impala import stacks, timing, unrolls
 
+POLL_SECONDS = 0.2  # How soon a wait notices that the program stops.
 # Some minutes of unrolls, so many as a broken connection may lie back.
 _NUM_KEYS = 1 << 16
+
+
+class UnrollWriter:
+  """Writes unrolls to the queue, each as one step of one chunk.
+
+  An unroll is appended whole and packed, so that neither a row nor a column
+  costs a call of its own, and the row two unrolls share costs no second chunk
+  on the way to the learner. With a replay the data is written once for both.
+  `client` connects at the first write; `stop` ends a wait for room.
+  """
+
+  def __init__(
+    self,
+    client: reverb.Client,
+    stop: threading.Event,
+    timer: timing.Timer,
+    has_replay: bool = False,
+  ) -> None:
+    self._client = client
+    # The replay never waits; first, so that it has what the queue waits with.
+    self._tables = (
+      (unrolls.REPLAY, unrolls.QUEUE) if has_replay else (unrolls.QUEUE,)
+    )
+    self._stop = stop
+    self._timer = timer
+    self._writer: reverb.TrajectoryWriter | None = None
+
+  def write(self, batch: Iterable[unrolls.Unroll]) -> None:
+    """Sends unrolls; waits until all sent before these are in the queue.
+
+    So at most the unrolls of one call are in flight, and an actor is at most
+    that far ahead of a full queue. Returns early when the program stops. The
+    arrays are free to be reused afterwards.
+    """
+    if self._writer is None:
+      self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
+    with self._timer.measure('writing'):
+      count = self._send(self._writer, batch)
+    with self._timer.measure('waiting_for_queue'):
+      while not self._stop.is_set():
+        try:
+          self._writer.flush(
+            block_until_num_items=count, timeout_ms=int(1000 * POLL_SECONDS)
+          )
+          return
+        except reverb.errors.DeadlineExceededError:
+          continue
+
+  def _send(
+    self, writer: reverb.TrajectoryWriter, batch: Iterable[unrolls.Unroll]
+  ) -> int:
+    """Makes items of unrolls, without waiting; returns how many."""
+    count = 0
+    for unroll in batch:
+      writer.append(unrolls.pack(unroll))
+      whole = tree.map_structure(lambda column: column[-1], writer.history)
+      for table in self._tables:
+        writer.create_item(table, 1.0, whole)
+      count += len(self._tables)
+    return count
 
 
 class Batch(NamedTuple):
@@ -36,7 +97,7 @@ def make_dataset(
   config: config_lib.ImpalaConfig,
 ) -> tf.data.Dataset:
   """Endless `Batch`es from the Reverb server; blocks while there are none."""
-  packed = packing.packed_signature(signature)
+  packed = unrolls.packed_signature(signature)
 
   def sample(table: str, count: int) -> tf.data.Dataset:
     return reverb.TrajectoryDataset(
@@ -50,8 +111,8 @@ def make_dataset(
       num_workers_per_iterator=1,  # More would break the order of a queue.
     ).batch(count, drop_remainder=True)
 
-  def unpack(batch: packing.PackedUnroll) -> unrolls.Unroll:
-    return _time_major(packing.unpack(batch, signature))
+  def unpack(batch: unrolls.PackedUnroll) -> unrolls.Unroll:
+    return _time_major(unrolls.unpack(batch, signature))
 
   replayed = config.num_replayed
   fresh = sample(unrolls.QUEUE, config.batch_size - replayed)
@@ -70,29 +131,24 @@ def make_dataset(
 
 
 def _time_major(batch: unrolls.Unroll) -> unrolls.Unroll:
-  """Swaps `[B, T]` to `[T, B]` in all but the columns without rows.
-
-  Stacks of pictures become those that the actors saw.
-  """
+  """Swap `[B, T]` to `[T, B]`; rebuild the stacked images that actors saw."""
 
   def swap(tensor: tf.Tensor) -> tf.Tensor:
     return tf.transpose(tensor, [1, 0, *range(2, tensor.shape.rank)])
 
-  without_rows = {
-    name: getattr(batch, name)
-    for name in ('environment_restarts', 'level', 'learner_step', 'core_state')
-  }
-  others = batch._replace(
-    inputs=batch.inputs._replace(observation=()),
-    **dict.fromkeys(without_rows, ()),
-  )
-  swapped = tf.nest.map_structure(swap, others)
+  inputs = tf.nest.map_structure(swap, batch.inputs._replace(observation=()))
   observation = tf.nest.map_structure(
     lambda column: stacks.read(column, batch.inputs.start_of_episode),
     batch.inputs.observation,
   )
-  inputs = swapped.inputs._replace(observation=observation)
-  return swapped._replace(inputs=inputs, **without_rows)
+  return batch._replace(
+    inputs=inputs._replace(observation=observation),
+    **{
+      name: swap(getattr(batch, name))
+      for name, column in unrolls.COLUMNS.items()
+      if column.is_per_row
+    },
+  )
 
 
 class UnrollReader(Iterator[unrolls.Unroll]):
@@ -121,7 +177,7 @@ class UnrollReader(Iterator[unrolls.Unroll]):
   def __next__(self) -> unrolls.Unroll:
     while not self._stop.is_set():
       try:
-        batch = self._batches.get(timeout=unrolls.POLL_SECONDS)
+        batch = self._batches.get(timeout=POLL_SECONDS)
       except queue.Empty:
         continue
       if isinstance(batch, BaseException):
@@ -158,6 +214,6 @@ class UnrollReader(Iterator[unrolls.Unroll]):
   def _put(self, item: unrolls.Unroll | BaseException) -> None:
     while not self._stop.is_set():
       try:
-        return self._batches.put(item, timeout=unrolls.POLL_SECONDS)
+        return self._batches.put(item, timeout=POLL_SECONDS)
       except queue.Full:
         continue

@@ -1,8 +1,8 @@
-"""What an unroll is, the tables it goes through, and how it is written.
+"""What an unroll is: its columns, and how they are stored in the tables.
 
 One row, one convention. Row t of an unroll holds the observation o_t with what
-else the network sees of it (`inputs`), the action a_t chosen there, and what
-came of it: reward r_{t+1} and discount_{t+1}, the environment's (0 after a
+else the network sees of it (`inputs`), the action a_t chosen there, and its
+outcome: reward r_{t+1} and discount_{t+1}, the environment's (0 after a
 termination, 1 after a truncation and within an episode).
 
 An unroll is T rows and the inputs of one more, which gives the bootstrap value
@@ -12,9 +12,10 @@ episode's last observation carries an action that was never executed; it stores
 reward 0 and discount 0 and is known by `start_of_episode` of the row after it.
 """
 
-import threading
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+import math
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import reverb
@@ -22,50 +23,79 @@ import tensorflow as tf
 import tree
 
 from agents.impala import config as config_lib
-from agents.impala import networks, packing, stacks, timing
+from agents.impala import networks, stacks
 
 QUEUE = 'queue'  # Name of the FIFO table.
 REPLAY = 'replay'  # Name of the uniform table, where there is one.
 
-POLL_SECONDS = 0.2  # How soon a wait notices that the program stops.
+
+class Column(NamedTuple):
+  """How a column is stored; all else about it follows from this.
+
+  Attributes:
+    dtype: TensorFlow's name of the type.
+    is_per_row: `[T, ...]`, or one value an unroll.
+    is_per_action: `[T, A]`, or `[T]`.
+  """
+
+  dtype: str
+  is_per_row: bool = True
+  is_per_action: bool = False
+
+  def spec(self, unroll_length: int, num_actions: int) -> tf.TensorSpec:
+    """Return shape and type in one unroll."""
+    shape = (unroll_length,) * self.is_per_row
+    return tf.TensorSpec(
+      shape + (num_actions,) * self.is_per_action, self.dtype
+    )
 
 
 class Unroll(NamedTuple):
   """One actor's T rows. In a batch: time-major, `[T, B, ...]` for `[T, ...]`.
 
+  A new column is one line here; the actor writes it and the learner reads it
+  by its name.
+
   Attributes:
-    inputs: `[T + 1, ...]` what the network sees; outside of a batch, stacks of
-      pictures are kept as `stacks` says.
-    action: `[T]` int32.
-    reward: `[T]` float32, unclipped.
-    discount: `[T]` float32, the environment's.
-    behaviour_logits: `[T, A]` float32 of the policy that acted.
-    episode_return: `[T]` float32, the real return of the game that ended with
-      o_t; NaN where none did.
-    episode_steps: `[T]` int32, agent steps of that game; 0 where none ended.
-    environment_restarts: `[]` int32, how often the environment was started
-      again after a crash since the unroll before; `[B]` in a batch.
-    level: `[]` int32, index of the level played; `[B]` in a batch.
-    learner_step: `[]` int64, of the variables that acted; `[B]` in a batch.
+    inputs: `[T + 1, ...]` what the network sees; outside of a batch, stacked
+      images are stored as `stacks` says.
+    action: `[T]`.
+    reward: `[T]` unclipped.
+    discount: `[T]` the environment's.
+    behaviour_logits: `[T, A]` of the policy that acted.
+    episode_return: `[T]` undiscounted, unclipped return of the episode that
+      ended with o_t, over all lives; NaN where none ended.
+    episode_steps: `[T]` agent steps of that episode; 0 where none ended.
+    environment_restarts: How often the environment was restarted after a crash
+      since the previous unroll; `[B]` in a batch.
+    level: Index of the level played; `[B]` in a batch.
+    learner_step: Of the variables that acted; `[B]` in a batch.
     core_state: `[...]` entering row 0; `[B, ...]` in a batch.
   """
 
   inputs: networks.NetworkInput
-  action: Any
-  reward: Any
-  discount: Any
-  behaviour_logits: Any
-  episode_return: Any
-  episode_steps: Any
-  environment_restarts: Any
-  level: Any
-  learner_step: Any
+  action: Annotated[Any, Column('int32')]
+  reward: Annotated[Any, Column('float32')]
+  discount: Annotated[Any, Column('float32')]
+  behaviour_logits: Annotated[Any, Column('float32', is_per_action=True)]
+  episode_return: Annotated[Any, Column('float32')]
+  episode_steps: Annotated[Any, Column('int32')]
+  environment_restarts: Annotated[Any, Column('int32', is_per_row=False)]
+  level: Annotated[Any, Column('int32', is_per_row=False)]
+  learner_step: Annotated[Any, Column('int64', is_per_row=False)]
   core_state: networks.CoreState
 
   @property
   def executed(self) -> Any:
-    """`[T, ...]` bool: whether the row's action was executed."""
+    """`[T, ...]` bool, false where the row's action was never executed."""
     return ~self.inputs.start_of_episode[1:]
+
+
+COLUMNS: Mapping[str, Column] = {
+  name: hint.__metadata__[0]
+  for name, hint in typing.get_type_hints(Unroll, include_extras=True).items()
+  if name not in ('inputs', 'core_state')
+}
 
 
 def make_signature(
@@ -74,49 +104,51 @@ def make_signature(
   num_actions: int,
   core_state: networks.CoreState,
 ) -> Unroll:
-  """The shapes and types of one unroll, as `tf.TensorSpec`.
+  """Return the shapes and types of one unroll, as `tf.TensorSpec`.
 
   `core_state` is the network's initial state for a batch of 1.
   """
-  length = config.unroll_length
-
-  def rows(dtype: str, more: int = 0) -> tf.TensorSpec:
-    return tf.TensorSpec((length + more,), dtype)
-
+  num_rows = config.unroll_length + 1
   return Unroll(
     inputs=networks.NetworkInput(
       observation=tree.map_structure(
-        lambda spec: stacks.column_spec(spec, length + 1), observation_spec
+        lambda spec: stacks.column_spec(spec, num_rows), observation_spec
       ),
-      last_action=rows('int32', 1),
-      last_reward=rows('float32', 1),
-      start_of_episode=rows('bool', 1),
+      last_action=tf.TensorSpec((num_rows,), 'int32'),
+      last_reward=tf.TensorSpec((num_rows,), 'float32'),
+      start_of_episode=tf.TensorSpec((num_rows,), 'bool'),
     ),
-    action=rows('int32'),
-    reward=rows('float32'),
-    discount=rows('float32'),
-    behaviour_logits=tf.TensorSpec((length, num_actions), 'float32'),
-    episode_return=rows('float32'),
-    episode_steps=rows('int32'),
-    environment_restarts=tf.TensorSpec((), 'int32'),
-    level=tf.TensorSpec((), 'int32'),
-    learner_step=tf.TensorSpec((), 'int64'),
     core_state=tree.map_structure(
       lambda part: tf.TensorSpec(part.shape[1:], part.dtype), core_state
     ),
+    **{
+      name: column.spec(config.unroll_length, num_actions)
+      for name, column in COLUMNS.items()
+    },
   )
+
+
+def empty_unrolls(num_unrolls: int, signature: Unroll) -> Unroll:
+  """Allocate arrays of N unrolls: `[N, T (+ 1), ...]` zeros, empty strings."""
+
+  def allocate(spec: tf.TensorSpec) -> np.ndarray:
+    shape = (num_unrolls, *spec.shape)
+    if spec.dtype == tf.string:
+      return np.full(shape, b'', object)
+    return np.zeros(shape, spec.dtype.as_numpy_dtype)
+
+  return tree.map_structure(allocate, signature)
 
 
 def make_tables(
   config: config_lib.ImpalaConfig, signature: Unroll
 ) -> list[reverb.Table]:
-  """The queue and, if `config` asks for it, the replay.
+  """Return the queue and, if `config` asks for it, the replay.
 
-  Each unroll in the queue is used once, and writers wait while it is full. The
-  replay holds the newest unrolls, samples them uniformly and never makes a
-  writer wait.
+  Each unroll in the queue is used once, and writers block while it is full. The
+  replay holds the newest unrolls, samples them uniformly and never blocks.
   """
-  packed = packing.packed_signature(signature)
+  packed = packed_signature(signature)
   tables = [
     reverb.Table.queue(QUEUE, max_size=config.queue_capacity, signature=packed)
   ]
@@ -134,71 +166,63 @@ def make_tables(
   return tables
 
 
-class UnrollWriter:
-  """Writes unrolls to the queue, each as one step of one chunk.
+class PackedUnroll(NamedTuple):
+  """An unroll as the tables store it.
 
-  An unroll is appended whole and packed, so that neither a row nor a column
-  costs a call of its own, and the row two unrolls share costs no second chunk
-  on the way to the learner. With a replay the data is written once for both.
-  `client` connects at the first write; `stop` ends a wait for room.
+  Reverb compresses, sends and stores every column of an item by itself, at a
+  cost above that of most columns' bytes. So all but the observation, which may
+  have strings, are one column of bytes in the order of the fields and in this
+  machine's byte order: both ends are x86-64.
   """
 
-  def __init__(
-    self,
-    client: reverb.Client,
-    stop: threading.Event,
-    timer: timing.Timer,
-    has_replay: bool = False,
-  ) -> None:
-    self._client = client
-    # The replay never waits; first, so that it has what the queue waits with.
-    self._tables = (REPLAY, QUEUE) if has_replay else (QUEUE,)
-    self._stop = stop
-    self._timer = timer
-    self._writer: reverb.TrajectoryWriter | None = None
-
-  def write(self, unrolls: Iterable[Unroll]) -> None:
-    """Sends unrolls; waits until all sent before these are in the queue.
-
-    So at most the unrolls of one call are in flight, and an actor is at most
-    that far ahead of a full queue. Returns early when the program stops. The
-    arrays are free to be reused afterwards.
-    """
-    if self._writer is None:
-      self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
-    with self._timer.measure('writing'):
-      count = self._send(self._writer, unrolls)
-    with self._timer.measure('waiting_for_queue'):
-      while not self._stop.is_set():
-        try:
-          self._writer.flush(
-            block_until_num_items=count, timeout_ms=int(1000 * POLL_SECONDS)
-          )
-          return
-        except reverb.errors.DeadlineExceededError:
-          continue
-
-  def _send(
-    self, writer: reverb.TrajectoryWriter, unrolls: Iterable[Unroll]
-  ) -> int:
-    """Makes items of unrolls, without waiting; returns how many."""
-    count = 0
-    for unroll in unrolls:
-      writer.append(packing.pack(unroll))
-      whole = tree.map_structure(lambda column: column[-1], writer.history)
-      for table in self._tables:
-        writer.create_item(table, 1.0, whole)
-      count += len(self._tables)
-    return count
+  observation: Any
+  others: Any  # `[bytes]` uint8; `[B, bytes]` in a batch.
 
 
-def empty_unrolls(num_unrolls: int, signature: Unroll) -> Unroll:
-  """Room for unrolls: zeros or empty strings, `[N, T (+ 1), ...]`."""
+def packed_signature(signature: Unroll) -> PackedUnroll:
+  """Return the shapes and types of a packed unroll."""
+  num_bytes = sum(_num_bytes(spec) for spec in _others(signature))
+  return PackedUnroll(
+    signature.inputs.observation, tf.TensorSpec((num_bytes,), tf.uint8)
+  )
 
-  def room(spec: tf.TensorSpec) -> np.ndarray:
-    shape = (num_unrolls, *spec.shape)
-    if spec.dtype == tf.string:
-      return np.full(shape, b'', object)
-    return np.zeros(shape, spec.dtype.as_numpy_dtype)
 
-  return tree.map_structure(room, signature)
+def pack(unroll: Unroll) -> PackedUnroll:
+  """Pack one unroll of arrays; copies all but the observation."""
+  parts = [
+    np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    for array in _others(unroll)
+  ]
+  return PackedUnroll(unroll.inputs.observation, np.concatenate(parts))
+
+
+def unpack(packed: PackedUnroll, signature: Unroll) -> Unroll:
+  """Unpack a batch to an `Unroll` of `[B, ...]`, in TensorFlow."""
+  specs = _others(signature)
+  parts = tf.split(packed.others, [_num_bytes(spec) for spec in specs], axis=1)
+  unroll = tree.unflatten_as(
+    _without_observation(signature), list(map(_from_bytes, parts, specs))
+  )
+  return unroll._replace(
+    inputs=unroll.inputs._replace(observation=packed.observation)
+  )
+
+
+def _without_observation(unroll: Unroll) -> Any:
+  return unroll._replace(inputs=unroll.inputs._replace(observation=()))
+
+
+def _others(unroll: Unroll) -> list[Any]:
+  return tree.flatten(_without_observation(unroll))
+
+
+def _num_bytes(spec: tf.TensorSpec) -> int:
+  return math.prod(spec.shape) * spec.dtype.size
+
+
+def _from_bytes(part: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
+  """`[B, bytes]` -> `[B, ...]` as of one column's spec."""
+  if spec.dtype == tf.bool:
+    return tf.cast(tf.reshape(part, [-1, *spec.shape]), tf.bool)
+  shape = [-1, *spec.shape, spec.dtype.size]
+  return tf.bitcast(tf.reshape(part, shape), spec.dtype)

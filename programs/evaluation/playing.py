@@ -11,11 +11,12 @@ import acme
 import dm_env
 import numpy as np
 import tensorflow as tf
+import tree
 from absl import logging
 from acme.tf import variable_utils
 
 import environments
-from agents.impala import acting, metrics, policies, timing
+from agents.impala import metrics, networks, policies, timing
 from programs.evaluation import results, schedule, videos
 from programs.nodes import clients, models
 from programs.runs import checkpoints, metric_files, run_config, run_directory
@@ -55,6 +56,60 @@ def write_results(
     greedy=evaluation.greedy,
   )
   return levels
+
+
+class EvaluationActor(acme.Actor):
+  """Plays one environment, to evaluate; learns nothing.
+
+  Somebody else keeps the variables fresh. `rng` samples actions, so that
+  episodes can be repeated; None takes the most likely ones.
+  """
+
+  def __init__(
+    self,
+    network: networks.ImpalaNetwork,
+    policy: policies.Policy,
+    rng: np.random.Generator | None,
+  ) -> None:
+    self._network = network
+    self._policy = policy
+    self._rng = rng
+
+  def observe_first(self, timestep: dm_env.TimeStep) -> None:
+    """Starts an episode."""
+    self._core_state = self._network.initial_state(1)
+    self._last_action, self._last_reward = np.zeros((), np.int32), 0.0
+    self._start = timestep.first()
+
+  def select_action(self, observation: Any) -> np.ndarray:
+    """An action, `[]` int32, for an observation without a batch dimension."""
+    inputs = networks.NetworkInput(
+      # An instruction is a Python string, which NumPy would cut to a width.
+      observation=tree.map_structure(
+        lambda part: np.array(
+          [part], object if isinstance(part, str) else None
+        ),
+        observation,
+      ),
+      last_action=np.array([self._last_action], np.int32),
+      last_reward=np.array([self._last_reward], np.float32),
+      start_of_episode=np.array([self._start]),
+    )
+    step = self._policy(inputs, self._core_state)
+    self._core_state = step.core_state
+    logits = step.logits.numpy()[0]
+    if self._rng:
+      # The largest logit under Gumbel noise is a sample of the softmax.
+      logits = logits + self._rng.gumbel(size=logits.shape)
+    return np.array(np.argmax(logits), np.int32)
+
+  def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:
+    """Remembers what the network sees of the step before."""
+    self._last_action, self._last_reward = action, next_timestep.reward
+    self._start = False
+
+  def update(self, wait: bool = False) -> None:
+    """Nothing: the variables are somebody else's to update."""
 
 
 class Player:
@@ -109,7 +164,7 @@ class Player:
       (_SEED_STREAM, *evaluation.seeds, unit.level, unit.first)
     )
     environment_seed, action_seed = sequence.generate_state(2).tolist()
-    actor = acting.EvaluationActor(
+    actor = EvaluationActor(
       self._network,
       self._policy,
       None if evaluation.greedy else np.random.default_rng(action_seed),
@@ -132,7 +187,7 @@ class Player:
   def _play_episode(
     self,
     environment: dm_env.Environment,
-    actor: acting.EvaluationActor,
+    actor: EvaluationActor,
     camera: videos.Camera | None,
   ) -> schedule.Episode:
     for _ in range(_NUM_TRIES):

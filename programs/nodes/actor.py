@@ -10,7 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 import environments
-from agents.impala import acting, networks, policies, timing
+from agents.impala import acting, data, networks, policies, timing
 from agents.impala import unrolls as unrolls_lib
 from programs import nodes
 from programs.monitoring import monitor
@@ -61,7 +61,7 @@ def _act(
     configuration.run.env_processes,
   )
   client = clients.NodeClient(server, stop)
-  writer = unrolls_lib.UnrollWriter(
+  writer = data.UnrollWriter(
     queue, stop, actor_timer, configuration.agent.num_replayed > 0
   )
   try:

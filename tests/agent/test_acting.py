@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from dm_env import specs
 
-from agents.impala import acting, data, networks, policies
 from agents.impala import config as config_lib
+from agents.impala import data, networks, policies
 from agents.impala import unrolls as unrolls_lib
 from environments import batch
 
@@ -307,35 +307,3 @@ def test_an_error_while_reading_reaches_the_learner():
   assert int(next(reader)) == 1
   with pytest.raises(tf.errors.OpError, match='the disk is gone'):
     next(reader)
-
-
-def test_an_evaluation_actor_passes_on_what_an_actor_passes_on():
-  network = networks.make_network(CONFIG, OBSERVATION, A)
-  policy, seen = policies.Policy(network), []
-
-  def watch(inputs, core_state):
-    seen.append([part.tolist() for part in inputs[1:]])
-    return policy(inputs, core_state)
-
-  player = acting.EvaluationActor(network, watch, None)
-  environment = Tape(0, [9])
-  timestep = environment.reset()
-  player.observe_first(timestep)
-  state = network.initial_state(1)
-  last_action, last_reward, start = 0, 0.0, True
-  while not timestep.last():
-    action = player.select_action(timestep.observation)
-    output, state = network.step(
-      networks.NetworkInput(
-        observation=timestep.observation[None],
-        last_action=np.array([last_action], np.int32),
-        last_reward=np.array([last_reward], np.float32),
-        start_of_episode=np.array([start]),
-      ),
-      state,
-    )
-    assert action == np.argmax(output.logits[0])
-    assert seen[-1] == [[last_action], [last_reward], [start]]
-    timestep = environment.step(action)
-    player.observe(action, timestep)
-    last_action, last_reward, start = action, timestep.reward, False

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tree
 
-from agents.impala import networks, packing
+from agents.impala import networks
 from agents.impala import unrolls as unrolls_lib
 
 _T, _ACTIONS = 3, 5
@@ -62,9 +62,9 @@ def make_unroll(signature, seed):
 
 def test_a_batch_comes_out_as_its_unrolls_went_in(signature):
   unrolls = [make_unroll(signature, seed) for seed in range(3)]
-  packed = [packing.pack(unroll) for unroll in unrolls]
+  packed = [unrolls_lib.pack(unroll) for unroll in unrolls]
   batch = tree.map_structure(lambda *parts: np.stack(parts), *packed)
-  unpack = tf.function(lambda batch: packing.unpack(batch, signature))
+  unpack = tf.function(lambda batch: unrolls_lib.unpack(batch, signature))
   wanted = tree.map_structure(lambda *parts: np.stack(parts), *unrolls)
   tree.map_structure(
     lambda found, want: np.testing.assert_array_equal(found.numpy(), want),
