@@ -116,8 +116,7 @@ def _check(
     raise run_directory.RunError(f'{folder} holds no checkpoint yet')
   settings = configuration.environment
   wanted = environments.check_specs(level_name, settings, evaluation=True)
-  trained = environments.spec(configuration.run.level_name, settings)
-  if trained != wanted:
+  if configuration.spec != wanted:
     raise ValueError(
       'level_name must have the observations and actions of '
       f'{configuration.run.level_name}, got {level_name!r}'

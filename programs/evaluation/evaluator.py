@@ -22,7 +22,6 @@ def run_evaluator(
   monitoring: courier.Client | None = None,
 ) -> None:
   """Evaluates fresh variables every so many frames, and the last ones."""
-  configuration = configuration.on_this_machine()
   stop = lp.stop_event()
   client = clients.NodeClient(learner, stop)
   period = configuration.run.evaluation_period_frames

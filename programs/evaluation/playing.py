@@ -159,7 +159,7 @@ class Player:
       clients.Stopped: The program stops.
       RuntimeError: The simulator crashes again and again.
     """
-    settings, level = self._configuration.environment, unit.level_name
+    settings, level = self._configuration.environment_here, unit.level_name
     sequence = np.random.SeedSequence(
       (_SEED_STREAM, *evaluation.seeds, unit.level, unit.first)
     )

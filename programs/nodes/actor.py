@@ -32,7 +32,6 @@ def run_actor(
   It chooses its actions with the variables of `learner`, or has `inference`
   choose them, with `--inference=server`.
   """
-  configuration = configuration.on_this_machine()
   name = f'{nodes.ACTOR}/{index}'
   actor_timer = timing.Timer()
   with monitor.reporting(monitoring, name, actor_timer.read):
@@ -57,7 +56,7 @@ def _act(
     configuration.run.level_name,
     each,
     index * configuration.run.num_envs_per_actor,
-    configuration.environment,
+    configuration.environment_here,
     configuration.run.env_processes,
   )
   client = clients.NodeClient(server, stop)

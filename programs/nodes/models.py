@@ -1,6 +1,5 @@
 """The run's network, and what unrolls of it look like."""
 
-import environments
 from agents.impala import networks
 from agents.impala import unrolls as unrolls_lib
 from programs.runs import run_config
@@ -10,9 +9,7 @@ def make_model(
   configuration: run_config.Configuration,
 ) -> tuple[networks.ImpalaNetwork, unrolls_lib.Unroll]:
   """Builds the run's network, and the signature of the unrolls it acts."""
-  spec = environments.spec(
-    configuration.run.level_name, configuration.environment
-  )
+  spec = configuration.spec
   num_actions = spec.actions.num_values
   network = networks.make_network(
     configuration.agent, spec.observations, num_actions

@@ -10,6 +10,7 @@ import rich.console
 
 import environments
 from agents.impala import config as config_lib
+from environments import suites
 from programs import startup
 from programs.runs import flags, run_config, run_directory
 
@@ -88,10 +89,12 @@ def check_playable(configuration: run_config.Configuration) -> None:
     ValueError: It cannot.
     environments.MissingError: A simulator is not there.
   """
-  spec = environments.check_specs(
-    configuration.run.level_name, configuration.environment
+  config_lib.check_observations(
+    configuration.agent.network, configuration.spec.observations
   )
-  config_lib.check_observations(configuration.agent.network, spec.observations)
+  level_name = configuration.run.level_name
+  if len(suites.split(level_name)) > 1:
+    environments.check_specs(level_name, configuration.environment)
   # TensorFlow 2.8 has no other convolution of bfloat16 than oneDNN's.
   if (
     configuration.agent.precision == 'bfloat16'

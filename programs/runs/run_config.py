@@ -1,6 +1,7 @@
 """What is run and how it is watched, beside the agent and its levels."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -213,12 +214,20 @@ class Configuration:
     """Where the run keeps its files."""
     return run_directory.RunDirectory(pathlib.Path(self.run.logdir))
 
-  def on_this_machine(self) -> 'Configuration':
-    """With what the job that this node runs for says of its machine."""
+  @functools.cached_property
+  def spec(self) -> environments.Spec:
+    """Specs of the first level's environments.
+
+    The launcher makes an environment to look; nodes get the answer with their
+    pickled configuration.
+    """
+    return environments.spec(self.run.level_name, self.environment)
+
+  @property
+  def environment_here(self) -> environments.Settings:
+    """Settings of environments in this process, with its machine's own."""
     own = json.loads(os.environ.get(OF_MACHINE, '{}'))
-    return dataclasses.replace(
-      self, environment=dataclasses.replace(self.environment, **own)
-    )
+    return dataclasses.replace(self.environment, **own)
 
   def to_dict(self) -> dict[str, dict[str, Any]]:
     """Group -> field -> value, as `config.json` holds it."""

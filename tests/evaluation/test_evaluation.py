@@ -104,7 +104,7 @@ def test_a_stop_leaves_the_episode():
   ],
 )
 def test_every_environment_shows_itself_to_people(level_name, height, width):
-  environment = environments.make(level_name, seed=3, playing=True)
+  environment = environments.make(level_name, seed=3, evaluation=True)
   try:
     environment.reset()
     pictures = [environment.render()]

@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 import re
 
 import pytest
@@ -132,3 +133,12 @@ def test_changes():
     ('num_actors', presets.PRESETS['catch']['num_actors'], 9),
     ('full_action_set', False, True),
   ]
+
+
+def test_nodes_get_the_specs_with_their_configuration(monkeypatch):
+  launched = flags.resolve({'level_name': 'memory'})
+  wanted = launched.spec
+  in_node = pickle.loads(pickle.dumps(launched))
+  monkeypatch.delattr(environments, 'spec')
+  assert in_node.spec == wanted
+  assert in_node == launched

@@ -94,7 +94,7 @@ def test_a_directory_without_a_configuration_is_no_run(directory):
 
 @pytest.mark.parametrize('text', ['', '{"run": {', '[1]', '{"run": 1}'])
 def test_a_damaged_configuration_is_named(directory, text):
-  directory.write_config(make_configuration())
+  directory.write_config(make_configuration().to_dict())
   directory.config_file.write_text(text)
   with pytest.raises(run_directory.RunError) as caught:
     directory.read_config()
