@@ -30,11 +30,11 @@ class LossTerms(NamedTuple):
     policy_gradient: -sum log pi(a_t | o_t) * pg_advantages_t.
     baseline: 0.5 * sum (vs_t - V(o_t))^2.
     entropy: -sum H(pi(. | o_t)).
-    mean_entropy: H over executed rows, in nats; a figure to watch.
+    mean_entropy: H over executed rows, in nats; not a loss.
     clipped_rho_share: Share of executed rows whose importance weight is above
-      `rho_threshold`, from 0 to 1; a figure to watch, not a loss.
+      `rho_threshold`, from 0 to 1; not a loss.
     explained_variance: Of the targets vs by the values, over executed rows: 1
-      is perfect, 0 no better than a constant; a figure to watch.
+      is perfect, 0 no better than a constant; not a loss.
   """
 
   total: tf.Tensor
@@ -47,7 +47,7 @@ class LossTerms(NamedTuple):
 
 
 def clip_rewards(rewards: tf.Tensor, reward_clipping: str) -> tf.Tensor:
-  """Rewards as the learner sees them, by the formulas of the reference's code.
+  """Transform rewards for learning, by the formulas of the reference's code.
 
   'abs_one' clips to [-1, 1]; 'soft_asymmetric' squeezes with 5 tanh(r / 5), and
   negative rewards by a further factor of 0.3.
@@ -59,7 +59,7 @@ def clip_rewards(rewards: tf.Tensor, reward_clipping: str) -> tf.Tensor:
 
 
 class Targets(NamedTuple):
-  """What values and policy are pulled to; no gradient flows into either.
+  """Targets of values and policy; no gradient flows into them.
 
   Attributes:
     vs: `[T, B]` targets of the values.
@@ -79,7 +79,9 @@ def vtrace_targets(
   values: tf.Tensor,
   bootstrap_value: tf.Tensor,
 ) -> Targets:
-  """V-trace (equation 1 of the paper), with lambda of its Remark 2.
+  """Compute V-trace (equation 1 of the paper), with lambda of its Remark 2.
+
+  trfl computes it where c-bar and lambda are 1, the only ones that it has.
 
   Args:
     config: The thresholds and lambda are read.
@@ -124,91 +126,95 @@ def _clip(rhos: tf.Tensor, threshold: float) -> tf.Tensor:
   return tf.minimum(rhos, threshold) if threshold else rhos
 
 
-def impala_loss(
+def corrected_targets(
   config: config_lib.ImpalaConfig,
   *,
-  target_logits: tf.Tensor,
-  behaviour_logits: tf.Tensor,
+  log_rhos: tf.Tensor,
+  executed: tf.Tensor,
+  discounts: tf.Tensor,
+  rewards: tf.Tensor,
   values: tf.Tensor,
   bootstrap_value: tf.Tensor,
-  actions: tf.Tensor,
-  rewards: tf.Tensor,
-  discounts: tf.Tensor,
-  executed: tf.Tensor,
-) -> LossTerms:
-  """Actor-critic loss with the correction that `config` names.
-
-  A row that holds an episode's last observation carries an action that nobody
-  executed. Its importance weight is 0, so that its target is its own value:
-  it teaches nothing itself, and the row before it bootstraps from it, which
-  matters where the episode was truncated.
+) -> Targets:
+  """Compute targets by the correction that `config` names.
 
   The corrections are those of the paper's section 5.2.2. 'one_step' has the
   n-step returns of the behaviour policy as targets and weights each advantage;
-  'epsilon' and 'none' have the same targets and no weights, and 'epsilon'
-  keeps the logarithm in the policy gradient finite.
+  'epsilon' and 'none' have the same targets and no weights.
 
-  Args:
-    config: Costs, discounting, reward clipping, correction and its thresholds
-      and the reduction are read.
-    target_logits: `[T, B, A]` of the policy being learned.
-    behaviour_logits: `[T, B, A]` of the policy that acted.
-    values: `[T, B]` V(o_t).
-    bootstrap_value: `[B]` V(o_T).
-    actions: `[T, B]` int32.
-    rewards: `[T, B]` unclipped.
-    discounts: `[T, B]` the environment's, before `discounting`.
-    executed: `[T, B]` bool, false where the action was never executed.
-
-  Returns:
-    The terms; gradients flow into `target_logits` and `values` only.
+  A row that holds an episode's last observation carries an action that was
+  never executed: `executed` is false. Its importance weight is 0, so that its
+  target is its own value: it teaches nothing itself, and the row before it
+  bootstraps from it, which matters where the episode was truncated.
   """
-  mask = tf.cast(executed, tf.float32)
-  log_prob = trfl.vtrace_ops.log_probs_from_logits_and_actions
-  target_log_probs = log_prob(target_logits, actions)
-  log_rhos = tf.stop_gradient(
-    target_log_probs - log_prob(behaviour_logits, actions)
-  )
-  rhos = tf.exp(log_rhos)
-  corrected = config.correction == 'vtrace'
+  is_vtrace = config.correction == 'vtrace'
   targets = vtrace_targets(
-    config if corrected else dataclasses.replace(config, **_UNCORRECTED),
-    log_rhos=tf.where(executed, log_rhos if corrected else 0.0, -float('inf')),
+    config if is_vtrace else dataclasses.replace(config, **_UNCORRECTED),
+    log_rhos=tf.where(executed, log_rhos if is_vtrace else 0.0, -float('inf')),
     discounts=discounts * config.discounting,
     rewards=clip_rewards(config.reward_scale * rewards, config.reward_clipping),
     values=values,
     bootstrap_value=bootstrap_value,
   )
-  pg_advantages = targets.pg_advantages
-  if config.correction == 'one_step':
-    pg_advantages *= _clip(rhos, config.pg_rho_threshold)
+  if config.correction != 'one_step':
+    return targets
+  weights = _clip(tf.exp(log_rhos), config.pg_rho_threshold)
+  return targets._replace(pg_advantages=weights * targets.pg_advantages)
+
+
+def impala_loss(
+  config: config_lib.ImpalaConfig,
+  *,
+  target_logits: tf.Tensor,
+  behaviour_logits: tf.Tensor,
+  actions: tf.Tensor,
+  executed: tf.Tensor,
+  values: tf.Tensor,
+  **returned: tf.Tensor,
+) -> LossTerms:
+  """Compute the actor-critic loss by the correction that `config` names.
+
+  Args:
+    config: Costs, discounting, rewards, correction and reduction are read.
+    target_logits: `[T, B, A]` of the policy being learned.
+    behaviour_logits: `[T, B, A]` of the policy that acted.
+    actions: `[T, B]` int32.
+    executed: `[T, B]` bool, false where the action was never executed.
+    values: `[T, B]` V(o_t).
+    **returned: `[T, B]` unclipped `rewards`, `[T, B]` `discounts` of the
+      environment, and `[B]` `bootstrap_value` V(o_T).
+
+  Returns:
+    The terms; gradients flow into `target_logits` and `values` only.
+  """
+  log_prob = trfl.vtrace_ops.log_probs_from_logits_and_actions
+  log_probs = log_prob(target_logits, actions)
+  log_rhos = tf.stop_gradient(log_probs - log_prob(behaviour_logits, actions))
+  targets = corrected_targets(
+    config, log_rhos=log_rhos, executed=executed, values=values, **returned
+  )
   if config.correction == 'epsilon':
-    target_log_probs = tf.math.log(tf.exp(target_log_probs) + _EPSILON)
-  policy_gradient = -tf.reduce_sum(target_log_probs * pg_advantages)
-  baseline = 0.5 * tf.reduce_sum(tf.square(targets.vs - values))
+    log_probs = tf.math.log(tf.exp(log_probs) + _EPSILON)  # Stays finite.
   entropies = -tf.reduce_sum(
     tf.nn.softmax(target_logits) * tf.nn.log_softmax(target_logits), -1
   )
-  entropy = -tf.reduce_sum(mask * entropies)
-  if config.loss_reduction == 'mean':
-    rows = tf.cast(tf.size(executed), tf.float32)
-    policy_gradient, baseline, entropy = (
-      term / rows for term in (policy_gradient, baseline, entropy)
-    )
-  total = (
+  mask = tf.cast(executed, tf.float32)
+  is_mean = config.loss_reduction == 'mean'
+  count = tf.cast(tf.size(executed), tf.float32) if is_mean else 1.0
+  policy_gradient = -tf.reduce_sum(log_probs * targets.pg_advantages) / count
+  baseline = 0.5 * tf.reduce_sum(tf.square(targets.vs - values)) / count
+  entropy = -tf.reduce_sum(mask * entropies) / count
+  rhos = tf.exp(log_rhos)
+  is_clipped = _clip(rhos, config.rho_threshold) < rhos
+  return LossTerms(
     policy_gradient
     + config.baseline_cost * baseline
-    + config.entropy_cost * entropy
-  )
-  return LossTerms(
-    total,
+    + config.entropy_cost * entropy,
     policy_gradient,
     baseline,
     entropy,
     mean_entropy=_mean(entropies, mask),
-    clipped_rho_share=_mean(
-      tf.cast(_clip(rhos, config.rho_threshold) < rhos, tf.float32), mask
-    ),
+    clipped_rho_share=_mean(tf.cast(is_clipped, tf.float32), mask),
     explained_variance=_explained_variance(targets.vs, values, mask),
   )
 
