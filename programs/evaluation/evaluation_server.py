@@ -156,7 +156,7 @@ def run_evaluator(
   frames = None
   try:
     while True:
-      answer: Any = client.call('next_turn', index)
+      answer: Any = client.call('next_unit', index)
       if answer is None:
         stop.wait(_POLL_SECONDS)
         continue

@@ -94,8 +94,9 @@ def test_imports_point_one_way(room):
 
 def test_every_file_of_programs_has_a_room():
   rooms = {path.split('/')[1] for path in ARROWS if '/' in path}
-  found = {path.name for path in (ROOT / 'programs').iterdir()}
-  assert found - rooms <= {'__init__.py', '__pycache__'}
+  folder = ROOT / 'programs'
+  found = {path.relative_to(folder).parts[0] for path in folder.rglob('*.py')}
+  assert found - rooms == {'__init__.py'}
   assert len([room for room in rooms if not room.endswith('.py')]) <= 8
 
 

@@ -25,7 +25,7 @@ from run_files import (
 from programs.commands import report, train
 from programs.evaluation import results
 from programs.runs import preparation, run_config, run_directory
-from programs.views import comparison, reading
+from programs.views import comparison, page_files, reading
 
 
 def make_run(path, games=(), evaluations=(), ended='finished', **given):
@@ -355,7 +355,7 @@ def test_what_fails_leaves_the_old_report(tmp_path, monkeypatch):
   def fail(*arguments):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(report.page_files, 'make_one', fail)
+  monkeypatch.setattr(page_files, 'make_one', fail)
   with pytest.raises(KeyboardInterrupt):
     run_main(tmp_path / 'run')
   assert {path: path.read_bytes() for path in folder.iterdir()} == before
@@ -380,7 +380,7 @@ def test_a_failure_does_not_change_how_training_ended(
     def fail(*arguments, error=error):
       raise error
 
-    monkeypatch.setattr(report, 'write', fail)
+    monkeypatch.setattr('programs.views.report.write', fail)
     assert train.main([f'--logdir={directory.path}']) == 0
     output = capsys.readouterr().out
     assert type(error).__name__ in output
