@@ -26,12 +26,12 @@ class EnvironmentBatch(Protocol):
 
 
 class Actor(acme.Actor):
-  """Acme's verbs over a batch of environments.
+  """Acme actor over a batch of environments.
 
   Every T steps the unrolls go to the queue and the newest variables are
-  fetched, so that an unroll is acted with one set of variables. Where a server
-  chooses the actions, its variables may change within an unroll, which then
-  bears the learner step of its oldest row. `levels` are `[N]` int32, the index
+  fetched, so that one set of variables acts an unroll. Where a server chooses
+  the actions, its variables may change within an unroll, whose learner step is
+  that of its first row. `levels` are `[N]` int32, the index
   of the level that each environment plays.
   """
 
@@ -55,14 +55,14 @@ class Actor(acme.Actor):
     self.update(wait=True)
 
   def observe_first(self, timestep: BatchTimeStep) -> None:
-    """Takes the first observations; the first unroll starts here."""
+    """Take the first observations; the first unroll starts here."""
     self._enter_row(
       timestep, np.zeros(len(timestep.reward), np.int32), timestep.reward
     )
     self._enter_unroll()
 
   def select_action(self, observation: Any) -> np.ndarray:
-    """Chooses `[N]` int32 actions for the observation of the last timestep."""
+    """Choose `[N]` int32 actions for the observation of the last timestep."""
     inputs = tree.map_structure(
       lambda column: column[:, self._row],
       self._unrolls.inputs._replace(observation=()),
@@ -75,7 +75,7 @@ class Actor(acme.Actor):
     return np.asarray(step.action)
 
   def observe(self, action: np.ndarray, next_timestep: BatchTimeStep) -> None:
-    """Stores what came of `[N]` actions; sends unrolls that are complete."""
+    """Store the outcome of `[N]` actions; send unrolls that are complete."""
     row = self._row
     self._unrolls.action[:, row] = action
     self._unrolls.reward[:, row] = next_timestep.reward
@@ -90,7 +90,7 @@ class Actor(acme.Actor):
       self._finish_unroll(next_timestep)
 
   def update(self, wait: bool = False) -> None:
-    """Fetches the newest variables, where they have to be fetched."""
+    """Fetch the newest variables, unless a server has them."""
     self._policy.update(wait)
 
   def _enter_row(
@@ -116,7 +116,7 @@ class Actor(acme.Actor):
     tree.map_structure(np.copyto, self._unrolls.core_state, self._core_state)
 
   def _finish_unroll(self, timestep: BatchTimeStep) -> None:
-    """Sends the unrolls; the last row becomes the first of the next ones."""
+    """Send the unrolls; the last row becomes the first of the next ones."""
     inputs = self._unrolls.inputs
     restarts = timestep.environment_restarts
     self._unrolls.environment_restarts[:] = restarts - self._restarts_sent
@@ -144,7 +144,7 @@ def run_environments(
   stop: threading.Event,
   timer: timing.Timer,
 ) -> None:
-  """Steps the environments with the actor until `stop` is set."""
+  """Step the environments with the actor until `stop` is set."""
   timestep = environments.reset()
   actor.observe_first(timestep)
   with timer.measure('acting'):

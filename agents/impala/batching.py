@@ -1,9 +1,8 @@
 """Dynamic batching: requests of many threads become one computation.
 
-What the reference does with an op of its own in C++ (its dynamic_batching.py)
-for one process; here in Python, for any threads: those of a server's callers,
-or a program's own. The options and their defaults are the reference's. Beyond
-it, a request may have several rows, which stay together.
+The reference does this with a C++ op (its dynamic_batching.py); the options and
+their defaults are the same. Beyond it, a request may have several entries,
+which stay together.
 """
 
 import collections
@@ -19,14 +18,11 @@ from agents.impala import timing
 
 
 class Closed(Exception):
-  """The batcher takes no requests and gives no results any more.
-
-  Where a computation failed, its error is the cause.
-  """
+  """The batcher is closed; the error of a failed computation is the cause."""
 
   @classmethod
   def because(cls, error: BaseException | None) -> 'Closed':
-    """Says why: `error` closed the batcher, or somebody did who was done."""
+    """Name the error that closed the batcher, if any."""
     if error is None:
       return cls('the batcher is closed')
     made = cls(f'the batcher is closed, since {type(error).__name__}: {error}')
@@ -35,7 +31,7 @@ class Closed(Exception):
 
 
 class _Request:
-  """A caller's rows, and later what came of them.
+  """One caller's entries, and later their results.
 
   Attributes:
     leaves: Arrays of the inputs, `[num_rows, ...]`.
@@ -66,13 +62,13 @@ class _Request:
     self.done = threading.Event()
 
   def no_rows(self) -> Any:
-    """What the inputs are like: the same nest of arrays without rows."""
+    """Inputs without entries: the same nest, `[0, ...]`."""
     return tree.unflatten_as(
       self._inputs, [leaf[:0].copy() for leaf in self.leaves]
     )
 
   def check_like(self, example: Any) -> None:
-    """Raises a ValueError unless these fit what `no_rows` gave of others."""
+    """Raise a ValueError unless these inputs match the `no_rows` of others."""
     try:
       tree.assert_same_structure(self._inputs, example)
     except (TypeError, ValueError) as error:
@@ -89,7 +85,7 @@ class _Request:
 
 
 class Batcher:
-  """Collects requests into batches, and hands the results back.
+  """Collects requests into batches and returns each caller its results.
 
   Callers block in `compute`. One thread or several compute batches in `serve`.
   As many callers as are to share a batch must be in `compute` at the same time,
@@ -135,7 +131,7 @@ class Batcher:
     self._error: BaseException | None = None
 
   def compute(self, inputs: Any) -> Any:
-    """Waits for the results of some rows.
+    """Compute results for one caller's entries; blocks until they are there.
 
     Args:
       inputs: Nest of arrays or tensors, `[rows, ...]` each, with the structure,
@@ -166,7 +162,7 @@ class Batcher:
     return tree.unflatten_as(*request.outputs)
 
   def _next_batch(self) -> list[_Request]:
-    """Waits for requests, which then wait for their results."""
+    """Wait for enough requests, or the timeout of the oldest."""
     with self._changed:
       while not self._is_closed and not self._is_due():
         self._changed.wait(self._seconds_left())
@@ -188,7 +184,7 @@ class Batcher:
     return tree.unflatten_as(self._example, leaves)
 
   def _hand_back(self, requests: Sequence[_Request], outputs: Any) -> None:
-    """Gives the results of a batch, a nest of `[rows, ...]`, to its callers."""
+    """Return a batch's results, a nest of `[rows, ...]`, to its callers."""
     with self._changed:
       if self._is_closed:
         raise Closed.because(self._error)
@@ -205,7 +201,7 @@ class Batcher:
   def serve(
     self, function: Callable[[Any], Any], timer: timing.Timer | None = None
   ) -> None:
-    """Computes batches until the batcher is closed; an error closes it.
+    """Compute batches until the batcher is closed; an error closes it.
 
     Args:
       function: Inputs to outputs.
@@ -230,7 +226,7 @@ class Batcher:
       raise self._error
 
   def close(self, error: BaseException | None = None) -> None:
-    """Releases all with `Closed`; `error` says why. The first close counts."""
+    """Raise `Closed` in all callers; `error` is the cause. Idempotent."""
     with self._changed:
       if self._is_closed:
         return
@@ -248,13 +244,13 @@ class Batcher:
     return left is not None and left <= 0
 
   def _seconds_left(self) -> float | None:
-    """Until the oldest request has waited enough; None: no such time comes."""
+    """Return the seconds to the oldest request's timeout; None without one."""
     if not self._waiting or self._seconds is None:
       return None
     return self._waiting[0].since + self._seconds - time.monotonic()
 
   def _take(self) -> list[_Request]:
-    """The oldest requests, as many as the maximum allows."""
+    """Remove the oldest requests, up to the maximum, from the queue."""
     taken, num_rows = [], 0
     while (
       self._waiting and num_rows + self._waiting[0].num_rows <= self._maximum
@@ -266,7 +262,7 @@ class Batcher:
 
 
 def _check_outputs(leaves: Sequence[np.ndarray], num_rows: int) -> None:
-  """Raises a ValueError unless there is one result a row."""
+  """Raise a ValueError unless there is one result a row."""
   for leaf in leaves:
     if not leaf.ndim:
       raise ValueError(

@@ -24,7 +24,7 @@ PRECISIONS = ('float32', 'bfloat16')
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """What a field's value must satisfy, and how help and errors say it."""
+  """A condition on a field's value, and its text for help and errors."""
 
   text: str
   holds: Callable[[Any], bool]
@@ -36,21 +36,21 @@ FRACTION = Rule('from 0 to 1', lambda value: 0 <= value <= 1)
 
 
 def one_of(names: tuple[str, ...]) -> Rule:
-  """The rule of a field that takes one of a few names."""
+  """Return the rule of a field that takes one of these names."""
   return Rule(f'one of {", ".join(names)}', lambda value: value in names)
 
 
 def option(
   default: Any, meaning: str, unit: str = '', rule: Rule | None = None
 ) -> Any:
-  """A dataclass field that a flag can be made of; `meaning` is for `--help`."""
+  """Return a dataclass field with a flag; `meaning` is its `--help`."""
   return dataclasses.field(
     default=default, metadata={'help': meaning, 'unit': unit, 'rule': rule}
   )
 
 
 def check(config: Any) -> None:
-  """A ValueError if a field of a dataclass of `option`s breaks its rule."""
+  """Raise a ValueError if a field of a dataclass breaks its rule."""
   for field in dataclasses.fields(config):
     rule, value = field.metadata.get('rule'), getattr(config, field.name)
     if rule and not rule.holds(value):
@@ -59,7 +59,7 @@ def check(config: Any) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ImpalaConfig:
-  """Hyperparameters of IMPALA; a ValueError where one breaks its rule."""
+  """Hyperparameters of IMPALA; raises a ValueError if one breaks its rule."""
 
   total_environment_frames: int = option(
     1_000_000_000,
@@ -228,7 +228,7 @@ class ImpalaConfig:
 
   @property
   def num_replayed(self) -> int:
-    """Unrolls of a batch that come from the replay."""
+    """Number of replayed unrolls in a batch."""
     return round(self.batch_size * self.replay_proportion)
 
 

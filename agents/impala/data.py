@@ -16,17 +16,16 @@ from agents.impala import config as config_lib
 from agents.impala import stacks, timing, unrolls
 
 POLL_SECONDS = 0.2  # How soon a wait notices that the program stops.
-# Some minutes of unrolls, so many as a broken connection may lie back.
+# Minutes of unrolls: how long a broken connection may take to send again.
 _NUM_KEYS = 1 << 16
 
 
 class UnrollWriter:
   """Writes unrolls to the queue, each as one step of one chunk.
 
-  An unroll is appended whole and packed, so that neither a row nor a column
-  costs a call of its own, and the row two unrolls share costs no second chunk
-  on the way to the learner. With a replay the data is written once for both.
-  `client` connects at the first write; `stop` ends a wait for room.
+  An unroll is appended whole and packed: one call an unroll, not one a row or
+  column. With a replay the data is written once for both tables. `client`
+  connects at the first write; `stop` ends a wait for a full queue.
   """
 
   def __init__(
@@ -46,11 +45,10 @@ class UnrollWriter:
     self._writer: reverb.TrajectoryWriter | None = None
 
   def write(self, batch: Iterable[unrolls.Unroll]) -> None:
-    """Sends unrolls; waits until all sent before these are in the queue.
+    """Send unrolls; wait until all sent before these are in the queue.
 
-    So at most the unrolls of one call are in flight, and an actor is at most
-    that far ahead of a full queue. Returns early when the program stops. The
-    arrays are free to be reused afterwards.
+    So at most the unrolls of one call are in flight while the queue is full.
+    Returns early when the program stops. The arrays may be reused afterwards.
     """
     if self._writer is None:
       self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
@@ -69,7 +67,7 @@ class UnrollWriter:
   def _send(
     self, writer: reverb.TrajectoryWriter, batch: Iterable[unrolls.Unroll]
   ) -> int:
-    """Makes items of unrolls, without waiting; returns how many."""
+    """Create an item of each unroll, without waiting; return their number."""
     count = 0
     for unroll in batch:
       writer.append(unrolls.pack(unroll))
@@ -81,10 +79,10 @@ class UnrollWriter:
 
 
 class Batch(NamedTuple):
-  """A time-major batch; what comes from the replay stands behind.
+  """A time-major batch, replayed unrolls last.
 
-  `keys` are `[B - replayed]` uint64, of what comes from the queue. A writer
-  whose connection breaks sends again, by the same key, what was not confirmed.
+  `keys` are `[B - replayed]` uint64 of the items from the queue. A writer whose
+  connection breaks sends unconfirmed items again, with the same keys.
   """
 
   keys: Any
@@ -96,7 +94,7 @@ def make_dataset(
   signature: unrolls.Unroll,
   config: config_lib.ImpalaConfig,
 ) -> tf.data.Dataset:
-  """Endless `Batch`es from the Reverb server; blocks while there are none."""
+  """Return an endless dataset of `Batch`es, blocking while there are none."""
   packed = unrolls.packed_signature(signature)
 
   def sample(table: str, count: int) -> tf.data.Dataset:
@@ -154,13 +152,12 @@ def _time_major(batch: unrolls.Unroll) -> unrolls.Unroll:
 class UnrollReader(Iterator[unrolls.Unroll]):
   """Reads batches in a thread, one ahead of the learner.
 
-  A batch with an unroll that came before is left out, so that none is learned
-  from twice: it was sent again, since its connection broke before it was
-  confirmed. That is rare, and its batch the price.
+  A batch with an unroll that was seen before is dropped, so that the learner
+  uses none twice: its writer's connection broke, and it was sent again.
 
   Reverb blocks in native code while the queue is empty, where no signal
-  handler runs; here the learner waits in Python instead and ends with
-  StopIteration when `stop` is set.
+  handler runs; the learner waits in Python instead, and gets StopIteration
+  when `stop` is set.
   """
 
   def __init__(self, dataset: tf.data.Dataset, stop: threading.Event) -> None:
@@ -196,7 +193,7 @@ class UnrollReader(Iterator[unrolls.Unroll]):
       self._put(error)
 
   def _is_new(self, keys: np.ndarray) -> bool:
-    """Whether none of a batch's unrolls came before; remembers them."""
+    """Return true if no unroll of a batch was seen before; remember them."""
     count = len(self._seen)
     self._seen.update(keys.tolist())
     num_again = len(keys) - (len(self._seen) - count)
@@ -205,7 +202,8 @@ class UnrollReader(Iterator[unrolls.Unroll]):
       self._seen.discard(self._in_order.popleft())
     if num_again:
       logging.warning(
-        '%d of %d unrolls came before, as after a broken connection: left out',
+        'Dropped a batch: %d of its %d unrolls were received before, as after '
+        'a broken connection',
         num_again,
         len(keys),
       )

@@ -46,7 +46,7 @@ class Learner(acme.Learner):
 
   @property
   def state(self) -> dict[str, Any]:
-    """What a checkpoint holds: network, optimiser and counts."""
+    """Content of a checkpoint: network, optimiser and counts."""
     return {
       'network': self._network,
       'optimizer': self._optimizer,
@@ -55,11 +55,11 @@ class Learner(acme.Learner):
 
   @property
   def frames(self) -> int:
-    """Frames learned from by the variables that are served."""
+    """Number of frames that the served variables learned from."""
     return self._frames
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
-    """A consistent copy from between two learner steps, by name.
+    """Return variables as of one learner step, by name.
 
     Names are 'policy' (the network's variables, then the learner step they are
     of), 'counts' (those of `metrics.Counts`) and 'version' (a number that is
@@ -69,7 +69,7 @@ class Learner(acme.Learner):
     return [served[name] for name in names]
 
   def step(self) -> None:
-    """Learns from one batch.
+    """Learn from one batch.
 
     Raises:
       StopIteration: The batches ended.
@@ -95,11 +95,11 @@ class Learner(acme.Learner):
     self._metrics.add(figures, games, self._counts)
 
   def close(self) -> None:
-    """Writes what is not yet logged."""
+    """Write the metrics that are not yet logged."""
     self._metrics.close(self._counts)
 
   def serve(self) -> None:
-    """Copies the variables for `get_variables`, whose thread is another.
+    """Copy the variables for `get_variables`, whose thread is another.
 
     Called by `step`; call it after restoring `state`.
     """
@@ -113,7 +113,7 @@ class Learner(acme.Learner):
   def _update(
     self, batch: unrolls_lib.Unroll
   ) -> tuple[dict[str, tf.Tensor], metrics.Games]:
-    """One gradient; returns figures, and the games that ended."""
+    """Apply one gradient; return statistics and the episodes that ended."""
     config, counts = self._config, self._counts
     gradients, terms = self._gradients(batch)
     gradient_norm = tf.linalg.global_norm(gradients)
@@ -185,7 +185,7 @@ class Learner(acme.Learner):
 def served_variables(
   network: networks.ImpalaNetwork, counts: metrics.Counts
 ) -> dict[str, list[np.ndarray]]:
-  """A copy of what actors and evaluators fetch; see `get_variables`."""
+  """Copy what actors and evaluators fetch; see `Learner.get_variables`."""
   policy = (*network.variables, counts.learner_steps)
   return {
     'policy': [np.array(variable) for variable in policy],

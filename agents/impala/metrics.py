@@ -1,4 +1,4 @@
-"""What is counted and measured while the learner learns."""
+"""The learner's counts and metrics."""
 
 import collections
 import math
@@ -17,7 +17,7 @@ _RECENT_EPISODES = 100  # Of each level, that the logged return is the mean of.
 
 
 class Counts(snt.Module):
-  """How far learning is; saved with the variables, so never apart from them.
+  """Progress of learning, saved in the same checkpoint as the variables.
 
   Attributes:
     frames: Rows of unrolls taken from the queue x action repeats.
@@ -43,7 +43,7 @@ class Games(NamedTuple):
 
 
 class LearnerMetrics:
-  """Means of the learner steps' figures, a row every few seconds.
+  """Means over learner steps, logged as a record every few seconds.
 
   `queue_size`, called once a row, tells how many unrolls wait, or NaN.
   `on_games` is told, each learner step, of the frames learned and the games
@@ -82,7 +82,7 @@ class LearnerMetrics:
     games: Games,
     counts: Counts,
   ) -> None:
-    """Takes one learner step; writes a row when the last is old enough."""
+    """Add one learner step; write a record when one is due."""
     for level, *game in zip(*(part.tolist() for part in games), strict=True):
       self._recent[level].append(tuple(game))
     self._on_games(int(counts.frames.numpy()), games)
@@ -92,7 +92,7 @@ class LearnerMetrics:
       self._write(counts)
 
   def close(self, counts: Counts) -> None:
-    """Writes the rest and closes the logger."""
+    """Write the last record and close the logger."""
     if self._figures:
       self._write(counts)
     self._logger.close()
@@ -125,12 +125,12 @@ class LearnerMetrics:
     return self._timer.read()['seconds'].get('waiting_for_data', 0.0)
 
   def _mean_over_levels(self, part: int) -> float:
-    """Of a level's recent games, then over levels, so that they weigh alike."""
+    """Return the mean over levels of each level's recent episodes."""
     return _mean(
       [_mean([g[part] for g in games]) for games in self._recent.values()]
     )
 
 
 def _mean(values: Sequence[float]) -> float:
-  """NaN without values, and no warning."""
+  """Return the mean; NaN without values."""
   return sum(values) / len(values) if values else math.nan

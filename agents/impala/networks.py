@@ -19,7 +19,7 @@ CoreState = Any  # snt.LSTMState of `[B, size]`, or () without a core.
 
 
 class NetworkInput(NamedTuple):
-  """All that the network sees of step t; leading dimensions `[B]` or `[T, B]`.
+  """The network's input at step t; leading dimensions `[B]` or `[T, B]`.
 
   Attributes:
     observation: The environment's observation o_t.
@@ -35,7 +35,7 @@ class NetworkInput(NamedTuple):
 
 
 class NetworkOutput(NamedTuple):
-  """What the network says of step t; leading dimensions as the input's."""
+  """The network's output at step t; leading dimensions as the input's."""
 
   logits: tf.Tensor  # `[..., A]` unnormalised log-probabilities of the actions.
   values: tf.Tensor  # `[...]` estimate V(o_t) of the discounted return.
@@ -49,13 +49,13 @@ class ResettableLstm(snt.RNNCore):
     self._lstm = snt.LSTM(size)
 
   def initial_state(self, batch_size: int, **kwargs: Any) -> CoreState:
-    """Zeros, `[batch_size, size]` each."""
+    """Return zeros, `[batch_size, size]` each."""
     return self._lstm.initial_state(batch_size, **kwargs)
 
   def __call__(
     self, inputs: tuple[tf.Tensor, tf.Tensor], state: CoreState
   ) -> tuple[tf.Tensor, CoreState]:
-    """One step; `inputs` are features `[B, D]` and start_of_episode `[B]`."""
+    """Compute one step of features `[B, D]` and start_of_episode `[B]`."""
     features, start_of_episode = inputs
     keep = tf.expand_dims(tf.logical_not(start_of_episode), -1)
     state = tf.nest.map_structure(
@@ -84,13 +84,13 @@ class ImpalaNetwork(snt.Module):
     self._value = snt.Linear(1, name='value')
 
   def initial_state(self, batch_size: int) -> CoreState:
-    """The core state before any step: zeros `[B, ...]`, or ()."""
+    """Return the core state before any step: zeros `[B, ...]`, or ()."""
     return self._core.initial_state(batch_size) if self._core else ()
 
   def step(
     self, inputs: NetworkInput, core_state: CoreState
   ) -> tuple[NetworkOutput, CoreState]:
-    """One step of `[B]`; `core_state` enters it, the returned one leaves."""
+    """Compute one step of `[B]`; return the output and the next core state."""
     features = self._features(inputs)
     if self._core:
       features, core_state = self._core(
@@ -101,7 +101,7 @@ class ImpalaNetwork(snt.Module):
   def unroll(
     self, inputs: NetworkInput, core_state: CoreState
   ) -> tuple[NetworkOutput, CoreState]:
-    """The same as `step` along the first dimension of `[T, B]`."""
+    """Compute `step` along the first dimension of `[T, B]`."""
     inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
     rows = inputs.start_of_episode
     folded = tf.nest.map_structure(_fold, inputs)
@@ -142,7 +142,7 @@ def _unfold(tensor: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
 def make_network(
   config: config_lib.ImpalaConfig, observation_spec: Any, num_actions: int
 ) -> ImpalaNetwork:
-  """Builds the network that `config` names; one step on zeros makes variables.
+  """Build the network that `config` names, with its variables.
 
   Raises:
     ValueError: The torso cannot take such observations.

@@ -1,4 +1,4 @@
-"""RMSProp as the reference's, Adam, and the learning-rate schedule."""
+"""The reference's RMSProp, Adam, and the learning-rate schedule."""
 
 from collections.abc import Callable, Sequence
 
@@ -35,7 +35,7 @@ class RMSProp(snt.Module):
   def apply(
     self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor
   ) -> None:
-    """One step down the gradients, in the order of the variables."""
+    """Apply gradients, in the order of the variables."""
     slots = zip(
       self._variables, self._mean_square, self._momentum, gradients, strict=True
     )
@@ -53,7 +53,7 @@ class RMSProp(snt.Module):
 
 
 class Adam(snt.Module):
-  """Adam of Kingma and Ba (https://arxiv.org/abs/1412.6980), their decays.
+  """Adam (https://arxiv.org/abs/1412.6980) with the paper's decay rates.
 
   Epsilon stands outside the square root. The kernel is the very one of
   `tf.compat.v1.train.AdamOptimizer`, which folds the correction of the bias
@@ -73,7 +73,7 @@ class Adam(snt.Module):
   def apply(
     self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor
   ) -> None:
-    """One step down the gradients, in the order of the variables."""
+    """Apply gradients, in the order of the variables."""
     steps = tf.cast(self._steps.assign_add(1), tf.float32)
     slots = zip(
       self._variables, self._mean, self._mean_square, gradients, strict=True
@@ -107,7 +107,7 @@ def _slots(
 def make_optimizer(
   config: config_lib.ImpalaConfig, variables: Sequence[tf.Variable]
 ) -> RMSProp | Adam:
-  """The optimizer that `config` names, its slots as before the first step."""
+  """Build the optimizer that `config` names, before its first step."""
   if config.optimizer == 'adam':
     return Adam(variables, config.adam_epsilon)
   return RMSProp(variables, config.decay, config.momentum, config.epsilon)
@@ -116,7 +116,7 @@ def make_optimizer(
 def linear_to_zero(
   initial: float, frames: tf.Tensor, total_frames: int
 ) -> tf.Tensor:
-  """The learning rate at `frames`: `initial` at 0, 0 from `total_frames` on.
+  """Return the learning rate: `initial` at frame 0, 0 from `total_frames` on.
 
   A float32 scalar, computed in float64 since frames go beyond 2^24.
   """

@@ -1,7 +1,7 @@
-"""From what the network says to actions: one forward pass for a batch.
+"""Policies: how a batch of inputs becomes actions.
 
-Or, where only environments and pipeline are measured, none. What an actor has
-is either of them with the variables to fetch, or a server that does it all.
+An actor has a local policy, with variables that it fetches from the learner, or
+a remote one, which asks the inference server.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from agents.impala import networks, timing
 
 
 class PolicyStep(NamedTuple):
-  """What a policy gives for `[N]` environments."""
+  """Output of a policy for `[N]` environments."""
 
   action: Any  # `[N]` int32.
   logits: Any  # `[N, A]` float32.
@@ -25,7 +25,7 @@ class PolicyStep(NamedTuple):
 
 
 class UniformPolicy:
-  """Random actions, each as likely as the others, without a forward pass."""
+  """Uniformly random actions, without a forward pass."""
 
   def __init__(self, num_actions: int, seed: int) -> None:
     self._num_actions = num_actions
@@ -34,7 +34,7 @@ class UniformPolicy:
   def __call__(
     self, inputs: networks.NetworkInput, core_state: networks.CoreState
   ) -> PolicyStep:
-    """One step for a batch, of logits that are zeros."""
+    """Return random actions, and logits of zeros."""
     num = len(inputs.start_of_episode)
     return PolicyStep(
       self._rng.integers(self._num_actions, size=num, dtype=np.int32),
@@ -61,7 +61,7 @@ class Policy:
   def __call__(
     self, inputs: networks.NetworkInput, core_state: networks.CoreState
   ) -> PolicyStep:
-    """One step for `[N, ...]`, of the same shapes in all calls but for N."""
+    """Compute one step of `[N, ...]`; shapes other than N may not change."""
     given = (inputs, core_state)
     if not self._given:
       # An open first dimension costs nothing measurable, and no new trace for
@@ -83,7 +83,7 @@ class Policy:
     return next(self._passes)
 
   def _step(self, structure: Any) -> PolicyStep:
-    """Builds one pass; `structure` is that of what is given."""
+    """Build the graph of one forward pass; inputs have this `structure`."""
     inputs, core_state = tree.unflatten_as(
       structure, [variable.read_value() for variable in self._given]
     )
@@ -93,7 +93,7 @@ class Policy:
 
 
 class LocalPolicy:
-  """Acts here, with variables that are fetched from the learner."""
+  """Acts in this process, with variables fetched from the learner."""
 
   def __init__(
     self,
@@ -112,15 +112,15 @@ class LocalPolicy:
 
   @property
   def learner_step(self) -> int:
-    """Of the variables that were fetched last."""
+    """Learner step of the variables that were fetched last."""
     return int(self._learner_step.numpy())
 
   def initial_state(self, num_environments: int) -> networks.CoreState:
-    """The core state before any step, `[num_environments, ...]`."""
+    """Return the core state before any step, `[num_environments, ...]`."""
     return self._network.initial_state(num_environments)
 
   def update(self, wait: bool = False) -> None:
-    """Fetches the newest variables and the learner step they are of."""
+    """Fetch the newest variables and the learner step they are of."""
     with self._timer.measure('fetching_variables'):
       self._variables.update(wait=wait)
 
@@ -133,13 +133,12 @@ class LocalPolicy:
 
 
 class RemotePolicy:
-  """Has a server act, which fetches variables by itself.
+  """Asks the inference server, which fetches the variables.
 
-  The core state goes along with every request. An LSTM of 256 units has 2 KB
-  of it; that a server which keeps it by environment has to be told who asks,
-  and that no request may reach it twice, is dearer than that.
+  Every request holds the core state, 2 KB for an LSTM of 256 units: so the
+  server keeps no state by environment, and a request may be sent twice.
 
-  `step` asks the server: takes the arrays of inputs and core state, returns
+  `step` calls the server with the arrays of inputs and core state; it returns
   those of a `PolicyStep` and `[N]` learner steps.
   """
 
@@ -156,13 +155,13 @@ class RemotePolicy:
     self.learner_step = 0
 
   def initial_state(self, num_environments: int) -> networks.CoreState:
-    """As `LocalPolicy.initial_state`."""
+    """See `LocalPolicy.initial_state`."""
     return tree.map_structure(
       np.asarray, self._network.initial_state(num_environments)
     )
 
   def update(self, wait: bool = False) -> None:
-    """Nothing: the server has the variables."""
+    """Do nothing: the server has the variables."""
 
   def __call__(
     self, inputs: networks.NetworkInput, core_state: networks.CoreState

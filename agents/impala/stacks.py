@@ -1,10 +1,9 @@
-"""Stacks of pictures on their way to the learner: each picture is sent once.
+"""Stacked images in unrolls: each image is sent to the learner once.
 
-An observation may be the last S pictures, `[H, W, S]`, newest last, of an
-environment that moves them by one picture an agent step and fills the stack
-with the first picture where an episode starts; its spec says so by an attribute
-`num_stacked`. Rows 0 to T of such stacks are then kept as `[T + S, H, W]`: the
-stack of row 0, and the newest picture of each row after it.
+An observation may be a stack of the last S images, `[H, W, S]`, newest last,
+filled with the first image where an episode starts; its spec has an attribute
+`num_stacked`. Rows 0 to T of such stacks are stored as `[T + S, H, W]`: the
+stack of row 0, and the newest image of each row after it.
 """
 
 from typing import Any
@@ -14,7 +13,7 @@ import tensorflow as tf
 
 
 def column_spec(spec: Any, num_rows: int) -> tf.TensorSpec:
-  """How observations of a spec are kept in an unroll of `num_rows`, T + 1.
+  """Return how observations of a spec are stored in `num_rows`, T + 1, rows.
 
   `[T + 1, ...]`; of stacks of S > 1, `[T + S, H, W]`.
   """
@@ -28,7 +27,7 @@ def column_spec(spec: Any, num_rows: int) -> tf.TensorSpec:
 def write(
   column: np.ndarray, row: int, num_rows: int, observation: np.ndarray
 ) -> None:
-  """Keeps one row of N unrolls in a column `[N, ...]` as of `column_spec`.
+  """Store one row of N unrolls in a column `[N, ...]`; see `column_spec`.
 
   Rows are from 0 to T, in this order; `num_rows` is T + 1.
   """
@@ -42,16 +41,16 @@ def write(
 
 
 def read(column: tf.Tensor, start_of_episode: tf.Tensor) -> tf.Tensor:
-  """The observations as they were written, but time-major: `[T + 1, B, ...]`.
+  """Return the observations that were written, time-major: `[T + 1, B, ...]`.
 
   `column` is `[B, ...]` as of `column_spec`, `start_of_episode` `[B, T + 1]`.
   """
   older = column.shape[1] - start_of_episode.shape[1]
   if not older:
     return tf.transpose(column, [1, 0, *range(2, column.shape.rank)])
-  batch_size, num_pictures, height, width = tf.unstack(tf.shape(column))
-  first = tf.range(batch_size)[:, tf.newaxis] * num_pictures
-  which = _pictures(start_of_episode, older + 1) + first
+  batch_size, num_images, height, width = tf.unstack(tf.shape(column))
+  first = tf.range(batch_size)[:, tf.newaxis] * num_images
+  which = _images(start_of_episode, older + 1) + first
   pixels = _interleave(
     tf.reshape(column, [-1, height * width]),
     tf.reshape(which, [-1, older + 1]),
@@ -62,20 +61,20 @@ def read(column: tf.Tensor, start_of_episode: tf.Tensor) -> tf.Tensor:
 
 
 @tf.function(jit_compile=True)
-def _interleave(pictures: tf.Tensor, which: tf.Tensor) -> tf.Tensor:
-  """Stacks `[N, H * W, S]` of pictures `[P, H * W]`; `which` is `[N, S]`.
+def _interleave(images: tf.Tensor, which: tf.Tensor) -> tf.Tensor:
+  """Return stacks `[N, H * W, S]` of images `[P, H * W]`; `which` is `[N, S]`.
 
   Compiled, each byte is moved once: a batch of Atari's takes a quarter of the
   time of TensorFlow's own gather and transpose.
   """
-  return tf.transpose(tf.gather(pictures, which), [0, 2, 1])
+  return tf.transpose(tf.gather(images, which), [0, 2, 1])
 
 
-def _pictures(start_of_episode: tf.Tensor, num_stacked: int) -> tf.Tensor:
-  """`[T + 1, B, S]` int32: of each stack, where its pictures are in a column.
+def _images(start_of_episode: tf.Tensor, num_stacked: int) -> tf.Tensor:
+  """Return `[T + 1, B, S]` int32: indices of each stack's images in a column.
 
-  A row's stack ends with its newest picture and reaches back S - 1 further, but
-  not behind the first picture of its episode.
+  A row's stack ends with its newest image and reaches back S - 1 further, but
+  not behind the first image of its episode.
   """
   starts = tf.transpose(start_of_episode)
   num_rows = starts.shape[0]

@@ -1,4 +1,4 @@
-"""Where a node's time goes, and what it has counted."""
+"""Time by activity, and counts, of a node's thread."""
 
 import contextlib
 import threading
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# What a thread is at -> what that is to the pipeline: 'busy' with its own work,
+# Activity of a thread -> its state in the pipeline: 'busy' with its own work,
 # 'waiting' for what comes before it, 'blocked' by what comes after it, or
 # 'idle' because there is nothing to do.
 ACTIVITIES: Mapping[str, str] = {
@@ -35,10 +35,10 @@ ACTIVITIES: Mapping[str, str] = {
 
 
 class Timer:
-  """A thread's seconds by activity, and its counts; others may read them.
+  """A thread's seconds by activity, and its counts; any thread may read them.
 
-  The thread is at one activity at any time, so that the seconds of all add up
-  to the time since the meter was made.
+  A thread has one activity at any time, so that the seconds of all add up to
+  the time since the timer was made.
   """
 
   def __init__(self) -> None:
@@ -51,9 +51,9 @@ class Timer:
 
   @contextlib.contextmanager
   def measure(self, activity: str) -> Iterator[None]:
-    """Counts the time as that of an activity, one of `ACTIVITIES`.
+    """Count the time of a `with` block as an activity, one of `ACTIVITIES`.
 
-    What is measured inside counts as its own activity alone.
+    Blocks inside it count as their own activity alone.
     """
     before = self._switch(activity)
     try:
@@ -64,13 +64,13 @@ class Timer:
       self._switch(before)
 
   def count(self, **more: float) -> None:
-    """Adds to counts by name."""
+    """Add to counts, by name."""
     with self._lock:
       for name, value in more.items():
         self._counts[name] = self._counts.get(name, 0) + value
 
   def read(self) -> dict[str, Any]:
-    """What there is now; sums are since the meter was made.
+    """Return all sums since the timer was made.
 
     'activity_seconds' is how long the present activity lasts, which 'seconds'
     by activity include; 'kinds' are those of these activities.

@@ -1,4 +1,4 @@
-"""Torsos: what makes features of an observation, by name."""
+"""Torsos: from observations to features."""
 
 import functools
 import math
@@ -98,7 +98,7 @@ class ResidualTorso(snt.Module):
 
 
 def _convolve(layer: snt.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
-  """Applies a layer in the type of its inputs; its variables are float32."""
+  """Apply a layer in its inputs' precision; its variables are float32."""
   if inputs.dtype == tf.float32:
     return layer(inputs)
   if not hasattr(layer, 'w'):
@@ -109,7 +109,7 @@ def _convolve(layer: snt.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
 
 
 def _last_layer(layer: snt.Linear, hidden: tf.Tensor) -> tf.Tensor:
-  """As `_convolve`, flattened and followed by a ReLU; float32 again."""
+  """Apply a layer as `_convolve` does, flattened, with a ReLU, to float32."""
   hidden = snt.flatten(hidden)
   if hidden.dtype == tf.float32 or not hasattr(layer, 'w'):
     return tf.nn.relu(layer(tf.cast(hidden, tf.float32)))
@@ -192,7 +192,7 @@ class InstructionEncoder(snt.Module):
 
 
 class InstructedTorso(snt.Module):
-  """A frame's features beside those of the instruction that goes with it."""
+  """Features of a frame, concatenated with those of its instruction."""
 
   def __init__(self, frame_torso: snt.Module) -> None:
     super().__init__(name='instructed_torso')
@@ -213,7 +213,7 @@ class InstructedTorso(snt.Module):
 def make_torso(
   config: config_lib.ImpalaConfig, observation_spec: Any
 ) -> snt.Module:
-  """The torso of `config.network`, `[N, ...]` observations -> `[N, D]`.
+  """Build the torso of `config.network`: `[N, ...]` observations -> `[N, D]`.
 
   Raises:
     ValueError: See `config.check_observations`.

@@ -1,4 +1,4 @@
-"""What an unroll is: its columns, and how they are stored in the tables.
+"""Unrolls: their columns, and how the tables store them.
 
 One row, one convention. Row t of an unroll holds the observation o_t with what
 else the network sees of it (`inputs`), the action a_t chosen there, and its
@@ -30,7 +30,7 @@ REPLAY = 'replay'  # Name of the uniform table, where there is one.
 
 
 class Column(NamedTuple):
-  """How a column is stored; all else about it follows from this.
+  """Type and shape of a column.
 
   Attributes:
     dtype: TensorFlow's name of the type.

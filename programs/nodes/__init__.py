@@ -1,4 +1,4 @@
-"""What a node's process runs, and the names of the program's groups."""
+"""The nodes' processes, and the names of the program's groups."""
 
 QUEUE, LEARNER, ACTOR, EVALUATOR = 'queue', 'learner', 'actor', 'evaluator'
 INFERENCE, MONITOR = 'inference', 'monitor'

@@ -27,10 +27,10 @@ def run_actor(
   monitoring: courier.Client | None = None,
   inference: courier.Client | None = None,
 ) -> None:
-  """Acts until the program stops.
+  """Act until the program stops.
 
-  It chooses its actions with the variables of `learner`, or has `inference`
-  choose them, with `--inference=server`.
+  It chooses actions with the variables of `learner` or, with
+  `--inference=server`, asks `inference`.
   """
   name = f'{nodes.ACTOR}/{index}'
   actor_timer = timing.Timer()
@@ -84,7 +84,7 @@ def _make_policy(
   client: clients.NodeClient,
   actor_timer: timing.Timer,
 ) -> policies.ActingPolicy:
-  """What the actor acts with; `client` is of the node that it asks."""
+  """Build the policy; `client` calls the learner or the inference server."""
   if configuration.run.inference == 'server':
     ask = functools.partial(inference_lib.ask, client)
     return policies.RemotePolicy(ask, network, actor_timer)

@@ -1,8 +1,4 @@
-"""What the nodes of the program share.
-
-What runs in a node takes plain arguments and clients of other nodes, so that it
-can be started in a thread, in a process or on another machine.
-"""
+"""Clients of other nodes: calls that wait, and variables."""
 
 import collections
 import threading
@@ -24,7 +20,7 @@ class Stopped(Exception):
 
 
 class NodeClient(acme.VariableSource):
-  """Calls a node that serves variables; waits for it, until `stop`."""
+  """Calls a node that serves variables; waits for it until `stop` is set."""
 
   def __init__(self, client: courier.Client, stop: threading.Event) -> None:
     self._client = client
@@ -35,7 +31,7 @@ class NodeClient(acme.VariableSource):
     return self.call('get_variables', names)
 
   def call(self, method: str, *arguments: Any) -> Any:
-    """Calls until there is an answer: a call may arrive more than once.
+    """Call until there is an answer; a call may arrive more than once.
 
     Raises:
       Stopped: The program stops.
@@ -50,7 +46,7 @@ class NodeClient(acme.VariableSource):
     raise Stopped
 
   def pause(self) -> None:
-    """Lets a moment pass before the next call.
+    """Pause before the next call.
 
     Raises:
       Stopped: The program stops.
@@ -60,7 +56,7 @@ class NodeClient(acme.VariableSource):
 
 
 class NewestVariables(acme.VariableSource):
-  """Asks for the version of the variables, and for them where it is another."""
+  """Fetches variables only when the learner has a new version."""
 
   def __init__(self, learner: acme.VariableSource) -> None:
     self._learner = learner
@@ -68,7 +64,7 @@ class NewestVariables(acme.VariableSource):
     self._variables: Sequence[np.ndarray] = ()
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
-    """The newest `policy`; the same arrays while there is none newer."""
+    """Return the newest `policy`; the same arrays while there is none newer."""
     (version,) = self._learner.get_variables(['version'])
     if [int(number) for number in version] != self._version:
       version, self._variables = self._learner.get_variables(
@@ -79,10 +75,10 @@ class NewestVariables(acme.VariableSource):
 
 
 class LaggedVariables(acme.VariableSource):
-  """Holds variables back until they are old enough.
+  """Delays variables on purpose, by a number of learner steps.
 
-  What is given is `lag` learner steps older than what is fetched, or the least
-  more that the fetches allow; every younger answer is kept.
+  Returned variables are `lag` learner steps older than the newest, or slightly
+  more where fetches are rarer; younger ones are kept for later.
   """
 
   def __init__(self, source: acme.VariableSource, lag: int) -> None:
@@ -93,7 +89,7 @@ class LaggedVariables(acme.VariableSource):
     )
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
-    """Fetches what there is; returns what is old enough, or the oldest."""
+    """Fetch the newest; return those old enough, or else the oldest."""
     answer = self._source.get_variables(names)
     if not self._answers or _step(answer) != _step(self._answers[-1]):
       self._answers.append(answer)
@@ -104,14 +100,14 @@ class LaggedVariables(acme.VariableSource):
 
 
 def _step(answer: list[Sequence[np.ndarray]]) -> int:
-  """The learner step, which is the last 'policy' array."""
+  """Return the learner step, the last array of 'policy'."""
   return int(answer[0][-1])
 
 
 def acting_variables(
   configuration: run_config.Configuration, learner: acme.VariableSource
 ) -> acme.VariableSource:
-  """What is acted with: the newest variables, or older ones if so asked."""
+  """Return a source of the newest variables, or of delayed ones."""
   source = NewestVariables(learner)
   steps = configuration.agent.extra_policy_lag
   return LaggedVariables(source, steps) if steps else source

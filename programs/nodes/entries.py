@@ -1,8 +1,8 @@
-"""What the processes of the nodes run: each imports its own there.
+"""Entry points of the nodes' processes.
 
-Who wires, draws or launches the program, and nodes of other roles, need none of
-it: TensorFlow alone is 1.5 s of a core and 250 MB of memory for a process. So
-here imports stand in functions, and nothing else does.
+Imports are inside the functions, so that a process imports its own role's code
+only, and the launcher none: TensorFlow takes 1.5 s of a core and 250 MB of
+memory in a process.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ def make_queue(
   configuration: run_config.Configuration,
   monitoring: courier.Client | None = None,
 ) -> Any:
-  """Keeps unrolls until the learner takes them; see `queue_server`."""
+  """Keep unrolls until the learner takes them; see `queue`."""
   from programs.nodes import queue
 
   return queue.QueueServer(configuration, monitoring)
@@ -41,7 +41,7 @@ def make_inference(
   learner: courier.Client,
   monitoring: courier.Client | None = None,
 ) -> Any:
-  """Chooses actions for the actors; see `inference`."""
+  """Choose actions for the actors; see `inference`."""
   from programs.nodes import inference
 
   return inference.InferenceNode(configuration, learner, monitoring)
@@ -56,7 +56,7 @@ def run_actor(
   monitoring: courier.Client | None = None,
   inference: courier.Client | None = None,
 ) -> None:
-  """Acts until the program stops; see `actor`."""
+  """Act until the program stops; see `actor`."""
   from programs.nodes import actor
 
   actor.run_actor(configuration, index, learner, queue, monitoring, inference)

@@ -40,14 +40,14 @@ class InferenceNode:
     learner: courier.Client,
     monitoring: courier.Client | None = None,
   ) -> None:
-    """Builds the network; answers requests once `run` does."""
+    """Build the network; answer requests once `run` does."""
     self._stop = lp.stop_event()
     self._configuration = configuration
     self._learner = clients.NodeClient(learner, self._stop)
     self._monitoring = monitoring
     self._timer = timing.Timer()
     run, agent = configuration.run, configuration.agent
-    # Not an actor's stream of actions, which starts from its index.
+    # Another stream than any actor's, which are seeded by their index.
     seeds = np.random.SeedSequence((agent.seed, run.num_actors))
     tf.random.set_seed(int(seeds.generate_state(1)[0]))
     self._network, self._signature = models.make_model(configuration)
@@ -62,7 +62,7 @@ class InferenceNode:
     )
 
   def step(self, request: bytes) -> bytes | None:
-    """Chooses actions; waits for a batch.
+    """Choose actions; wait for a batch.
 
     Args:
       request: `pack`ed leaves of `networks.NetworkInput` and core state, `[N,
@@ -83,7 +83,7 @@ class InferenceNode:
       return None
 
   def run(self) -> None:
-    """Answers until the program stops."""
+    """Answer until the program stops."""
     reporting = monitor.reporting(
       self._monitoring, f'{nodes.INFERENCE}/0', self._timer.read
     )
@@ -146,7 +146,7 @@ class InferenceNode:
 def ask(
   client: clients.NodeClient, *leaves: np.ndarray
 ) -> Sequence[np.ndarray]:
-  """Calls `InferenceNode.step` with the leaves, for as long as it takes.
+  """Call `InferenceNode.step` with the leaves until it answers.
 
   Raises:
     clients.Stopped: The program stops.
@@ -158,9 +158,9 @@ def ask(
 
 
 def pack(leaves: Sequence[np.ndarray]) -> bytes:
-  """Arrays as one string: Courier takes 50 us for each array that it is given.
+  """Pickle arrays to one string: Courier takes 50 us for each array.
 
-  It unpickles what comes by itself, so that this trusts nobody more.
+  Courier unpickles its arguments anyway, so that this trusts nobody more.
   """
   return pickle.dumps(leaves, pickle.HIGHEST_PROTOCOL)
 

@@ -21,7 +21,7 @@ from programs.monitoring import monitor
 from programs.nodes import models, profiling
 from programs.runs import checkpoints, metric_files, run_config
 
-# Of the last row of metrics, what the monitor is told.
+# Metrics of the last record that the monitor gets.
 _TOLD = ('frames', 'policy_lag_min', 'policy_lag_mean', 'policy_lag_max')
 
 
@@ -37,7 +37,7 @@ class LearnerNode:
     queue: reverb.Client,
     monitoring: courier.Client | None = None,
   ) -> None:
-    """Builds the learner and restores the newest checkpoint, if any."""
+    """Build the learner and restore the newest checkpoint, if any."""
     config, directory = configuration.agent, configuration.directory
     self._stop = lp.stop_event()
     self._configuration = configuration
@@ -80,20 +80,20 @@ class LearnerNode:
     return self._learner.get_variables(names)
 
   def frames(self) -> int:
-    """Frames learned from so far."""
+    """Return the frames learned so far."""
     return self._learner.frames
 
   def evaluated(self, frames: int) -> None:
-    """Tells that the variables at `frames` were evaluated."""
+    """Record that the variables at `frames` were evaluated."""
     if frames >= self._configuration.agent.total_environment_frames:
       self._final_evaluation.set()
 
   def step(self) -> None:
-    """One learner step; see `learning.Learner.step`."""
+    """Take one learner step; see `learning.Learner.step`."""
     self._learner.step()
 
   def run(self) -> None:
-    """Learns to the last frame, waits for its evaluation, ends the program."""
+    """Learn to the last frame, wait for its evaluation, end the program."""
     with monitor.reporting(
       self._monitoring, f'{nodes.LEARNER}/0', self._report
     ):
@@ -122,7 +122,7 @@ class LearnerNode:
       self._checkpoints.save()
 
   def _queue_size(self) -> float:
-    """Unrolls that wait in the queue; NaN while it stops or does not answer."""
+    """Return the unrolls in the queue; NaN if it does not answer."""
     try:
       tables = self._queue.server_info(timeout=1)
     except (RuntimeError, reverb.errors.ReverbError):
@@ -145,10 +145,10 @@ class LearnerNode:
 
 
 def write_hyperparameters(configuration: run_config.Configuration) -> None:
-  """Writes the configuration for TensorBoard's HPARAMS tab.
+  """Write the configuration for TensorBoard's HPARAMS tab.
 
-  TensorBoard keeps the first it reads in a folder, so that what an earlier
-  start of the run wrote there has to go.
+  TensorBoard shows the first of a folder, so that those of an earlier start
+  are removed.
   """
   folder = configuration.directory.tensorboard
   for earlier in folder.glob('events.out.tfevents.*'):

@@ -1,4 +1,4 @@
-"""The run's network, and what unrolls of it look like."""
+"""The run's network and the signature of its unrolls."""
 
 from agents.impala import networks
 from agents.impala import unrolls as unrolls_lib
@@ -8,7 +8,7 @@ from programs.runs import run_config
 def make_model(
   configuration: run_config.Configuration,
 ) -> tuple[networks.ImpalaNetwork, unrolls_lib.Unroll]:
-  """Builds the run's network, and the signature of the unrolls it acts."""
+  """Build the run's network and the signature of its unrolls."""
   spec = configuration.spec
   num_actions = spec.actions.num_values
   network = networks.make_network(

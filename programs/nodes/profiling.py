@@ -43,7 +43,7 @@ _SIGNAL = signal.SIGUSR2
 def profiling(
   configuration: run_config.Configuration, role: str, is_first: bool = True
 ) -> Iterator[None]:
-  """Profiles this process while the context is open, if that is asked for.
+  """Profile this process while the context is open, if flags ask for it.
 
   Of a role only node 0's first work is profiled, in its main thread.
   """
@@ -62,7 +62,7 @@ def profiling(
 
 
 def describe(configuration: run_config.Configuration) -> str:
-  """Where the profile is, once the run has ended; or why there is none."""
+  """Return where the profile is after a run, or why there is none."""
   role = configuration.run.profile
   directory = configuration.directory
   text = directory.profile(role)
@@ -75,7 +75,7 @@ def describe(configuration: run_config.Configuration) -> str:
 
 
 class _Profile:
-  """Of the main thread, in which all methods are called."""
+  """A profile of the main thread, which calls all methods."""
 
   def __init__(
     self,
@@ -91,13 +91,13 @@ class _Profile:
     self._sampler: Any = None
 
   def wait(self, seconds: float) -> None:
-    """Has `switch` called later, as if a signal had come."""
+    """Schedule a call of `switch` in the main thread."""
     self._timer = threading.Timer(seconds, _thread.interrupt_main, [_SIGNAL])
     self._timer.daemon = True
     self._timer.start()
 
   def switch(self, *signal_and_frame: Any) -> None:
-    """Begins; ends, the second time."""
+    """Begin at the first call, end at the second."""
     if self._sampler:
       self.end()
       return
@@ -116,7 +116,7 @@ class _Profile:
       logging.warning('Not profiled', exc_info=True)
 
   def end(self) -> None:
-    """Writes what was seen, if that is not done."""
+    """Write the profile, unless that is done."""
     self._timer.cancel()
     if not self._sampler or not self._sampler.is_running:
       return

@@ -14,7 +14,7 @@ from programs.runs import run_config
 
 
 class QueueServer:
-  """Keeps the tables, and tells the monitor what they hold."""
+  """Serves the tables and reports their sizes to the monitor."""
 
   def __init__(
     self,
@@ -26,8 +26,8 @@ class QueueServer:
     self._monitoring = monitoring
 
   def serve(self, port: int) -> None:
-    """Serves all network interfaces until the program stops."""
-    # Kept: who still writes when all stop is not to be cut off.
+    """Serve all network interfaces until the program stops."""
+    # A reference, so that the server outlives writers while all stop.
     self._server = reverb.Server(self._tables, port)
     read = functools.partial(
       monitor.read_tables, reverb.Client(f'localhost:{port}')

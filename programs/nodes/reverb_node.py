@@ -1,8 +1,7 @@
-"""The queue as a node of a Launchpad program.
+"""A Launchpad node with a Reverb server.
 
-As Launchpad's own `ReverbNode`, but for two things. It can be given handles
-itself, so that it tells what its tables hold. And whoever wires, draws or
-launches the program imports no Reverb, which takes TensorFlow along.
+Unlike Launchpad's `ReverbNode` it takes handles of other nodes, to report to
+the monitor, and wiring it does not import Reverb, which imports TensorFlow.
 """
 
 from collections.abc import Callable
@@ -13,21 +12,21 @@ from launchpad.nodes import base
 
 
 class QueueHandle(base.Handle):
-  """Becomes a `reverb.Client` in the node that is given it."""
+  """Becomes a `reverb.Client` in the node that gets it."""
 
   def __init__(self, address: lp.Address) -> None:
-    """Takes the server's address, which need not be known yet."""
+    """Take the server's address, which may be unresolved."""
     self._address = address
 
   def dereference(self) -> Any:
-    """Connects to the server."""
+    """Connect to the server."""
     import reverb  # Here: see above.
 
     return reverb.Client(self._address.resolve())
 
 
 class QueueNode(lp.PyClassNode):
-  """Constructs a server and has it serve, at an address of its own."""
+  """Constructs a server and calls its `serve(port)`."""
 
   def __init__(self, constructor: Callable[..., Any], *args: Any) -> None:
     super().__init__(constructor, *args)
@@ -36,14 +35,14 @@ class QueueNode(lp.PyClassNode):
 
   @property
   def reverb_address(self) -> lp.Address:
-    """Of the server."""
+    """Address of the server."""
     return self._address
 
   def create_handle(self) -> QueueHandle:
-    """What leads other nodes to it."""
+    """Return a handle for other nodes."""
     return self._track_handle(QueueHandle(self._address))
 
   def run(self) -> None:
-    """Runs in the node's process."""
+    """Serve, in the node's process."""
     server = self._construct_instance()
     server.serve(lp.get_port_from_address(self._address.resolve()))
