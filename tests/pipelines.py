@@ -37,11 +37,11 @@ def make_learner(
   unrolls_,
   rows=None,
   period=math.inf,
-  on_games=lambda *told: None,
+  on_episodes=lambda *told: None,
   repeats=1,
 ):
   made = metrics.LearnerMetrics(
-    rows or Rows(), period, lambda: 2, on_games, timing.Timer()
+    rows or Rows(), period, lambda: 2, on_episodes, timing.Timer()
   )
   return learning.Learner(
     config, network, unrolls_, repeats, made, timing.Timer()

@@ -81,18 +81,18 @@ class Learner(acme.Learner):
       self._learn(batch)
 
   def _learn(self, batch: unrolls_lib.Unroll) -> None:
-    figures, games = tf.nest.map_structure(
+    statistics, episodes = tf.nest.map_structure(
       lambda tensor: tensor.numpy(), self._update(batch)
     )
     for name in ('loss', 'variable_norm'):
-      if not math.isfinite(figures[name]):
+      if not math.isfinite(statistics[name]):
         raise FloatingPointError(
-          f'{name} must be finite, got {figures[name]} at learner step '
+          f'{name} must be finite, got {statistics[name]} at learner step '
           f'{self._counts.learner_steps.numpy()}; try a lower learning_rate '
           'or a max_gradient_norm'
         )
     self.serve()
-    self._metrics.add(figures, games, self._counts)
+    self._metrics.add(statistics, episodes, self._counts)
 
   def close(self) -> None:
     """Write the metrics that are not yet logged."""
@@ -112,7 +112,7 @@ class Learner(acme.Learner):
   @tf.function(autograph=False)
   def _update(
     self, batch: unrolls_lib.Unroll
-  ) -> tuple[dict[str, tf.Tensor], metrics.Games]:
+  ) -> tuple[dict[str, tf.Tensor], metrics.Episodes]:
     """Apply one gradient; return statistics and the episodes that ended."""
     config, counts = self._config, self._counts
     gradients, terms = self._gradients(batch)
@@ -130,7 +130,7 @@ class Learner(acme.Learner):
     num_fresh = config.batch_size - config.num_replayed
     fresh = batch.executed[:, :num_fresh]
     policy_lag = counts.learner_steps - batch.learner_step[:num_fresh]
-    figures = {
+    statistics = {
       'loss': terms.total,
       'policy_gradient_loss': terms.policy_gradient,
       'baseline_loss': terms.baseline,
@@ -146,16 +146,16 @@ class Learner(acme.Learner):
       'policy_lag_max': tf.reduce_max(policy_lag),
     }
     repeats = self._num_action_repeats
-    games = _ended_games(batch, num_fresh)
+    episodes = _ended_episodes(batch, num_fresh)
     counts.frames.assign_add(tf.size(fresh, tf.int64) * repeats)
     counts.executed_frames.assign_add(tf.math.count_nonzero(fresh) * repeats)
     counts.learner_steps.assign_add(1)
-    counts.episodes.assign_add(tf.size(games.episode_return, tf.int64))
+    counts.episodes.assign_add(tf.size(episodes.episode_return, tf.int64))
     restarts = batch.environment_restarts[:num_fresh]
     counts.environment_restarts.assign_add(
       tf.cast(tf.reduce_sum(restarts), tf.int64)
     )
-    return figures, games
+    return statistics, episodes
 
   def _gradients(
     self, batch: unrolls_lib.Unroll
@@ -193,11 +193,13 @@ def served_variables(
   }
 
 
-def _ended_games(batch: unrolls_lib.Unroll, num_fresh: int) -> metrics.Games:
-  """The games that ended in the first `num_fresh` unrolls of a batch."""
+def _ended_episodes(
+  batch: unrolls_lib.Unroll, num_fresh: int
+) -> metrics.Episodes:
+  """Return the episodes that ended in the first `num_fresh` unrolls."""
   returns = batch.episode_return[:, :num_fresh]
   ended = tf.logical_not(tf.math.is_nan(returns))
-  return metrics.Games(
+  return metrics.Episodes(
     level=tf.gather(batch.level, tf.where(ended)[:, 1]),
     episode_return=tf.boolean_mask(returns, ended),
     episode_steps=tf.boolean_mask(batch.episode_steps[:, :num_fresh], ended),

@@ -34,8 +34,8 @@ class Counts(snt.Module):
     self.environment_restarts = tf.Variable(0, dtype=tf.int64, trainable=False)
 
 
-class Games(NamedTuple):
-  """N games that ended in a batch; `[N]` each."""
+class Episodes(NamedTuple):
+  """N episodes, over all lives, that ended in a batch; `[N]` each."""
 
   level: np.ndarray  # int32, index of the level.
   episode_return: np.ndarray  # float32, neither discounted nor clipped.
@@ -45,9 +45,8 @@ class Games(NamedTuple):
 class LearnerMetrics:
   """Means over learner steps, logged as a record every few seconds.
 
-  `queue_size`, called once a row, tells how many unrolls wait, or NaN.
-  `on_games` is told, each learner step, of the frames learned and the games
-  that ended in them.
+  `queue_size` is called for each record. `on_episodes` is called for each
+  learner step, with the frames learned and the episodes that ended.
   """
 
   def __init__(
@@ -55,13 +54,13 @@ class LearnerMetrics:
     logger: loggers.Logger,
     period_seconds: float,
     queue_size: Callable[[], float],
-    on_games: Callable[[int, Games], None],
+    on_episodes: Callable[[int, Episodes], None],
     timer: timing.Timer,
   ) -> None:
     self._logger = logger
     self._period = period_seconds
     self._queue_size = queue_size
-    self._on_games = on_games
+    self._on_episodes = on_episodes
     self._timer = timer
     self.row: Mapping[str, float] = {}  # The last one that was written.
     self._recent: dict[int, collections.deque[tuple[float, int]]] = (
@@ -73,27 +72,29 @@ class LearnerMetrics:
 
   def _begin_row(self) -> None:
     self._row_started = time.monotonic()
-    self._figures: dict[str, list[float]] = collections.defaultdict(list)
+    self._statistics: dict[str, list[float]] = collections.defaultdict(list)
     self._waited_before = self._waited()
 
   def add(
     self,
-    figures: Mapping[str, float],
-    games: Games,
+    statistics: Mapping[str, float],
+    episodes: Episodes,
     counts: Counts,
   ) -> None:
     """Add one learner step; write a record when one is due."""
-    for level, *game in zip(*(part.tolist() for part in games), strict=True):
-      self._recent[level].append(tuple(game))
-    self._on_games(int(counts.frames.numpy()), games)
-    for name, value in figures.items():
-      self._figures[name].append(value)
+    for level, *episode in zip(
+      *(part.tolist() for part in episodes), strict=True
+    ):
+      self._recent[level].append(tuple(episode))
+    self._on_episodes(int(counts.frames.numpy()), episodes)
+    for name, value in statistics.items():
+      self._statistics[name].append(value)
     if time.monotonic() - self._row_started >= self._period:
       self._write(counts)
 
   def close(self, counts: Counts) -> None:
     """Write the last record and close the logger."""
-    if self._figures:
+    if self._statistics:
       self._write(counts)
     self._logger.close()
 
@@ -110,12 +111,12 @@ class LearnerMetrics:
       'environment_restarts': int(counts.environment_restarts),
       'episode_return': self._mean_over_levels(0),
       'episode_steps': self._mean_over_levels(1),
-      'learner_steps_per_second': len(self._figures['loss']) / elapsed,
+      'learner_steps_per_second': len(self._statistics['loss']) / elapsed,
       'learner_wait_share': min(waited / elapsed, 1.0),
       'queue_size': self._queue_size(),
       **{
         name: reduce.get(name, _mean)(values)
-        for name, values in self._figures.items()
+        for name, values in self._statistics.items()
       },
     }
     self._logger.write(self.row)
@@ -127,7 +128,7 @@ class LearnerMetrics:
   def _mean_over_levels(self, part: int) -> float:
     """Return the mean over levels of each level's recent episodes."""
     return _mean(
-      [_mean([g[part] for g in games]) for games in self._recent.values()]
+      [_mean([g[part] for g in episodes]) for episodes in self._recent.values()]
     )
 
 

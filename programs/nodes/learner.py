@@ -12,7 +12,6 @@ import numpy as np
 import reverb
 import tensorflow as tf
 from absl import logging
-from tensorboard.plugins.hparams import api as hparams_api
 
 from agents.impala import data, learning, metrics, timing
 from agents.impala import unrolls as unrolls_lib
@@ -47,7 +46,7 @@ class LearnerNode:
     self._final_evaluation = threading.Event()
     tf.random.set_seed(config.seed)
     network, signature = models.make_model(configuration)
-    write_hyperparameters(configuration)
+    metric_files.write_hyperparameters(configuration)
     self._level_metrics = metric_files.LevelMetrics(configuration)
     self._metrics = metrics.LearnerMetrics(
       metric_files.make_logger(directory, 'learner'),
@@ -142,24 +141,3 @@ class LearnerNode:
       if time.monotonic() - saved >= period:
         self._save()
         saved = time.monotonic()
-
-
-def write_hyperparameters(configuration: run_config.Configuration) -> None:
-  """Write the configuration for TensorBoard's HPARAMS tab.
-
-  TensorBoard shows the first of a folder, so that those of an earlier start
-  are removed.
-  """
-  folder = configuration.directory.tensorboard
-  for earlier in folder.glob('events.out.tfevents.*'):
-    earlier.unlink()
-  fields = {
-    name: value
-    for group in configuration.to_dict().values()
-    for name, value in group.items()
-  }
-  del fields['logdir']
-  writer = tf.summary.create_file_writer(str(folder))
-  with writer.as_default():
-    hparams_api.hparams(fields)
-  writer.close()

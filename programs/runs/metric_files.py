@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from acme.utils import loggers
 from acme.utils.loggers import tf_summary
+from tensorboard.plugins.hparams import api as hparams_api
 
 from agents.impala import metrics
 from environments import suites
@@ -68,10 +69,10 @@ def _open(path: pathlib.Path) -> TextIO:
 class LevelMetrics:
   """Returns by level: `metrics/levels.csv`, and a suite's training score.
 
-  A row for each level in which games ended, every few seconds. A suite's score
-  is written whenever each of its levels has had a new game, as the reference
-  does: `metrics/<suite>.csv`, and for TensorBoard `<suite>/training_no_cap` and
-  `<suite>/training_cap_100`.
+  A record for each level in which episodes ended, every few seconds. A suite's
+  score is written whenever each of its levels has a new episode, as the
+  reference does: `metrics/<suite>.csv`, and for TensorBoard
+  `<suite>/training_no_cap` and `<suite>/training_cap_100`.
   """
 
   def __init__(self, configuration: run_config.Configuration) -> None:
@@ -97,9 +98,9 @@ class LevelMetrics:
     )
     self._unscored: dict[str, list[float]] = collections.defaultdict(list)
 
-  def add(self, frames: int, games: metrics.Games) -> None:
-    """Takes games that ended in a learner step; writes what is due."""
-    for level, game_return, steps in zip(*games, strict=True):
+  def add(self, frames: int, episodes: metrics.Episodes) -> None:
+    """Add the episodes of a learner step; write records that are due."""
+    for level, game_return, steps in zip(*episodes, strict=True):
       self._recent[int(level)].append((float(game_return), int(steps)))
       if self._suite:
         self._unscored[self._names[level]].append(float(game_return))
@@ -118,8 +119,8 @@ class LevelMetrics:
     self._summaries.close()
 
   def _write_levels(self) -> None:
-    for level, games in sorted(self._recent.items()):
-      returns, steps = zip(*games, strict=True)
+    for level, episodes in sorted(self._recent.items()):
+      returns, steps = zip(*episodes, strict=True)
       row = {
         'episode_return': float(np.mean(returns)),
         'episode_frames': float(np.mean(steps)) * self._repeats,
@@ -130,7 +131,7 @@ class LevelMetrics:
           'time': time.time(),
           'frames': self._frames,
           'level_name': name,
-          'episodes': len(games),
+          'episodes': len(episodes),
           **row,
         }
       )
@@ -195,3 +196,24 @@ def _write_scalars(
   with writer.as_default():
     for name, value in row.items():
       tf.summary.scalar(f'{label}/{name}', value, step=frames)
+
+
+def write_hyperparameters(configuration: run_config.Configuration) -> None:
+  """Write the configuration for TensorBoard's HPARAMS tab.
+
+  TensorBoard shows the first of a folder, so that those of an earlier start
+  are removed.
+  """
+  folder = configuration.directory.tensorboard
+  for earlier in folder.glob('events.out.tfevents.*'):
+    earlier.unlink()
+  fields = {
+    name: value
+    for group in configuration.to_dict().values()
+    for name, value in group.items()
+  }
+  del fields['logdir']
+  writer = tf.summary.create_file_writer(str(folder))
+  with writer.as_default():
+    hparams_api.hparams(fields)
+  writer.close()

@@ -132,18 +132,22 @@ def test_replayed_unrolls_are_learned_from_and_not_counted():
   )
   told, rows = [], pipelines.Rows()
   learner = make_learner(
-    [batch], config, rows, period=0, on_games=lambda *given: told.append(given)
+    [batch],
+    config,
+    rows,
+    period=0,
+    on_episodes=lambda *given: told.append(given),
   )
   learner.step()
   counts = learner.state['counts']
   assert int(counts.frames) == 2 * 5 * REPEATS
   assert int(counts.executed_frames) == (2 * 5 - 1) * REPEATS
   assert int(counts.episodes) == 1
-  ((frames, games),) = told
+  ((frames, episodes),) = told
   assert frames == 2 * 5 * REPEATS
-  assert games.level.tolist() == [4]
-  assert games.episode_return.tolist() == [7.5]
-  assert games.episode_steps.tolist() == [30]
+  assert episodes.level.tolist() == [4]
+  assert episodes.episode_return.tolist() == [7.5]
+  assert episodes.episode_steps.tolist() == [30]
   assert rows.rows[0]['policy_lag_max'] == 0
   assert rows.rows[0]['environment_restarts'] == 0 + 1  # Of 0, 1, 2 and 3.
 

@@ -17,10 +17,10 @@ def make(tmp_path, **given):
   )
 
 
-def games(*played):
+def episodes(*played):
   """Games of (level, return, steps)."""
   level, returns, steps = zip(*played, strict=True) if played else ((), (), ())
-  return metrics.Games(
+  return metrics.Episodes(
     np.array(level, np.int32),
     np.array(returns, np.float32),
     np.array(steps, np.int32),
@@ -50,9 +50,9 @@ def summaries(tmp_path, folder='levels'):
 def test_a_row_for_each_level_that_ended_games(tmp_path):
   names = 'atari_pong,atari_breakout,atari_qbert'
   levels = make(tmp_path, level_name=names, log_period_seconds=1e-9)
-  levels.add(100, games((0, 1.0, 10), (2, 50.0, 20), (0, 3.0, 30)))
-  levels.add(200, games())
-  levels.add(300, games((1, 7.0, 5)))
+  levels.add(100, episodes((0, 1.0, 10), (2, 50.0, 20), (0, 3.0, 30)))
+  levels.add(200, episodes())
+  levels.add(300, episodes((1, 7.0, 5)))
   levels.close()
   found = [
     (r['frames'], r['level_name'], r['episodes'], r['episode_return'])
@@ -83,14 +83,14 @@ def test_a_file_of_other_columns_is_kept_aside(tmp_path):
   path.parent.mkdir()
   path.write_text('frames,level_name\n1,catch\n')
   levels = make(tmp_path)
-  levels.add(5, games((0, 1.0, 9)))
+  levels.add(5, episodes((0, 1.0, 9)))
   levels.close()
   (row,) = rows(tmp_path, 'levels.csv')
   assert row['frames'] == '5'
   (aside,) = path.parent.glob('levels.before-*.csv')
   assert aside.read_text() == 'frames,level_name\n1,catch\n'
   again = make(tmp_path)
-  again.add(9, games((0, 1.0, 9)))
+  again.add(9, episodes((0, 1.0, 9)))
   again.close()
   assert [row['frames'] for row in rows(tmp_path, 'levels.csv')] == ['5', '9']
 
@@ -101,12 +101,12 @@ def test_a_suite_is_scored_when_every_level_has_a_new_game(tmp_path):
   human = [suite.human_scores[test] for test in suite.test_levels]
   random = [suite.random_scores[test] for test in suite.test_levels]
   for level in range(29):
-    levels.add(level, games((level, human[level], 9)))
-  levels.add(29, games((3, human[3], 9)))  # One of those again.
+    levels.add(level, episodes((level, human[level], 9)))
+  levels.add(29, episodes((3, human[3], 9)))  # One of those again.
   assert not (tmp_path / 'metrics/dmlab30.csv').read_text()
   double = human[29] + (human[29] - random[29])
-  levels.add(30, games((29, double, 9)))
-  levels.add(31, games(*((level, random[level], 9) for level in range(30))))
+  levels.add(30, episodes((29, double, 9)))
+  levels.add(31, episodes(*((level, random[level], 9) for level in range(30))))
   levels.close()
   found = [
     (

@@ -14,7 +14,6 @@ from tensorboard.plugins.hparams import (
 )
 
 from programs.evaluation import results
-from programs.nodes import learner as learner_lib
 from programs.runs import flags, metric_files
 
 
@@ -49,7 +48,7 @@ def configure(directory, **given):
 def test_the_configuration_is_in_the_hparams_tab(tmp_path):
   for name, rate in (('a', 0.5), ('b', 0.25)):
     config = configure(tmp_path / name, learning_rate=rate, lstm=True)
-    learner_lib.write_hyperparameters(config)
+    metric_files.write_hyperparameters(config)
     evaluations = metric_files.EvaluationMetrics(config.directory)
     level = results.LevelResult('catch', [rate], [9], 9)
     evaluations.add(7, [level.summary()], results.summarise([level]))
@@ -87,7 +86,7 @@ def test_the_configuration_is_in_the_hparams_tab(tmp_path):
 
 def test_another_start_of_a_run_replaces_what_was_written(tmp_path):
   for rate in (0.5, 0.25):
-    learner_lib.write_hyperparameters(configure(tmp_path, learning_rate=rate))
+    metric_files.write_hyperparameters(configure(tmp_path, learning_rate=rate))
     other = tmp_path / 'tensorboard/levels/events.out.tfevents.1'
     other.parent.mkdir(exist_ok=True)
     other.touch()
