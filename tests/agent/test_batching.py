@@ -50,7 +50,7 @@ def errors(futures):
 
 
 def batched(*sizes_and_time, **named):
-  """Has a function's concurrent calls computed together, by a thread."""
+  """Batches concurrent calls of a function, in a thread."""
 
   def decorate(function):
     batcher = batching.Batcher(*sizes_and_time, **named)
@@ -76,7 +76,6 @@ def rows(*values):
 
 
 def sizes(numbers):
-  """What a function returns that tells of its batch."""
   return np.full(len(numbers), len(numbers))
 
 
@@ -140,14 +139,9 @@ def test_a_batch_that_cannot_reach_its_minimum_is_made(callers):
 @pytest.mark.parametrize(
   ('inputs', 'rule'),
   [
-    ((np.float32(1),), 'same first dimension, got shapes'),
-    ((rows(1), rows(1, 2)), r'same first dimension, got shapes \[\(1,\), \(2,'),
+    ((rows(1), rows(1, 2)), 'same first dimension, got shapes'),
     ((rows(),), 'must have 1 to maximum_batch_size rows, 4, got 0'),
-    (
-      (rows(1, 2, 3, 4, 5),),
-      'must have 1 to maximum_batch_size rows, 4, got 5',
-    ),
-    ((), 'same first dimension, got shapes'),
+    ((rows(1, 2, 3, 4, 5),), 'maximum_batch_size rows, 4, got 5'),
   ],
 )
 def test_a_request_without_rows_or_with_too_many_is_refused(
@@ -222,15 +216,6 @@ def test_waiting_and_in_flight_callers_are_released_at_the_close(callers):
     callers(wait, rows(3)).result(SECONDS)
   leave.set()
   assert closing.exception(SECONDS) is None  # What it computed is too late.
-
-
-def test_a_clean_close(callers):
-  double = batched()(lambda numbers: 2 * numbers)
-  assert callers(double, rows(2)).result(SECONDS) == [4]
-  assert results([callers(double.batcher.close)]) == [None]
-  double.thread.join(SECONDS)
-  assert not double.thread.is_alive()
-  double.batcher.close()
 
 
 def test_the_minimum_is_waited_for_until_the_timeout(callers):
@@ -309,14 +294,7 @@ def test_outputs_have_the_structure_and_types_of_the_function(callers):
   assert (one['b'][0] == 1).all() and (two['b'][0] == 2).all()
 
 
-@pytest.mark.parametrize(
-  ('options', 'rule'),
-  [
-    ((0, 1), 'minimum_batch_size must be at least 1, got 0'),
-    ((5, 4), 'maximum_batch_size must be at least minimum_batch_size, 5, got'),
-    ((1, 1, -1), 'timeout_ms must be at least 0, got -1'),
-  ],
-)
-def test_options_that_make_no_sense(options, rule):
-  with pytest.raises(ValueError, match=rule):
-    batching.Batcher(*options)
+def test_options_that_make_no_sense():
+  for options, rule in (((0, 1), 'at least 1'), ((5, 4), 'at least minimum')):
+    with pytest.raises(ValueError, match=rule):
+      batching.Batcher(*options)

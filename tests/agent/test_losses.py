@@ -1,117 +1,26 @@
 import dataclasses
 
 import numpy as np
+import oracle
 import pytest
 import tensorflow as tf
 
 from agents.impala import config as config_lib
 from agents.impala import losses
 
-T, B, A = 7, 5, 4
+T, B, A = oracle.T, oracle.B, oracle.A
 CONFIG = config_lib.ImpalaConfig(
   discounting=0.97, baseline_cost=0.5, entropy_cost=0.03
 )
 
 
-def log_softmax(logits):
-  shifted = logits - logits.max(-1, keepdims=True)
-  return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-
-
-def take(log_probs, actions):
-  return np.take_along_axis(log_probs, actions[..., None], -1)[..., 0]
-
-
-def make_inputs(seed=0, executed_share=0.8):
-  """A batch whose importance weights lie on both sides of every clip."""
-  rng = np.random.default_rng(seed)
-  executed = rng.random((T, B)) < executed_share
-  discounts = np.where(rng.random((T, B)) < 0.2, 0.0, 1.0)
-  rewards = rng.normal(size=(T, B)) * 2
-  return {
-    'target_logits': rng.normal(size=(T, B, A)) * 1.3,
-    'behaviour_logits': rng.normal(size=(T, B, A)) * 1.3,
-    'values': rng.normal(size=(T, B)) * 3,
-    'bootstrap_value': rng.normal(size=B) * 3,
-    'actions': rng.integers(A, size=(T, B)).astype(np.int32),
-    'rewards': np.where(executed, rewards, 0.0),
-    'discounts': np.where(executed, discounts, 0.0),
-    'executed': executed,
-  }
-
-
-def as_tensors(inputs):
-  return {
-    name: tf.constant(value, tf.float32 if value.dtype == np.float64 else None)
-    for name, value in inputs.items()
-  }
-
-
-def slow_vtrace(
-  rhos, discounts, rewards, values, bootstrap_value, clips=(1, 1, 1), lambda_=1
-):
-  """Equation 1 of the paper as it is printed: a sum of products for each s.
-
-  `clips` are rho-bar, that of the policy gradient, and c-bar.
-  """
-  steps = len(rhos)
-  all_values = np.concatenate([values, bootstrap_value[None]])
-  clipped, pg_clipped, cs = (np.minimum(rhos, clip) for clip in clips)
-  cs = lambda_ * cs
-  vs = np.zeros_like(values)
-  for s in range(steps):
-    vs[s] = values[s]
-    for t in range(s, steps):
-      product = np.prod(discounts[s:t] * cs[s:t], axis=0)
-      delta = clipped[t] * (
-        rewards[t] + discounts[t] * all_values[t + 1] - values[t]
-      )
-      vs[s] += product * delta
-  vs_next = np.concatenate([vs[1:], bootstrap_value[None]])
-  return vs, pg_clipped * (rewards + discounts * vs_next - values)
-
-
-def slow_loss(config, inputs):
-  """The terms of the loss, importance weights, and targets of the values."""
-  target = take(log_softmax(inputs['target_logits']), inputs['actions'])
-  behaviour = take(log_softmax(inputs['behaviour_logits']), inputs['actions'])
-  executed, rhos = inputs['executed'], np.exp(target - behaviour)
-  vs, advantages = slow_vtrace(
-    np.where(executed, rhos if config.correction == 'vtrace' else 1.0, 0.0),
-    inputs['discounts'] * config.discounting,
-    np.clip(inputs['rewards'], -1, 1),
-    inputs['values'],
-    inputs['bootstrap_value'],
-  )
-  if config.correction == 'one_step':
-    advantages = advantages * np.minimum(rhos, 1.0)
-  if config.correction == 'epsilon':
-    target = np.log(np.exp(target) + 1e-6)
-  terms = {
-    'policy_gradient': -np.sum(target * advantages),
-    'baseline': 0.5 * np.sum((vs - inputs['values']) ** 2),
-    'entropy': -np.sum(entropies(inputs)[executed]),
-  }
-  terms['total'] = (
-    terms['policy_gradient']
-    + config.baseline_cost * terms['baseline']
-    + config.entropy_cost * terms['entropy']
-  )
-  return terms, rhos, vs
-
-
-def entropies(inputs):
-  logs = log_softmax(inputs['target_logits'])
-  return -np.sum(np.exp(logs) * logs, -1)
-
-
 @pytest.mark.parametrize('reduction', ['sum', 'mean'])
 @pytest.mark.parametrize('seed', range(3))
 def test_every_term_equals_the_slow_oracle(seed, reduction):
-  inputs = make_inputs(seed)
+  inputs = oracle.make_inputs(seed)
   config = dataclasses.replace(CONFIG, loss_reduction=reduction)
-  terms = losses.impala_loss(config, **as_tensors(inputs))
-  expected, rhos, _ = slow_loss(config, inputs)
+  terms = losses.impala_loss(config, **oracle.as_tensors(inputs))
+  expected, rhos, _ = oracle.slow_loss(config, inputs)
   assert rhos.min() < 0.1
   assert rhos.max() > 8
   for name, value in expected.items():
@@ -143,18 +52,18 @@ def test_targets_equal_the_slow_oracle_with_any_clips(seed, clips, lambda_):
   rng = np.random.default_rng(seed)
   rhos = np.exp(rng.uniform(np.log(0.08), np.log(12), size=(T, B)))
   rhos[2, 1] = 0.0
-  inputs = make_inputs(seed)
+  inputs = oracle.make_inputs(seed)
   given = {
     'discounts': inputs['discounts'] * 0.9,
     **{name: inputs[name] for name in ('rewards', 'values', 'bootstrap_value')},
   }
-  vs, advantages = slow_vtrace(
+  vs, advantages = oracle.slow_vtrace(
     rhos, **given, clips=[c or np.inf for c in clips], lambda_=lambda_
   )
   with np.errstate(divide='ignore'):
     log_rhos = np.log(rhos)
   found = losses.vtrace_targets(
-    config, **as_tensors({'log_rhos': log_rhos, **given})
+    config, **oracle.as_tensors({'log_rhos': log_rhos, **given})
   )
   np.testing.assert_allclose(found.vs, vs, rtol=1e-3, atol=1e-3)
   np.testing.assert_allclose(
@@ -163,10 +72,10 @@ def test_targets_equal_the_slow_oracle_with_any_clips(seed, clips, lambda_):
 
 
 def test_no_gradient_flows_through_targets():
-  values = tf.Variable(make_inputs()['values'].astype(np.float32))
-  given = as_tensors(
+  values = tf.Variable(oracle.make_inputs()['values'].astype(np.float32))
+  given = oracle.as_tensors(
     {
-      name: make_inputs()[name]
+      name: oracle.make_inputs()[name]
       for name in ('discounts', 'rewards', 'bootstrap_value')
     }
   )
@@ -188,17 +97,18 @@ def test_ablations_equal_the_slow_oracle(correction, clips):
   config = dataclasses.replace(
     CONFIG, correction=correction, trace_lambda=0.8, **clips
   )
-  inputs = make_inputs(4)
+  inputs = oracle.make_inputs(4)
   t, b = np.argwhere(inputs['executed'])[0]
   inputs['target_logits'][t, b, inputs['actions'][t, b]] -= 40
-  terms = losses.impala_loss(config, **as_tensors(inputs))
-  expected, _, _ = slow_loss(config, inputs)
+  terms = losses.impala_loss(config, **oracle.as_tensors(inputs))
+  expected, _, _ = oracle.slow_loss(config, inputs)
   policy_gradient = expected['policy_gradient']
   np.testing.assert_allclose(terms.policy_gradient, policy_gradient, rtol=1e-4)
   np.testing.assert_allclose(terms.baseline, expected['baseline'], rtol=1e-4)
   # A clip of one_step's own weight.
   clipped = losses.impala_loss(
-    dataclasses.replace(config, pg_rho_threshold=0.3), **as_tensors(inputs)
+    dataclasses.replace(config, pg_rho_threshold=0.3),
+    **oracle.as_tensors(inputs),
   )
   is_other = abs(float(clipped.policy_gradient) - policy_gradient) > 1e-2
   assert is_other == (correction == 'one_step')
@@ -237,12 +147,14 @@ def test_epsilon_keeps_the_gradient_of_an_unlikely_action_finite(
 
 
 def test_figures_to_watch():
-  inputs = make_inputs(6)
-  terms = losses.impala_loss(CONFIG, **as_tensors(inputs))
+  inputs = oracle.make_inputs(6)
+  terms = losses.impala_loss(CONFIG, **oracle.as_tensors(inputs))
   executed = inputs['executed']
-  _, rhos, vs = slow_loss(CONFIG, inputs)
+  _, rhos, vs = oracle.slow_loss(CONFIG, inputs)
   np.testing.assert_allclose(
-    terms.mean_entropy, np.mean(entropies(inputs)[executed]), rtol=1e-5
+    terms.mean_entropy,
+    np.mean(oracle.entropies(inputs)[executed]),
+    rtol=1e-5,
   )
   left = np.var((vs - inputs['values'])[executed])
   np.testing.assert_allclose(
@@ -251,14 +163,14 @@ def test_figures_to_watch():
   for threshold in (1.0, 3.0):
     config = dataclasses.replace(CONFIG, rho_threshold=threshold)
     np.testing.assert_allclose(
-      losses.impala_loss(config, **as_tensors(inputs)).clipped_rho_share,
+      losses.impala_loss(config, **oracle.as_tensors(inputs)).clipped_rho_share,
       np.mean(rhos[executed] > threshold),
       rtol=1e-5,
     )
 
 
 def test_on_policy_targets_are_n_step_returns():
-  inputs = make_inputs(1, executed_share=1.0)
+  inputs = oracle.make_inputs(1, executed_share=1.0)
   inputs['behaviour_logits'] = inputs['target_logits']
   inputs['rewards'] = np.clip(inputs['rewards'], -1, 1)
   target = np.copy(inputs['bootstrap_value'])
@@ -269,7 +181,7 @@ def test_on_policy_targets_are_n_step_returns():
       + inputs['discounts'][t] * CONFIG.discounting * target
     )
     returns[t] = target
-  terms = losses.impala_loss(CONFIG, **as_tensors(inputs))
+  terms = losses.impala_loss(CONFIG, **oracle.as_tensors(inputs))
   np.testing.assert_allclose(
     terms.baseline, 0.5 * np.sum((returns - inputs['values']) ** 2), rtol=1e-4
   )
@@ -298,7 +210,7 @@ def test_a_truncated_episode_bootstraps_from_its_last_observation():
 
 
 def test_a_row_that_was_not_executed_teaches_nothing():
-  inputs = as_tensors(make_inputs(2))
+  inputs = oracle.as_tensors(oracle.make_inputs(2))
   logits, values = (
     tf.Variable(inputs['target_logits']),
     tf.Variable(inputs['values']),
