@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tree
+from dm_env import specs
 
-from agents.impala import networks
+from agents.impala import config as config_lib
 from agents.impala import unrolls as unrolls_lib
 
 _T, _ACTIONS = 3, 5
@@ -23,29 +24,14 @@ def columns(dtype, shape, rng):
 
 @pytest.fixture
 def signature():
-  def rows(count, dtype, *shape):
-    return tf.TensorSpec((count, *shape), dtype)
-
-  return unrolls_lib.Unroll(
-    inputs=networks.NetworkInput(
-      observation={
-        'frame': rows(_T + 1, tf.uint8, 2, 2, 3),
-        'instruction': rows(_T + 1, tf.string),
-      },
-      last_action=rows(_T + 1, tf.int32),
-      last_reward=rows(_T + 1, tf.float32),
-      start_of_episode=rows(_T + 1, tf.bool),
-    ),
-    action=rows(_T, tf.int32),
-    reward=rows(_T, tf.float32),
-    discount=rows(_T, tf.float32),
-    behaviour_logits=rows(_T, tf.float32, _ACTIONS),
-    episode_return=rows(_T, tf.float32),
-    episode_steps=rows(_T, tf.int32),
-    environment_restarts=tf.TensorSpec((), tf.int32),
-    level=tf.TensorSpec((), tf.int32),
-    learner_step=tf.TensorSpec((), tf.int64),
-    core_state=(tf.TensorSpec((4,), tf.float32),) * 2,
+  return unrolls_lib.make_signature(
+    config_lib.ImpalaConfig(unroll_length=_T),
+    {
+      'frame': specs.Array((2, 2, 3), np.uint8),
+      'instruction': specs.Array((), object),
+    },
+    _ACTIONS,
+    core_state=(tf.zeros((1, 4)),) * 2,
   )
 
 
