@@ -1,22 +1,22 @@
-"""The program: which nodes there are and who talks to whom.
+"""The program: its nodes, and the edges between them.
 
 actor x N --unrolls--> queue --batches--> learner
     ^                                      |  |
     +-------------- variables -------------+  +--> evaluator
 
-With `--inference=server` the actors have no variables, and ask a node that has:
+With `--inference=server` actors have no variables and call a node that has:
 
 actor x N --observations--> inference <--variables-- learner
     ^                           |
     +--------- actions ---------+
 
-All push their figures to the monitor, which asks nobody.
+Every node pushes its statistics to the monitor, which calls no node.
 
-To evaluate a checkpoint is a program of its own:
+The evaluation of checkpoints is a program of its own:
 
-evaluation server --variables, work units--> evaluator x N
-        ^                                         |
-    +---------- episodes -----------+
+evaluation_server --variables, work units--> evaluator x N
+    ^                                            |
+    +------------------ episodes ----------------+
 """
 
 import os
@@ -31,8 +31,8 @@ from programs.monitoring import monitor
 from programs.nodes import entries, reverb_node
 from programs.runs import run_config
 
-# Calls between nodes come on ever other threads: with an arena for each of them
-# malloc keeps pieces of past messages, and memory creeps.
+# Calls between nodes arrive on ever new threads: with an arena for each, malloc
+# keeps pieces of past messages, and memory grows.
 _COMMON = {
   'MALLOC_ARENA_MAX': '1',
   'TF_NUM_INTEROP_THREADS': '1',
@@ -48,13 +48,12 @@ _SINGLE = {
   'TF_NUM_INTRAOP_THREADS': '1',
 }
 
-# After so long without an answer a caller looks whether the program stops, and
-# asks again.
+# A caller without an answer checks whether the program stops, and calls again.
 _CALL_TIMEOUT_SECONDS = 10
 
 
 def make_program(configuration: run_config.Configuration) -> lp.Program:
-  """Wires the run's nodes: a plain Launchpad program, for any launch type."""
+  """Wire a training run: a plain Launchpad program, for any launch type."""
   run = configuration.run
   program = lp.Program('impala')
   monitoring = None
@@ -129,7 +128,7 @@ def make_evaluation_program(
   evaluation: schedule.EvaluationConfig,
   folder: str,
 ) -> lp.Program:
-  """Wires the evaluation of a run's checkpoints.
+  """Wire the evaluation of a run's checkpoints.
 
   The evaluation server writes its progress to `folder`; see `schedule`.
   """
@@ -162,7 +161,7 @@ def make_evaluation_program(
 def make_resources(
   configuration: run_config.Configuration, actors_here: int | None = None
 ) -> dict[str, local_multi_processing.PythonProcess]:
-  """What each group's processes get: threads, and whether they see a GPU.
+  """Return each group's environment variables: threads and visible GPUs.
 
   `actors_here` share the learner's machine; by default, all do.
   """
