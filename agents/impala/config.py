@@ -63,15 +63,15 @@ class ImpalaConfig:
 
   total_environment_frames: int = option(
     1_000_000_000,
-    'Training ends at the first learner step at or above this many; the '
-    'learning rate reaches zero there.',
+    'Training ends at the first learner step that reaches this count; the '
+    'learning rate is zero there.',
     'frames',
     POSITIVE,
   )
-  batch_size: int = option(2, 'Unrolls in a learner step.', 'unrolls', POSITIVE)
+  batch_size: int = option(2, 'Unrolls per learner step.', 'unrolls', POSITIVE)
   unroll_length: int = option(
     100,
-    'Rows learned from an unroll; it carries one observation more, for the '
+    'Agent steps in an unroll. It holds one more observation, for the '
     'bootstrap value.',
     'agent steps',
     POSITIVE,
@@ -81,7 +81,7 @@ class ImpalaConfig:
   )
   baseline_cost: float = option(
     0.5,
-    'Weight of the baseline loss, which has a factor 0.5 of its own.',
+    'Weight of the baseline loss, half the squared error of the values.',
     rule=NOT_NEGATIVE,
   )
   entropy_cost: float = option(
@@ -89,132 +89,136 @@ class ImpalaConfig:
   )
   reward_scale: float = option(
     1.0,
-    'What the learner multiplies rewards by, before it clips them.',
+    'Factor that the learner applies to rewards before it clips them.',
     rule=POSITIVE,
   )
   reward_clipping: str = option(
     'abs_one',
-    'What the learner does to rewards; returns are reported unclipped.',
+    'Clipping of rewards in the learner; reported returns are unclipped.',
     rule=one_of(REWARD_CLIPPINGS),
   )
   correction: str = option(
     'vtrace',
-    "Off-policy correction: V-trace, or one of the paper's ablations: one_step "
-    'weights the policy gradient alone, epsilon adds 1e-6 to the probability '
-    'in its logarithm, none does nothing.',
+    "Off-policy correction: vtrace, or one of the paper's ablations. one_step "
+    'applies importance weights to the policy gradient only, epsilon adds 1e-6 '
+    "to the action's probability in the log, none corrects nothing.",
     rule=one_of(CORRECTIONS),
   )
   rho_threshold: float = option(
     1.0,
-    'Importance weights in the temporal differences of V-trace are clipped to '
-    'this (rho-bar); 0: never.',
+    'rho-bar: upper bound of the importance weights in the temporal '
+    'differences of V-trace. 0: no bound.',
     rule=NOT_NEGATIVE,
   )
   pg_rho_threshold: float = option(
     1.0,
-    'Importance weights of the policy gradient are clipped to this; 0: never.',
+    'Upper bound of the importance weights of the policy gradient. 0: no '
+    'bound.',
     rule=NOT_NEGATIVE,
   )
   c_threshold: float = option(
     1.0,
-    'Importance weights along the traces of V-trace are clipped to this '
-    '(c-bar); 0: never.',
+    'c-bar: upper bound of the importance weights along the traces of V-trace. '
+    '0: no bound.',
     rule=NOT_NEGATIVE,
   )
   trace_lambda: float = option(
     1.0,
-    "Lambda of the paper's Remark 2: shortens the traces of V-trace.",
+    "Lambda of V-trace (the paper's Remark 2): below 1 it shortens the traces.",
     rule=FRACTION,
   )
   loss_reduction: str = option(
     'sum',
-    'Over time and batch; mean divides the sum by unroll_length x batch_size.',
+    'Reduction of the loss over time and batch. mean is the sum divided by '
+    'unroll_length x batch_size.',
     rule=one_of(LOSS_REDUCTIONS),
   )
   optimizer: str = option(
     'rmsprop',
-    "TensorFlow 1's RMSProp as the reference's, or Adam with decays 0.9 and "
+    "rmsprop is TensorFlow 1's, as in the reference; adam has decays 0.9 and "
     '0.999.',
     rule=one_of(OPTIMIZERS),
   )
   learning_rate: float = option(
     0.00048,
-    'Learning rate at frame 0; falls linearly to zero.',
+    'Initial learning rate; it decays linearly to zero.',
     rule=POSITIVE,
   )
   decay: float = option(
-    0.99, 'RMSProp decay of the mean square gradient.', rule=FRACTION
+    0.99, "Decay of RMSProp's mean squared gradient.", rule=FRACTION
   )
   momentum: float = option(0.0, 'RMSProp momentum.', rule=FRACTION)
   epsilon: float = option(
-    0.1, 'RMSProp epsilon, inside the square root.', rule=POSITIVE
+    0.1, 'RMSProp epsilon, added inside the square root.', rule=POSITIVE
   )
   adam_epsilon: float = option(
-    1e-8, 'Adam epsilon, outside the square root.', rule=POSITIVE
+    1e-8, 'Adam epsilon, added outside the square root.', rule=POSITIVE
   )
   max_gradient_norm: float = option(
-    0.0, 'Global gradient norm is clipped to this; 0: never.', rule=NOT_NEGATIVE
+    0.0, 'Clips the global gradient norm; 0: no clipping.', rule=NOT_NEGATIVE
   )
   network: str = option(
-    'deep', 'Torso by name; see also lstm.', rule=one_of(NETWORKS)
+    'deep', 'Torso of the network; see also lstm.', rule=one_of(NETWORKS)
   )
   lstm: bool = option(
     True,
-    'Whether an LSTM stands between torso and heads; networks '
+    'Put an LSTM between torso and heads; networks '
     f'{", ".join(RECURRENT_NETWORKS)} always have it.',
   )
   center_frames: bool = option(
     False,
-    "Whether the torso sees frames without their mean, a stack's of all, and "
-    'with twice the contrast; otherwise from 0 to 1, as in the reference.',
+    "Subtract each observation's mean pixel and scale by 2; otherwise pixels "
+    'are scaled to 0 to 1, as in the reference.',
   )
   precision: str = option(
     'float32',
-    "Of the frame torso's layers; variables, core, heads and loss are always "
-    'float32. bfloat16 takes AVX-512; faster with avx512_bf16 or amx.',
+    "Precision of the image torso's layers; variables, LSTM, heads and loss "
+    'are float32. bfloat16 requires AVX-512, and is faster with avx512_bf16 or '
+    'amx.',
     rule=one_of(PRECISIONS),
   )
   queue_capacity: int = option(
     1,
-    'Unrolls that wait in the queue at most; actors wait while it is full.',
+    'Maximum number of unrolls in the queue; actors wait while it is full.',
     'unrolls',
     POSITIVE,
   )
   replay_proportion: float = option(
     0.0,
-    'Share of a batch that is sampled from the replay; 0: there is none.',
+    'Fraction of a batch that is sampled from replay; 0: no replay.',
     rule=Rule('from 0 to below 1', lambda value: 0 <= value < 1),
   )
   replay_capacity: int = option(
     10_000,
-    'Unrolls that the replay keeps in memory; the oldest go first.',
+    'Maximum number of unrolls in replay, in memory; the oldest are removed.',
     'unrolls',
     POSITIVE,
   )
   extra_policy_lag: int = option(
     0,
-    'Actors act with variables at least this old: shows how learning stands '
-    'policy lag.',
+    'Minimum age of the variables that actors act with, to study policy lag.',
     'learner steps',
     NOT_NEGATIVE,
   )
   seed: int = option(
-    1, 'Seed of initial variables, environments and sampling.', '', NOT_NEGATIVE
+    1,
+    'Seed of the initial variables, environments and action sampling.',
+    rule=NOT_NEGATIVE,
   )
 
   def __post_init__(self) -> None:
     check(self)
     if self.network in RECURRENT_NETWORKS and not self.lstm:
       raise ValueError(
-        f'lstm must be true with network {self.network} (without it there are '
-        f'{", ".join(sorted(set(NETWORKS) - set(RECURRENT_NETWORKS)))}), got '
-        'False'
+        f'lstm must be true with network={self.network} (only '
+        f'{", ".join(sorted(set(NETWORKS) - set(RECURRENT_NETWORKS)))} can do '
+        'without), got False'
       )
     if self.network == 'mlp' and self.center_frames:
-      raise ValueError('center_frames must be false with network mlp, got True')
+      raise ValueError('center_frames must be false with network=mlp, got True')
     if self.network == 'mlp' and self.precision != 'float32':
       raise ValueError(
-        f'precision must be float32 with network mlp, got {self.precision!r}'
+        f'precision must be float32 with network=mlp, got {self.precision!r}'
       )
     wanted = self.batch_size * self.replay_proportion
     if (
@@ -222,8 +226,8 @@ class ImpalaConfig:
       or self.num_replayed == self.batch_size
     ):
       raise ValueError(
-        f'replay_proportion must be a multiple of 1/{self.batch_size} below 1, '
-        f'since batch_size is {self.batch_size}, got {self.replay_proportion}'
+        f'replay_proportion must be a multiple of 1/{self.batch_size} below 1 '
+        f'with batch_size={self.batch_size}, got {self.replay_proportion}'
       )
 
   @property
@@ -241,13 +245,13 @@ def check_observations(network: str, observation_spec: Any) -> None:
   if tree.is_nested(observation_spec):
     if set(observation_spec) != {'RGB_INTERLEAVED', 'INSTR'}:
       raise ValueError(
-        f'network {network} must see an array, or RGB_INTERLEAVED and INSTR, '
-        f'got observations {sorted(observation_spec)}'
+        f'network {network} takes an array, or a dictionary of '
+        f'RGB_INTERLEAVED and INSTR, got {sorted(observation_spec)}'
       )
     observation_spec = observation_spec['RGB_INTERLEAVED']
   shape = observation_spec.shape
   if network != 'mlp' and (len(shape) != 3 or min(shape[:2]) < 36):
     raise ValueError(
-      f'network {network} must see frames [height, width, channels] of at '
-      f'least 36x36, got observations of shape {shape}; network mlp takes any'
+      f'network {network} takes images [height, width, channels] of at least '
+      f'36x36, got observations of shape {shape}; network=mlp takes any shape'
     )

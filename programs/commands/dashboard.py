@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from programs.runs import flags, run_directory, settings
+from programs.runs import flags, run_directory
 from programs.views import reading, server, view
 
 _DESCRIPTION = """\
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   with contextlib.suppress(KeyboardInterrupt):
     try:
       run_directory.RunDirectory(path).read_config()
-      shown = view.View(reading.Run(path), settings.describe)
+      shown = view.View(reading.Run(path), flags.describe)
       listening = _listen(shown, arguments.port)
     except (run_directory.RunError, ValueError) as error:
       print(f'./impala dashboard: {error}', file=sys.stderr)

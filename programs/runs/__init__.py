@@ -1,1 +1,1 @@
-"""A run: its configuration, its directory, what it writes."""
+"""Configuration, directory and files of a run."""

@@ -1,4 +1,4 @@
-"""Checkpoints: what is learned, on disk, whole or not at all."""
+"""Checkpoints of the learner, written atomically."""
 
 import pathlib
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-_KEEP = 3  # The newest, and two to fall back on should it be damaged.
+_KEEP = 3  # Two to fall back on if the newest is damaged.
 
 
 def newest_first(directory: pathlib.Path) -> list[str]:
-  """Paths of the checkpoints; found by number where nothing names them."""
+  """Return the checkpoints' paths, by number if no file lists them."""
   state = tf.train.get_checkpoint_state(str(directory))
   if state:
     return list(reversed(state.all_model_checkpoint_paths))
@@ -25,17 +25,16 @@ def newest_first(directory: pathlib.Path) -> list[str]:
 class Checkpoints:
   """The newest few checkpoints of one run.
 
-  TensorFlow writes new files and then renames the small one that names the
-  newest, so that a crash at any time leaves the checkpoint before.
+  TensorFlow writes new files and then replaces the one that lists them, so that
+  a crash at any time leaves the previous checkpoint.
   """
 
   def __init__(
     self, directory: pathlib.Path, state: Mapping[str, Any], keep: int = _KEEP
   ) -> None:
-    """Looks at what is there; neither reads nor writes a checkpoint.
+    """Neither reads nor writes a checkpoint.
 
-    `state`, as `Learner.state`, may be a part of what was saved when it is only
-    to be restored.
+    `state` is as `Learner.state`, or a part of it if it is only restored.
     """
     self._directory = directory
     self._checkpoint = tf.train.Checkpoint(**state)
@@ -44,21 +43,20 @@ class Checkpoints:
     )
 
   def save(self, number: int | None = None) -> str:
-    """Writes a checkpoint; returns its path.
+    """Write a checkpoint and return its path.
 
-    Its name has `number`; by default how many were written, which is known
-    where one was restored.
+    `number` is in its name; by default it is counted on from the restored one.
     """
     return self._manager.save(number)
 
   def restore(self) -> str | None:
-    """Reads the newest checkpoint that is not damaged; returns its path.
+    """Read the newest undamaged checkpoint and return its path.
 
     Raises:
-      ValueError: A checkpoint is not of this network, or all are damaged.
+      ValueError: A checkpoint is of another network, or all are damaged.
     """
     paths: list[str] = []
-    # Another process may save meanwhile, and remove what was listed.
+    # Another process may save meanwhile and remove a listed one.
     while (listed := newest_first(self._directory)) != paths:
       paths = listed
       for path in paths:
@@ -68,12 +66,12 @@ class Checkpoints:
           return path
         except (AssertionError, ValueError) as error:
           raise ValueError(
-            f'{path} must be of the same network and actions, and of this '
-            f'version of the program: {error}'
+            f'{path} must be of the same network, actions and program '
+            f'version: {error}'
           ) from error
         # IndexError: a file is shorter than it should be.
         except (tf.errors.OpError, IndexError) as error:
           logging.error('Checkpoint %s is damaged: %s', path, error)
     if paths:
-      raise ValueError(f'all of {paths} are damaged')
+      raise ValueError(f'all checkpoints are damaged: {paths}')
     return None

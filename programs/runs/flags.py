@@ -1,7 +1,7 @@
-"""Flags <-> configuration: one flag for each field, by its name.
+"""Flags of the configuration: one flag per field, with the field's name.
 
-Order of authority: flag, the run directory's `config.json` (when a run is
-resumed), preset (chosen by the level), the dataclass's default.
+Precedence: flag, `config.json` of a resumed run, preset (chosen by the level),
+default of the dataclass.
 """
 
 import argparse
@@ -15,15 +15,18 @@ from agents.impala import config as config_lib
 from environments import suites
 from programs.runs import presets, run_config
 
-# Group of `config.json` -> whose fields it holds.
+# Group in `config.json` -> its dataclass.
 GROUPS = {
   'run': run_config.RunConfig,
   'agent': config_lib.ImpalaConfig,
   'environment': environments.Settings,
 }
 
-# Of the environment, what may differ from one machine to the next.
+# Environment settings that may differ between machines.
 OF_MACHINE = ('dataset_path', 'level_cache', 'renderer')
+
+# Shown as defaults whatever their value.
+_CHOSEN_PER_RUN = ('preset', 'logdir')
 
 HELP_FORMATTER = functools.partial(
   argparse.RawDescriptionHelpFormatter, max_help_position=28, width=80
@@ -31,7 +34,7 @@ HELP_FORMATTER = functools.partial(
 
 
 def make_parser(command: str, description: str) -> argparse.ArgumentParser:
-  """A parser that teaches; flags cannot be abbreviated."""
+  """Return the parser of a command; flags cannot be abbreviated."""
   return argparse.ArgumentParser(
     prog=f'./impala {command}',
     usage=f'./impala {command} [--FLAG=VALUE ...]',
@@ -46,9 +49,9 @@ def add_configuration(
   names: Collection[str] | None = None,
   preset_names: Collection[str] = tuple(presets.PRESETS),
 ) -> None:
-  """Adds flags for fields of a `run_config.Configuration`, by default for all.
+  """Add flags for fields of `run_config.Configuration`, by default all.
 
-  Their help shows the defaults of the presets named.
+  Their help shows the defaults of these presets.
   """
   for title, config_class in GROUPS.items():
     group = parser.add_argument_group(title)
@@ -63,9 +66,9 @@ def add_field(
   preset_names: Collection[str] = (),
   **overrides: Any,
 ) -> None:
-  """Adds the flag of one field; it is absent from the result if not given.
+  """Add the flag of a field; it is absent from the result if not given.
 
-  `overrides` are of what argparse is told.
+  `overrides` replace arguments of argparse.
   """
   is_switch = isinstance(field.default, bool)
   metavar = 'true|false' if is_switch else type(field.default).__name__.upper()
@@ -73,7 +76,7 @@ def add_field(
     type=_switch if is_switch else type(field.default),
     default=argparse.SUPPRESS,
     metavar=metavar,
-    help=f'{field.metadata["help"]} {_describe(field, preset_names)}'.replace(
+    help=f'{field.metadata["help"]} {_annotation(field, preset_names)}'.replace(
       '%', '%%'
     ),
   )
@@ -83,7 +86,7 @@ def add_field(
 
 
 def add_isolation(group: Any) -> None:
-  """Adds `--require_isolation`; it is absent from the result if not given."""
+  """Add `--require_isolation`; it is absent from the result if not given."""
   group.add_argument(
     '--require_isolation',
     type=_switch,
@@ -91,14 +94,14 @@ def add_isolation(group: Any) -> None:
     const=True,
     default=argparse.SUPPRESS,
     metavar='true|false',
-    help='refuse to start where the kernel allows no network of the own, in '
-    'which no other machine reaches the ports of the nodes [default false: a '
-    'warning names the ports]',
+    help='Refuse to start if the kernel allows no private network namespace, '
+    'so that other machines could connect to the nodes. [default false: log a '
+    'warning with the ports]',
   )
 
 
-def _describe(field: dataclasses.Field, preset_names: Collection[str]) -> str:
-  """'[agent steps; greater than 0; default 100; atari_expert 20]'."""
+def _annotation(field: dataclasses.Field, preset_names: Collection[str]) -> str:
+  """Return '[agent steps; greater than 0; default 100; atari_expert 20]'."""
   rule = field.metadata.get('rule')
   by_value: dict[Any, list[str]] = {}
   for name in preset_names:
@@ -135,13 +138,14 @@ def resolve(
   given: Mapping[str, Any],
   stored: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> run_config.Configuration:
-  """Puts a configuration together by order of authority.
+  """Return the configuration, by precedence.
 
-  `given` has flags alone that were given, others than fields being ignored;
-  `stored` what `config.json` says when a run is resumed.
+  Args:
+    given: The flags of the command line; those that are no field are ignored.
+    stored: Content of `config.json` when a run is resumed.
 
   Raises:
-    ValueError: A value breaks its rule; names field, rule and value.
+    ValueError: A value breaks its rule.
   """
   known = {
     name: value
@@ -161,7 +165,7 @@ def resolve(
 
 
 def unknown(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-  """Fields of a stored configuration that this version does not have."""
+  """Return the fields of a stored configuration unknown to this version."""
   known = {
     field.name
     for config_class in GROUPS.values()
@@ -179,10 +183,45 @@ def changes(
   stored: Mapping[str, Mapping[str, Any]],
   configuration: run_config.Configuration,
 ) -> Sequence[tuple[str, Any, Any]]:
-  """Fields that differ from a stored configuration: (name, stored, new)."""
+  """Return the changed fields as (name, stored value, new value)."""
   return [
     (name, stored[title][name], value)
     for title, group in configuration.to_dict().items()
     for name, value in group.items()
     if name in stored.get(title, {}) and stored[title][name] != value
   ]
+
+
+def describe(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """Return the settings in a run's `config.json`, for display.
+
+  Each has its group, name, value, unit and help, and its origin: 'default',
+  'preset' or 'flag'.
+  """
+  preset = presets.PRESETS.get(str(groups.get('run', {}).get('preset')), {})
+  settings = []
+  for group, values in groups.items():
+    known = {}
+    if group in GROUPS:  # Another version may have others.
+      fields = dataclasses.fields(GROUPS[group])
+      known = {field.name: field for field in fields}
+    for name, value in values.items():
+      field = known.get(name)
+      if name in preset and value == preset[name]:
+        origin = 'preset'
+      elif name in _CHOSEN_PER_RUN:
+        origin = 'default'
+      else:
+        origin = 'default' if field and value == field.default else 'flag'
+      facts = field.metadata if field else {}
+      settings.append(
+        {
+          'group': group,
+          'name': name,
+          'value': value,
+          'origin': origin,
+          'unit': facts.get('unit', ''),
+          'help': facts.get('help', ''),
+        }
+      )
+  return settings

@@ -1,4 +1,4 @@
-"""What `train` does before anything is launched: configuration, directory."""
+"""Preparation of a run: its configuration and directory, new or resumed."""
 
 import contextlib
 import datetime
@@ -14,7 +14,7 @@ from environments import suites
 from programs import startup
 from programs.runs import flags, run_config, run_directory
 
-# What decides which variables a checkpoint holds, and their meaning.
+# Fields that determine the variables of a checkpoint and their meaning.
 _FIXED_ON_RESUME = (
   'level_name',
   'preset',
@@ -30,7 +30,7 @@ _FIXED_ON_RESUME = (
 
 
 def choose_directory(given: Mapping[str, Any]) -> run_directory.RunDirectory:
-  """The directory that is asked for, or a new one below `runs`."""
+  """Return the directory of `--logdir`, or a new one in `runs`."""
   path = given.get('logdir')
   if not path:
     level = given.get('level_name', run_config.RunConfig().level_name)
@@ -47,11 +47,11 @@ def prepared(
   given: Mapping[str, Any],
   console: rich.console.Console,
 ) -> Iterator[run_config.Configuration]:
-  """Resolves the configuration and holds its directory meanwhile.
+  """Resolve the configuration and lock its directory.
 
   Raises:
-    RunError: A flag is wrong, or the directory cannot be used as asked.
-    environments.MissingError: The simulator is not there.
+    RunError: A flag is wrong, or the directory cannot be used so.
+    environments.MissingError: The simulator is not installed.
   """
   given = {**given, 'logdir': str(directory.path)}
   stored = None
@@ -73,21 +73,21 @@ def prepared(
   if stored is None and directory.is_run():
     with directory.locked():
       aside = directory.set_aside()
-      console.print(f'The old run is kept in {aside}', soft_wrap=True)
+      console.print(f'Moved the old run to {aside}', soft_wrap=True)
   with directory.locked():
     if not is_finished(configuration):
       if stored is not None:
-        _tell_resume(configuration, stored, console)
+        _print_changes(configuration, stored, console)
       directory.write_config(configuration.to_dict())
     yield configuration
 
 
 def check_playable(configuration: run_config.Configuration) -> None:
-  """Looks whether there are the levels, and the network can play them here.
+  """Check that this network can play these levels on this machine.
 
   Raises:
     ValueError: It cannot.
-    environments.MissingError: A simulator is not there.
+    environments.MissingError: A simulator is not installed.
   """
   config_lib.check_observations(
     configuration.agent.network, configuration.spec.observations
@@ -95,7 +95,7 @@ def check_playable(configuration: run_config.Configuration) -> None:
   level_name = configuration.run.level_name
   if len(suites.split(level_name)) > 1:
     environments.check_specs(level_name, configuration.environment)
-  # TensorFlow 2.8 has no other convolution of bfloat16 than oneDNN's.
+  # TensorFlow 2.8 convolves bfloat16 with oneDNN only.
   if (
     configuration.agent.precision == 'bfloat16'
     and 'avx512f' not in startup.vector_instructions()
@@ -112,13 +112,13 @@ def _check_fixed(
   for name, before, after in flags.changes(stored, configuration):
     if name in _FIXED_ON_RESUME:
       raise run_directory.RunError(
-        f'{name} must stay {before!r}, with which the run in '
-        f'{configuration.run.logdir} was started, got {after!r}; take another '
-        '--logdir, or --on_existing=restart'
+        f'{name} must stay {before!r}, the value of the run in '
+        f'{configuration.run.logdir}, got {after!r}; use another --logdir or '
+        '--on_existing=restart'
       )
 
 
-def _tell_resume(
+def _print_changes(
   configuration: run_config.Configuration,
   stored: Mapping[str, Mapping[str, Any]],
   console: rich.console.Console,
@@ -126,12 +126,12 @@ def _tell_resume(
   console.print(f'Resuming the run in {configuration.run.logdir}')
   for name, before, after in flags.changes(stored, configuration):
     if name != 'logdir':
-      console.print(f'  {name} was {before}, is {after} from here on')
+      console.print(f'  {name} changes from {before} to {after}')
   for name, value in flags.unknown(stored).items():
-    console.print(f'  {name} was {value}, is no option any more: ignored')
+    console.print(f'  {name}={value} is ignored: no such option any more')
 
 
 def is_finished(configuration: run_config.Configuration) -> bool:
-  """Whether an earlier start reached the last frame and evaluated it."""
+  """Return whether the last frame was learned and evaluated."""
   total = configuration.agent.total_environment_frames
   return configuration.directory.finished_frames >= total

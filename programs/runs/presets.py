@@ -1,7 +1,4 @@
-"""Defaults by domain: what replaces a dataclass's default for a level.
-
-A preset only sets defaults; a flag overrides it.
-"""
+"""Presets: default values by level, which flags override."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +7,7 @@ from environments import suites
 
 # The paper's Atari experiments: Table G.1 of arXiv 1802.01561v3, and section
 # 5.3.2 for the 200M frames. Ours: the queue holds one batch, and actors step 16
-# environments with one forward pass.
+# environments each.
 _ATARI = {
   'total_environment_frames': 200_000_000,
   'batch_size': 32,
@@ -31,8 +28,7 @@ _ATARI = {
   'evaluation_period_frames': 2_500_000,
 }
 
-# What the paper's DeepMind Lab experiments share (Table D.3) and the reference
-# has as defaults.
+# The paper's DeepMind Lab experiments (Table D.3) and the reference's defaults.
 _DMLAB = {
   'network': 'deep',
   'unroll_length': 100,
@@ -64,8 +60,8 @@ _EMBEDDED = {
   'test_num_episodes': 100,
 }
 
-# Ours, made for doom_basic on two cores. Small, fresh batches; centred frames;
-# RMSProp's epsilon so small that each weight moves by about the learning rate.
+# Ours, tuned for doom_basic on two cores: small batches, centred images, and an
+# epsilon so small that each weight moves by about the learning rate.
 _DOOM = {
   'network': 'shallow',
   'center_frames': True,
@@ -84,20 +80,20 @@ _DOOM = {
   'test_num_episodes': 100,
 }
 
-# The reference's experiment.py (google-deepmind/scalable_agent, 6c0c8a7), whose
-# other defaults are our dataclasses': it does not evaluate while it trains.
+# The reference's experiment.py (google-deepmind/scalable_agent, 6c0c8a7), which
+# never evaluates while training; other defaults are those of our dataclasses.
 _REFERENCE = {'evaluation_period_frames': 0}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
   'catch': _EMBEDDED,
   'memory': {**_EMBEDDED, 'lstm': True},
   'atari_expert': {**_ATARI, 'network': 'shallow_atari'},
-  # Ours: solved Pong within an hour on two cores. Four times as many learner
-  # steps as the paper's recipe; an epsilon (among those the paper tried for
-  # DeepMind Lab, Table D.1) so small that each weight moves by about the
-  # learning rate; little entropy, since a step's advantage in Pong is small;
-  # half as many environments, which halves the policy lag; and centred frames,
-  # without which most of the first layer dies.
+  # Ours: solved Pong within an hour on two cores. Four times the learner steps
+  # of the paper's recipe; an epsilon (one the paper tried for DeepMind Lab,
+  # Table D.1) so small that each weight moves by about the learning rate;
+  # little entropy, since advantages are small in Pong; half the environments,
+  # which halves the policy lag; centred images, without which most filters of
+  # the first layer die.
   'atari_pong_2core': {
     **_ATARI,
     'network': 'shallow_atari',
@@ -113,15 +109,15 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     'test_num_episodes': 20,
   },
   'doom': _DOOM,
-  # Its rewards, -1 a tic and about 100 for the kill, would be cut off at 1: a
-  # hundredth is Sample Factory's scale for them.
+  # Its rewards, -1 per tic and about 100 for the kill, would be clipped to 1:
+  # Sample Factory scales them by 0.01.
   'doom_basic': {
     **_DOOM,
     'total_environment_frames': 2_000_000,
     'reward_scale': 0.01,
   },
   # One network for 57 games: section 5.3.2, the deep feed-forward network, all
-  # 18 actions and 200M frames a game. Ours: an environment for each game.
+  # 18 actions and 200M frames per game. Ours: one environment per game.
   'atari_multi_task': {
     **_ATARI,
     'network': 'deep_atari',
@@ -164,7 +160,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 def choose(level_name: str) -> str:
-  """The preset that a level's name chooses; see `suites.check`."""
+  """Return the name of a level's preset."""
   first, *others = suites.split(level_name)
   if first in PRESETS:
     return first

@@ -1,4 +1,4 @@
-"""Where a run comes from: command line, versions, host, git revision."""
+"""Provenance of a run: command line, versions, host, git revision."""
 
 import importlib.metadata
 import os
@@ -24,7 +24,7 @@ _PACKAGES = (
 
 
 def describe_start(seed: int) -> dict[str, Any]:
-  """Who runs what where, for `meta.json`."""
+  """Return command line, host and versions, for `meta.json`."""
   return {
     'command_line': sys.orig_argv,
     'started': run_directory.now(),
@@ -42,7 +42,7 @@ def describe_start(seed: int) -> dict[str, Any]:
 
 
 def git_revision() -> str:
-  """Revision of the checkout, '+' where files differ from it; or empty."""
+  """Return the checkout's revision, with '+' if files differ; or ''."""
   git = ('git', '-C', str(pathlib.Path(__file__).parent))
   try:
     return subprocess.run(

@@ -5,7 +5,7 @@ import pathlib
 import tempfile
 from collections.abc import Sequence
 
-from programs.runs import run_directory, settings
+from programs.runs import flags, run_directory
 from programs.views import comparison, page_files, plots, reading, scores, view
 
 PAGE = 'index.html'
@@ -29,7 +29,7 @@ def write(
   for path, name in zip(paths, comparison.names(paths), strict=True):
     run_directory.RunDirectory(path).read_config()  # Or says what is wrong.
     found[name] = reading.Run(path)
-    pages[name] = view.View(found[name], settings.describe).export()
+    pages[name] = view.View(found[name], flags.describe).export()
   compared = comparison.compare(found)
   content = {'made': run_directory.now(), 'runs': pages, 'comparison': compared}
   try:

@@ -163,7 +163,10 @@ def test_an_instruction_does_not_depend_on_those_beside_it():
 
 
 def test_observations_that_are_no_frames_are_refused():
-  for shape, rule in (((10, 5), r'deep must see.*'), ((20, 84, 4), '36x36.*')):
+  for shape, rule in (
+    ((10, 5), r'network deep takes.*'),
+    ((20, 84, 4), '36x36.*'),
+  ):
     with pytest.raises(ValueError, match=f'{rule}{re.escape(str(shape))}'):
       make('deep', True, shape)
   spec = {'RGB': specs.Array((72, 96, 3), np.uint8)}

@@ -193,7 +193,7 @@ def test_a_test_evaluates_what_logdir_holds(line, tmp_path):
     ('--renderer=x', ('renderer', 'software, hardware', "'x'")),
     (
       '--level_name=dmlab30 --logdir=none',
-      ('at least 30', 'never be played', '4 x 1'),
+      ('num_envs_per_actor', 'at least 30', '4 x 1'),
     ),
     ('--level_name=doom_basic', ('level_name must stay', "'doom_basic'")),
     ('--level_name=atari_pong', ('preset must stay', "'reference_fork'")),

@@ -417,9 +417,9 @@ BAD_FLAGS = [
     '--on_existing=ask',
     ('on_existing', "'resume', 'fail', 'restart'", "'ask'"),
   ),
-  ('--network=deep', ('lstm must be true with network deep',)),
-  ('--network=deep_atari', ('network deep_atari must see', '(10, 5)')),
-  ('--network=shallow_atari', ('network shallow_atari must see', '(10, 5)')),
+  ('--network=deep', ('lstm must be true', 'network=deep')),
+  ('--network=deep_atari', ('network deep_atari', '(10, 5)')),
+  ('--network=shallow_atari', ('network shallow_atari', '(10, 5)')),
   ('--preset=foo', ('preset must be one of catch', "got 'foo'")),
   ('--level_name=catch,memory', ('same observations and actions',)),
   ('--replay_proportion=0.3', ('multiple of 1/32 below 1', 'got 0.3')),
@@ -493,7 +493,7 @@ def restarted(directory, finished):
 def test_restart_keeps_the_old_run_aside(directory, copy, restarted):
   chapter, old_config = restarted
   (aside,) = directory.parent.glob('run.before-*')
-  assert f'The old run is kept in {aside}' in ' '.join(chapter.output.split())
+  assert f'old run to {aside}' in ' '.join(chapter.output.split())
   assert (aside / 'config.json').read_text() == old_config
   assert read_saved_frames(aside) == TOTAL
   assert read_meta(aside)['finished_frames'] == TOTAL

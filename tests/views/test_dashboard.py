@@ -24,7 +24,7 @@ from run_files import (
 )
 
 from programs.commands import dashboard
-from programs.runs import run_directory, settings
+from programs.runs import flags, run_directory
 from programs.views import reading, server, view
 
 
@@ -36,7 +36,7 @@ def path(tmp_path, monkeypatch):
 
 @pytest.fixture
 def client(path):
-  shown = view.View(reading.Run(path), settings.describe)
+  shown = view.View(reading.Run(path), flags.describe)
   return werkzeug.test.Client(server.App(shown))
 
 

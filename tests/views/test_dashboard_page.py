@@ -21,7 +21,7 @@ import pytest
 from playwright import sync_api
 
 from programs.commands import check, report
-from programs.runs import run_directory, settings
+from programs.runs import flags, run_directory
 from programs.views import reading, server, view
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ def training(directory, frames):
 @contextlib.contextmanager
 def served(directory, port=0):
   """The dashboard's server; its port."""
-  shown = view.View(reading.Run(directory), settings.describe)
+  shown = view.View(reading.Run(directory), flags.describe)
   listening = server.make_server(shown, port)
   thread = threading.Thread(target=listening.serve_forever)
   thread.start()

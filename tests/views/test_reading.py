@@ -16,7 +16,7 @@ from run_files import (
   write_run,
 )
 
-from programs.runs import run_directory, settings
+from programs.runs import flags, run_directory
 from programs.views import comparison, curves, evaluations, reading, view
 
 
@@ -177,7 +177,7 @@ def test_odd_content_is_no_error(path, name, text):
   write_rows(path / 'metrics/learner.csv', LEARNER)
   run_directory.write_text(path / name, text)
   run = read(path)
-  content = view.View(run, settings.describe).export()
+  content = view.View(run, flags.describe).export()
   view.to_json([content, comparison.compare({'run': run})])
 
 
