@@ -1,11 +1,10 @@
-"""What must stand before TensorFlow, Reverb and Launchpad are imported.
+"""Process environment that TensorFlow, Reverb and Launchpad need.
 
-The one place for it. What it sets is in `os.environ`, so that child processes
-inherit it, and nothing that the user has set is overridden.
+It is set in `os.environ`, so that child processes inherit it. Variables that
+the user has set are kept.
 """
 
-# Annotations stay unevaluated, so that an older Python gets as far as being
-# told that it is too old.
+# Unevaluated annotations let an older Python reach the error about its version.
 from __future__ import annotations
 
 import contextlib
@@ -16,13 +15,13 @@ import sys
 import sysconfig
 import time
 
-# When this process began: nothing of ours is imported earlier.
+# Start of this process: this module is imported first.
 STARTED = time.time()
 
 PYTHON_VERSION = (3, 10)
 LIBPYTHON = 'libpython3.10.so.1.0'
-# What TensorFlow 2.8 opens for a GPU, where NVIDIA's wheels have it below their
-# folder. Each comes after those that it links to.
+# Libraries that TensorFlow 2.8 opens for a GPU, by their path in NVIDIA's
+# wheels. Each comes after those that it links to.
 CUDA_LIBRARIES = (
   'cuda_runtime/lib/libcudart.so.11.0',
   'cublas/lib/libcublasLt.so.11',
@@ -39,13 +38,13 @@ _PROXY_VARIABLES = ('http_proxy', 'https_proxy', 'all_proxy', 'grpc_proxy')
 
 
 def data_directory(command: str) -> pathlib.Path:
-  """Where `roms` or `scenarios` puts its files and they are looked for."""
+  """Return the default folder of the files of `roms` or `scenarios`."""
   data = os.environ.get('XDG_DATA_HOME') or os.path.expanduser('~/.local/share')
   return pathlib.Path(data, 'impala', command)
 
 
 def find_libpython() -> pathlib.Path | None:
-  """The shared library of this Python, or None where it came without one."""
+  """Return the path of this Python's shared library, None if it has none."""
   folders = [
     os.path.join(sys.base_prefix, 'lib'),
     sysconfig.get_config_var('LIBDIR') or '',
@@ -58,7 +57,7 @@ def find_libpython() -> pathlib.Path | None:
 
 
 def can_load(library: str, mode: int = ctypes.DEFAULT_MODE) -> bool:
-  """Whether the loader finds a library by its name, in this process."""
+  """Return whether this process can load a library by its name."""
   try:
     ctypes.CDLL(library, mode=mode)
   except OSError:
@@ -67,32 +66,32 @@ def can_load(library: str, mode: int = ctypes.DEFAULT_MODE) -> bool:
 
 
 def vector_instructions() -> list[str]:
-  """Those that TensorFlow and oneDNN ask for and this processor has."""
+  """Return the processor's instruction sets that TensorFlow uses."""
   info = pathlib.Path('/proc/cpuinfo').read_text()
   flags = set(info.partition('flags')[2].partition('\n')[0].split())
   return [name for name in ('avx', 'avx2', 'avx512f') if name in flags]
 
 
 def hides_gpus() -> bool:
-  """Whether this process is told to use no GPU, as all but learners are."""
+  """Return whether GPUs are hidden from this process."""
   return os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')
 
 
 def prepare() -> None:
-  """Sets the environment of this process and of its children.
+  """Set the environment of this process and of its children.
 
   Raises:
-    SystemExit: Where no Launchpad can run: another Python than 3.10, or a
-      machine other than Linux on x86-64.
+    SystemExit: Launchpad cannot run: Python is not 3.10, or the machine is not
+      Linux on x86-64.
   """
   _check_machine()
-  # TensorFlow 2.8 leaves oneDNN off by default: a learner step then takes four
-  # times as long.
+  # oneDNN is off by default in TensorFlow 2.8; without it a learner step takes
+  # four times as long.
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-  # TensorFlow sets this itself, but too late where absl's app runs already, as
-  # in each of Launchpad's nodes: its context is then made in the middle of its
-  # import, and never finds functions that the functions of datasets call.
+  # TensorFlow sets this itself, but too late if absl's app runs already, as in
+  # Launchpad's nodes: its context is then made in the middle of its import, and
+  # does not find functions that functions of datasets call.
   os.environ.setdefault('TF2_BEHAVIOR', '1')
   _exempt_loopback_from_proxies()
   for variable, directory in (
@@ -108,26 +107,26 @@ def prepare() -> None:
 def _check_machine() -> None:
   if sys.version_info[:2] != PYTHON_VERSION:
     raise SystemExit(
-      f'Python {sys.version.split()[0]} runs this, but Reverb and Launchpad '
-      'exist for Python 3.10 only: start it with ./impala, which finds one, '
-      'or install requirements.txt into a Python 3.10.'
+      f'This is Python {sys.version.split()[0]}, but Reverb and Launchpad '
+      'exist for Python 3.10 only: use ./impala, which finds one, or install '
+      'requirements.txt into a Python 3.10.'
     )
   machine = f'{os.uname().sysname} {os.uname().machine}'
   if machine != 'Linux x86_64':
     raise SystemExit(
       f'This machine is {machine}, but Reverb and Launchpad exist for Linux on '
-      'x86-64 only: run it on such a machine, or in a linux/amd64 container.'
+      'x86-64 only: use such a machine or a linux/amd64 container.'
     )
 
 
 def _exempt_loopback_from_proxies() -> None:
-  """Keeps gRPC's traffic between processes of this machine off proxies."""
+  """Exempt gRPC between processes of this machine from proxies."""
   if not any(
     os.environ.get(name) or os.environ.get(name.upper())
     for name in _PROXY_VARIABLES
   ):
     return
-  # gRPC reads no_grpc_proxy and no_proxy, other libraries the upper case.
+  # gRPC reads the lower case, other libraries the upper case.
   listed = os.environ.get('no_proxy') or os.environ.get('NO_PROXY') or ''
   hosts = [host.strip() for host in listed.split(',') if host.strip()]
   hosts += [host for host in _LOOPBACK if host not in hosts]
@@ -135,36 +134,29 @@ def _exempt_loopback_from_proxies() -> None:
 
 
 def _load_libpython() -> None:
-  """Makes `LIBPYTHON`, which Reverb and Launchpad link to, loadable.
+  """Make `LIBPYTHON`, which Reverb and Launchpad link to, loadable.
 
-  A Python that is itself linked to the library has it loaded already. One that
-  holds the interpreter in its executable (conda's, uv's downloads) has it
-  beside, in a folder that the loader does not search. `LD_LIBRARY_PATH` is read
-  when a process starts: it serves the children, and loading the library by its
-  path serves this one.
+  A statically linked Python (conda's, uv's downloads) has it in a folder that
+  the loader does not search. Loading it by its path is for this process;
+  `LD_LIBRARY_PATH`, which is read when a process starts, is for its children.
   """
   if can_load(LIBPYTHON, os.RTLD_NOLOAD):
     return
   path = find_libpython()
   if path is None:
-    return  # The system's own may serve; `doctor` tells where none does.
+    return  # The system may have one; `doctor` reports if not.
   ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
   _extend_library_path(path.parent)
 
 
 def _load_cuda() -> None:
-  """Makes the CUDA libraries of NVIDIA's wheels loadable, where they are.
-
-  As with `LIBPYTHON`: TensorFlow opens them by name, which succeeds where they
-  are loaded already, and children find them in `LD_LIBRARY_PATH`, even if they
-  import TensorFlow before this.
-  """
+  """Make the CUDA libraries of NVIDIA's wheels loadable, as `LIBPYTHON`."""
   folder = pathlib.Path(sysconfig.get_path('purelib'), 'nvidia')
   if hides_gpus() or not folder.is_dir() or not can_load(CUDA_DRIVER):
     return
   for name in CUDA_LIBRARIES:
     path = folder / name
-    # What is missing or broken, `doctor` tells.
+    # `doctor` reports missing and broken ones.
     with contextlib.suppress(OSError):
       ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
     _extend_library_path(path.parent)

@@ -1,4 +1,4 @@
-"""Formatting, lint, types and tests in one go: `./impala check`."""
+"""Run formatter, linter, type checker and tests: `./impala check`."""
 
 import os
 import pathlib
@@ -18,40 +18,40 @@ _USAGE = """\
 usage: ./impala check [--all] [--require_browser] [pytest arguments]
 
 Runs ruff format --check, ruff check, mypy and pytest in the checkout.
-With --all, tests too that show at length what others show in short:
-more games, command lines and benchmarks.
 Arguments go to pytest, for example: ./impala check -x -k losses
-Atari ROMs and ViZDoom scenarios that are not found are fetched first, and a
-Chromium for the tests of the dashboard's page, if pytest is given no arguments:
-as root with apt-get, else with Playwright. Where none can be had, these tests
-are skipped, or with --require_browser the check fails."""
+--all includes the thorough tests: more games, command lines and benchmarks.
+
+Missing Atari ROMs and ViZDoom scenarios are downloaded first; without arguments
+for pytest also a Chromium for the tests of the dashboard's page, as root with
+apt-get, else with Playwright. Without Chromium these tests are skipped;
+--require_browser makes the check fail instead."""
 _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 
 
 def launch_browser(driver: sync_api.Playwright) -> sync_api.Browser:
-  """Starts the Chromium on PATH, or else the one that Playwright downloaded.
+  """Start the Chromium on PATH, else the one that Playwright downloaded.
 
   Raises:
-    playwright.sync_api.Error: Neither is there and starts.
+    playwright.sync_api.Error: Neither of them starts.
   """
   for path in filter(None, map(shutil.which, _BROWSERS)):
     try:
       return driver.chromium.launch(executable_path=path, args=['--no-sandbox'])
     except sync_api.Error:
-      continue  # Some systems have a script there that tells how to install it.
+      continue  # On some systems it is a script that tells how to install it.
   return driver.chromium.launch(args=['--no-sandbox'])
 
 
 def _provide_browser() -> str:
-  """Says where a Chromium comes from; empty where none can be had."""
+  """Install Chromium if there is none; return its source, or ''."""
   apt = ['apt-get', '-qy', '-o', 'Acquire::http::Timeout=20']
   playwright = [sys.executable, '-m', 'playwright', 'install', '--only-shell']
-  ways: dict[str, list[list[str]]] = {'that was there': []}
+  ways: dict[str, list[list[str]]] = {'installed already': []}
   if not os.geteuid() and shutil.which('apt-get'):
     install = [*apt, 'install', '--no-install-recommends', 'chromium']
-    ways["of the system's packages (apt-get)"] = [[*apt, 'update'], install]
+    ways['installed with apt-get'] = [[*apt, 'update'], install]
     playwright.append('--with-deps')
-  ways['that Playwright downloads'] = [[*playwright, 'chromium']]
+  ways['downloaded by Playwright'] = [[*playwright, 'chromium']]
   environment = {**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'}
   with sync_api.sync_playwright() as driver:
     for name, commands in ways.items():
@@ -70,10 +70,10 @@ def _provide_browser() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  """Runs every tool, says how each went, and returns the exit status.
+  """Run all tools and print a summary; return the exit status.
 
   Args:
-    arguments: What pytest is given; by default, the command line.
+    arguments: Arguments of pytest; by default, the command line's.
   """
   arguments = sys.argv[1:] if arguments is None else arguments
   if '--help' in arguments or '-h' in arguments:
@@ -90,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     'ruff format': ['ruff', 'format', '--check', '.'],
     'ruff check': ['ruff', 'check', '.'],
     'mypy': ['mypy', *packages],
-    # By file, so that what the tests of a file share is made once; and more of
-    # them than there are cores, since many wait.
+    # By file, so that module fixtures are made once; more processes than cores,
+    # since many tests wait.
     'pytest': [
       'pytest',
       '--numprocesses=3',
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   for name, command in tools.items():
     print(f'\n== {name}', flush=True)
     start = time.monotonic()
-    # From this environment, whatever PATH says, and with what startup set.
+    # With this environment's Python, not PATH's.
     status = subprocess.call([sys.executable, '-m', *command], cwd=_ROOT)
     seconds = time.monotonic() - start
     summary.append((name, status, seconds))
@@ -116,8 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   failed = any(status for _, status, _ in summary)
   if not browser:
     print(
-      "!! THE DASHBOARD'S PAGE WAS NOT TESTED: there is no Chromium, and none "
-      'could be had (what was tried stands at the top).'
+      "!! THE DASHBOARD'S PAGE WAS NOT TESTED: Chromium could not be installed "
+      '(see the top).'
     )
     failed = failed or '--require_browser' in own
   return 1 if failed else 0

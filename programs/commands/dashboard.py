@@ -1,4 +1,4 @@
-"""Shows a run in the browser: `./impala dashboard --logdir=DIR`."""
+"""Show a run in the browser: `./impala dashboard --logdir=DIR`."""
 
 import contextlib
 import pathlib
@@ -11,10 +11,9 @@ from programs.runs import flags, run_directory
 from programs.views import reading, server, view
 
 _DESCRIPTION = """\
-Shows a run in the browser: its graph with what each node does, where the
-bottleneck is, learning curves, evaluations and logs. The run may be going on,
-have ended, or be started again meanwhile. Nothing but this machine is answered;
-from another one, forward the port: ssh -L 8765:localhost:8765 MACHINE.
+Serves a page on a run, running or ended: its graph with live statistics, the
+bottleneck, learning curves, evaluations and logs. Only this machine can open
+it; from another one: ssh -L 8765:localhost:8765 MACHINE, which forwards it.
 
   ./impala dashboard --logdir=runs/pong
   ./impala dashboard --logdir=runs/pong --port=0"""
@@ -24,17 +23,17 @@ _PORTS = range(65536)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command until interrupted; returns its exit status, 0 or 2."""
+  """Run the command until interrupted; return its exit status, 0 or 2."""
   parser = flags.make_parser('dashboard', _DESCRIPTION)
   parser.add_argument(
-    '--logdir', required=True, metavar='DIR', help='The run directory.'
+    '--logdir', required=True, metavar='DIR', help='Run directory.'
   )
   parser.add_argument(
     '--port',
     type=int,
     default=_DEFAULT_PORT,
     metavar='INT',
-    help='Where the page is; 0: any free port [at least 0 and below 65536; '
+    help='Port of the page; 0: any free port. [at least 0 and below 65536; '
     f'default {_DEFAULT_PORT}]',
   )
   arguments = parser.parse_args(argv)
@@ -60,7 +59,7 @@ def _listen(shown: view.View, port: int) -> Any:
     return server.make_server(shown, port)
   except OSError as error:
     raise ValueError(
-      'port must be free on this machine (--port=0 takes any that is), got '
+      'port must be free (--port=0 takes any free one), got '
       f'{port} ({error.strerror})'
     ) from error
 

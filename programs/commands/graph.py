@@ -1,4 +1,4 @@
-"""Draws the program of a run: `./impala graph --output=graph.html`."""
+"""Draw the program of a run: `./impala graph --output=graph.html`."""
 
 import pathlib
 import sys
@@ -11,8 +11,8 @@ from programs.runs import flags, run_directory
 from programs.views import drawing, markup
 
 _DESCRIPTION = """\
-Draws which nodes a run has and what flows between them, for the same flags as
-train. Nothing is launched or written but the drawing.
+Draws the nodes of a run and the data that flows between them, for flags of
+train. Nothing is launched.
 
   ./impala graph --num_actors=64 --output=graph.html
   ./impala graph --format=mermaid"""
@@ -26,18 +26,18 @@ _FORMATS: Mapping[str, Callable[[graph_lib.ProgramGraph], str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command; returns its exit status."""
+  """Run the command; return its exit status."""
   parser = flags.make_parser('graph', _DESCRIPTION)
   group = parser.add_argument_group('drawing')
   group.add_argument(
     '--format',
     choices=_FORMATS,
-    help="[default: by the ending of output, 'mermaid' without one]",
+    help="[default: by the file extension of output, else 'mermaid']",
   )
   group.add_argument(
     '--output',
     metavar='FILE',
-    help='where it goes [default: the standard output]',
+    help='Output file. [default: standard output]',
   )
   flags.add_configuration(parser)
   given = vars(parser.parse_args(argv))
@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     run_directory.write_text(pathlib.Path(output), text)
   except OSError as error:
     print(
-      f'./impala graph: output must be a file that can be written, got '
-      f'{output} ({error.strerror})',
+      f'./impala graph: output must be a writable file, got {output} '
+      f'({error.strerror})',
       file=sys.stderr,
     )
     return 2

@@ -1,4 +1,4 @@
-"""Makes a page of runs: `./impala report RUN [RUN ...] --output=DIR`."""
+"""Write a report of runs: `./impala report RUN [RUN ...] --output=DIR`."""
 
 import pathlib
 import sys
@@ -8,26 +8,25 @@ from programs.runs import flags, run_directory
 from programs.views import report
 
 _DESCRIPTION = """\
-Makes one page of one or more run directories, whether they go on or have ended:
-the dashboard's page of each, and of them together learning curves, scores and
-what differs. Runs that differ in their seed alone become one curve with its
-interval. Writes index.html, which needs no other file and no server, and beside
-it curves.png and scores.csv.
+Writes a report of one or more runs, running or ended: the dashboard of each
+run, and their learning curves, scores and differing settings compared. Runs
+that differ in the seed only are drawn as one curve with its interval. The
+report is a self-contained index.html, with curves.png and scores.csv beside it.
 
   ./impala report runs/pong
   ./impala report runs/pong_seed1 runs/pong_seed2 --output=runs/pong_report"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command; returns its exit status, 2 where nothing was written."""
+  """Run the command; return its exit status, 2 if nothing was written."""
   parser = flags.make_parser('report', _DESCRIPTION)
   parser.usage = './impala report RUN [RUN ...] [--output=DIR]'
-  parser.add_argument('runs', nargs='+', metavar='RUN', help='a run directory')
+  parser.add_argument('runs', nargs='+', metavar='RUN', help='Run directory.')
   parser.add_argument(
     '--output',
     metavar='DIR',
-    help="where it goes [default: 'report' in the run directory, if there is "
-    'but one]',
+    help="Folder of the report. [default for one run: 'report' in its "
+    'directory]',
   )
   given = parser.parse_args(argv)
   paths = list(
@@ -38,18 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     if given.output is None and len(paths) > 1:
       raise run_directory.RunError(
-        f'output must be given for several runs, got {len(paths)} runs without'
+        f'output must be given with several runs, got {len(paths)} runs'
       )
     output = pathlib.Path(
       given.output or run_directory.RunDirectory(paths[0]).report
     )
     output = output.expanduser().absolute()
-    said = report.write(paths, output)
+    verdicts = report.write(paths, output)
   except run_directory.RunError as error:
     print(f'./impala report: {error}', file=sys.stderr)
     return 2
-  for name, sentence in said.items():
-    print(sentence if len(said) == 1 else f'{name}: {sentence}')
+  for name, sentence in verdicts.items():
+    print(sentence if len(verdicts) == 1 else f'{name}: {sentence}')
   print(output / report.PAGE)
   return 0
 

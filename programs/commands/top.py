@@ -1,4 +1,4 @@
-"""Shows a run in the terminal: `./impala top --logdir=DIR`."""
+"""Show a run in the terminal: `./impala top --logdir=DIR`."""
 
 import pathlib
 import sys
@@ -12,22 +12,22 @@ from programs.runs import flags
 from programs.views import reading, terminal
 
 _DESCRIPTION = """\
-Shows a run's graph with figures: what each node is at, what flows, how full the
-queue is, and which side is slow. The run may go on or be over: then the figures
-are means over all of it.
+Shows the graph of a run with live statistics: how each node spends its time,
+rates on the edges, how full the queue is, and the bottleneck. If the run has
+ended, they are means over the whole run.
 
   ./impala top --logdir=runs/pong
 
-Ctrl-C ends it, and not the run."""
+Ctrl-C stops the display, not the run."""
 
 _PERIOD_SECONDS = 1.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command; returns its exit status."""
+  """Run the command; return its exit status."""
   parser = flags.make_parser('top', _DESCRIPTION)
   parser.add_argument(
-    '--logdir', required=True, metavar='DIR', help='The run directory.'
+    '--logdir', required=True, metavar='DIR', help='Run directory.'
   )
   path = pathlib.Path(parser.parse_args(argv).logdir).expanduser().absolute()
   run = reading.Run(path)
@@ -56,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _page(run: reading.Run) -> rich.console.RenderableType:
-  """What matters most stands where no terminal is too small for it."""
-  if run.graph is None:  # A run that is set aside is gone for a moment.
+  if run.graph is None:  # The directory is being renamed for a new run.
     return terminal.progress(run)
   graph = terminal.graph_text(run.graph, run.figures)
   return rich.console.Group(terminal.progress(run), '', graph)

@@ -1,4 +1,4 @@
-"""Trains an agent: `./impala train --level_name=atari_pong --logdir=DIR`."""
+"""Train an agent: `./impala train --level_name=atari_pong --logdir=DIR`."""
 
 import argparse
 import signal
@@ -30,18 +30,18 @@ from programs.runs import (
 from programs.views import markup, status
 
 _DESCRIPTION = """\
-Trains an agent and evaluates it. Everything it writes is in one run directory;
-the same command on an existing directory goes on where that run stopped.
+Trains an agent and evaluates it at the end. All files go to one run directory;
+the same command with an existing run directory resumes that run.
 
   ./impala train
   ./impala train --level_name=atari_pong --logdir=runs/pong
   ./impala train --logdir=runs/pong --total_environment_frames=400_000_000
 
-Ctrl-C writes a last checkpoint and ends every process."""
+Ctrl-C writes a last checkpoint and stops all processes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command; returns its exit status."""
+  """Run the command; return its exit status."""
   given = vars(_make_parser().parse_args(argv))
   console = rich.console.Console(highlight=False)
   try:
@@ -55,12 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     with preparation.prepared(directory, given, console) as configuration:
       if configuration.run.profile and plan.has_threads:
         raise run_directory.RunError(
-          "profile must be '' with lp_launch_type=local_mt, where nodes are no "
-          f'processes to look at, got {configuration.run.profile!r}'
+          "profile must be '' with lp_launch_type=local_mt (its nodes are no "
+          f'processes), got {configuration.run.profile!r}'
         )
       if preparation.is_finished(configuration):
         console.print(
-          'This run has finished; more frames with --total_environment_frames.'
+          'This run has finished; raise --total_environment_frames to go on.'
         )
         if role is not None:
           placement.decline(configuration, plan)
@@ -84,8 +84,8 @@ def _make_parser() -> argparse.ArgumentParser:
     '--on_existing',
     choices=('resume', 'fail', 'restart'),
     default='resume',
-    help='when the run directory holds a run: go on with it, refuse, or set '
-    'it aside under another name and start anew [default resume]',
+    help='If the run directory holds a run: resume it, fail, or rename its '
+    'directory and start a new run. [default resume]',
   )
   placement.add_flags(parser)
   return parser
@@ -130,7 +130,7 @@ def _run_processes(
   def on_poll(
     runner: supervisor.Supervisor, addresses: Mapping[str, str]
   ) -> None:
-    # Who has ended is not forgotten: its successor takes its place.
+    # A node that has ended stays listed until it is restarted.
     found = {
       'processes': {**noted.get('processes', {}), **runner.processes()},
       'machines': {**noted.get('machines', {}), **addresses},
@@ -161,8 +161,8 @@ def _run_threads(
   shown: status.Status,
   say: Callable[[str], None],
 ) -> dict[str, Any]:
-  # Before there are threads: several that import TensorFlow and Reverb at once
-  # were seen to crash.
+  # Imported before threads start: concurrent imports of TensorFlow and Reverb
+  # have crashed.
   from programs.evaluation import playing  # noqa: F401
   from programs.nodes import (
     actor,  # noqa: F401
@@ -211,14 +211,14 @@ def _write_report(
 ) -> str | None:
   directory = configuration.directory
   try:
-    # What it draws with is needed at the end alone.
+    # Imported here: plotting is needed at the end only.
     from programs.views import report
 
     (sentence,) = report.write([directory.path], directory.report).values()
     return sentence
-  except (Exception, KeyboardInterrupt) as error:  # The run has ended well.
+  except (Exception, KeyboardInterrupt) as error:  # Training succeeded.
     console.print(
-      f'The report was not written ({type(error).__name__}: {error}); try '
+      f'The report failed ({type(error).__name__}: {error}); try '
       f'./impala report {directory.path}',
       markup=False,
       soft_wrap=True,

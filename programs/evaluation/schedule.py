@@ -46,41 +46,41 @@ class EvaluationConfig:
 
   level_name: str = config_lib.option(
     '',
-    "Levels with the trained one's observations and actions; a suite means its "
-    'test levels.',
+    'Levels, with the observations and actions of the training level; a suite '
+    'stands for its test levels.',
   )
   test_num_episodes: int = config_lib.option(
-    10, 'Episodes of each level, exactly.', 'episodes', config_lib.POSITIVE
+    10, 'Episodes of each level.', 'episodes', config_lib.POSITIVE
   )
   seed: int = config_lib.option(
     1,
-    'Of environments and actions; the same one repeats the same episodes.',
+    'Seed of environments and actions; the same seed repeats the episodes.',
     rule=config_lib.NOT_NEGATIVE,
   )
   greedy: bool = config_lib.option(
     False,
-    'Take the most likely action; otherwise actions are sampled, as the '
-    'reference does.',
+    'Take the most likely action; otherwise sample actions, as the reference '
+    'does.',
   )
   checkpoint: str = config_lib.option(
     'newest',
-    'Which one: the newest, or the one that scored best in training.',
+    'Checkpoint: the newest, or the one with the best score in training.',
     rule=config_lib.one_of(CHECKPOINTS),
   )
   video: int = config_lib.option(
     0,
-    'Episodes of each level that are filmed, the first ones, as mp4.',
+    'Number of episodes of each level to record as mp4, the first ones.',
     'episodes',
     config_lib.NOT_NEGATIVE,
   )
   watch: bool = config_lib.option(
     False,
-    'Keep evaluating new checkpoints until the run has reached its last frame.',
+    'Evaluate each new checkpoint until the run has finished.',
   )
   num_evaluators: int = config_lib.option(
     0,
-    'Evaluators that levels are dealt out to; 0: one for each core, if there '
-    'is enough to do.',
+    'Processes that share the episodes; 0: one per core, at most one per work '
+    'unit (5 episodes).',
     'processes',
     config_lib.NOT_NEGATIVE,
   )

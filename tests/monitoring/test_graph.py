@@ -238,4 +238,4 @@ def test_the_command_refuses(tmp_path, capsys):
   assert 'num_actors must be greater than 0' in capsys.readouterr().err
   (tmp_path / 'file').write_text('')
   assert command.main([f'--output={tmp_path}/file/x.svg']) == 2
-  assert 'output must be a file that can be written' in capsys.readouterr().err
+  assert 'output must be a writable file' in capsys.readouterr().err
