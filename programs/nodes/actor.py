@@ -91,5 +91,5 @@ def _make_policy(
   policy: policies.Policy | policies.UniformPolicy = policies.Policy(network)
   if configuration.run.benchmark_mode:
     policy = policies.UniformPolicy(signature.behaviour_logits.shape[-1], seed)
-  source = clients.acting_variables(configuration, client)
+  source = clients.ActingVariables(client, configuration.agent.extra_policy_lag)
   return policies.LocalPolicy(network, policy, source, actor_timer)

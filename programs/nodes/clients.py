@@ -9,8 +9,6 @@ import acme
 import courier
 import numpy as np
 
-from programs.runs import run_config
-
 _PAUSE_SECONDS = 0.2
 _NO_ANSWER = ('DEADLINE_EXCEEDED', 'UNAVAILABLE')  # The learner may come up.
 
@@ -55,59 +53,36 @@ class NodeClient(acme.VariableSource):
       raise Stopped
 
 
-class NewestVariables(acme.VariableSource):
-  """Fetches variables only when the learner has a new version."""
-
-  def __init__(self, learner: acme.VariableSource) -> None:
-    self._learner = learner
-    self._version: list[int] = []
-    self._variables: Sequence[np.ndarray] = ()
-
-  def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
-    """Return the newest `policy`; the same arrays while there is none newer."""
-    (version,) = self._learner.get_variables(['version'])
-    if [int(number) for number in version] != self._version:
-      version, self._variables = self._learner.get_variables(
-        ['version', *names]
-      )
-      self._version = [int(number) for number in version]
-    return [self._variables]
-
-
-class LaggedVariables(acme.VariableSource):
-  """Delays variables on purpose, by a number of learner steps.
+class ActingVariables(acme.VariableSource):
+  """The learner's newest variables, or older ones for a policy lag on purpose.
 
   Returned variables are `lag` learner steps older than the newest, or slightly
-  more where fetches are rarer; younger ones are kept for later.
+  more where fetches are rarer. They are fetched once a version.
   """
 
-  def __init__(self, source: acme.VariableSource, lag: int) -> None:
-    self._source = source
+  def __init__(self, learner: acme.VariableSource, lag: int = 0) -> None:
+    self._learner = learner
     self._lag = lag
-    self._answers: collections.deque[list[Sequence[np.ndarray]]] = (
+    self._version: tuple[int, int] | None = None  # Identity, learner step.
+    self._kept: collections.deque[tuple[int, Sequence[np.ndarray]]] = (
       collections.deque()
     )
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
-    """Fetch the newest; return those old enough, or else the oldest."""
-    answer = self._source.get_variables(names)
-    if not self._answers or _step(answer) != _step(self._answers[-1]):
-      self._answers.append(answer)
-    old_enough = _step(answer) - self._lag
-    while len(self._answers) > 1 and _step(self._answers[1]) <= old_enough:
-      self._answers.popleft()
-    return self._answers[0]
+    """Return `policy`; the same arrays while there is no newer version."""
+    (version,) = self._learner.get_variables(['version'])
+    if _numbers(version) != self._version:
+      version, variables = self._learner.get_variables(['version', *names])
+      identity, step = _numbers(version)
+      if self._version is not None and identity != self._version[0]:
+        self._kept.clear()  # The learner was restarted, at an earlier step.
+      self._version = identity, step
+      self._kept.append((step, variables))
+      while len(self._kept) > 1 and self._kept[1][0] <= step - self._lag:
+        self._kept.popleft()
+    return [self._kept[0][1]]
 
 
-def _step(answer: list[Sequence[np.ndarray]]) -> int:
-  """Return the learner step, the last array of 'policy'."""
-  return int(answer[0][-1])
-
-
-def acting_variables(
-  configuration: run_config.Configuration, learner: acme.VariableSource
-) -> acme.VariableSource:
-  """Return a source of the newest variables, or of delayed ones."""
-  source = NewestVariables(learner)
-  steps = configuration.agent.extra_policy_lag
-  return LaggedVariables(source, steps) if steps else source
+def _numbers(version: Sequence[np.ndarray]) -> tuple[int, int]:
+  identity, step = version
+  return int(identity), int(step)

@@ -87,7 +87,8 @@ class InferenceNode:
     reporting = monitor.reporting(
       self._monitoring, f'{nodes.INFERENCE}/0', self._timer.read
     )
-    source = clients.acting_variables(self._configuration, self._learner)
+    lag = self._configuration.agent.extra_policy_lag
+    source = clients.ActingVariables(self._learner, lag)
     # Courier waits for who waits for a batch, so that these must be released.
     with contextlib.closing(self._batcher), reporting:
       try:
