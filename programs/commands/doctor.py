@@ -168,7 +168,7 @@ def check_system() -> Iterator[Finding]:
   text = f'{", ".join(sorted(names))}; not for {os.environ.get("no_proxy")}'
   yield Finding('proxies', 'ok', text if names else 'none')
 
-  why = isolation.why_not()
+  why = isolation.why_impossible()
   text = why or 'a run on this machine has a private network namespace'
   fix = (
     'other machines can connect to runs here unless a firewall prevents it: '

@@ -183,7 +183,7 @@ def launch(
       resources,
       directory,
       lambda runner: on_poll(runner, {}),
-      expendable=(nodes.MONITOR,),
+      noncritical=(nodes.MONITOR,),
       on_ports=lambda ports: warn(plan, ports, say),
     )
   # Installed on demand, and 100 MB in memory.
@@ -196,7 +196,7 @@ def launch(
       directory,
       _options(configuration, plan, program.groups),
       lambda runner, crew: on_poll(runner, crew.machines()),
-      expendable=(nodes.MONITOR,),
+      noncritical=(nodes.MONITOR,),
       on_ports=lambda ports: warn(plan, ports, say),
       on_wait=lambda who: say(f'waiting for a machine for {who}'),
     )
@@ -259,7 +259,9 @@ def _options(
   )
 
 
-def needs(text: str, groups: Collection[str] | None) -> dict[str, tasks.Need]:
+def needs(
+  text: str, groups: Collection[str] | None
+) -> dict[str, tasks.Requirements]:
   """Group -> what its nodes need.
 
   Args:
@@ -273,9 +275,9 @@ def needs(text: str, groups: Collection[str] | None) -> dict[str, tasks.Need]:
     *(nodes.MONITOR, nodes.QUEUE, nodes.LEARNER),
     *(nodes.INFERENCE, nodes.ACTOR, nodes.EVALUATOR),
   )
-  found = {group: tasks.Need() for group in known}
+  found = {group: tasks.Requirements() for group in known}
   if nodes.ACTOR in found:
-    found[nodes.ACTOR] = tasks.Need(cpu=1.0, is_here=False)
+    found[nodes.ACTOR] = tasks.Requirements(cpu=1.0, is_local=False)
   for part in filter(None, map(str.strip, text.split(';'))):
     group, colon, rest = (piece.strip() for piece in part.partition(':'))
     if not colon or group not in known:
@@ -288,13 +290,13 @@ def needs(text: str, groups: Collection[str] | None) -> dict[str, tasks.Need]:
   return found
 
 
-def _with(need: tasks.Need, item: str) -> tasks.Need:
+def _with(need: tasks.Requirements, item: str) -> tasks.Requirements:
   name, _, value = item.partition('=')
   if name in ('cpu', 'gpu') and re.fullmatch(r'\d+(\.\d+)?', value):
     found: dict[str, Any] = {name: float(value)}
     return dataclasses.replace(need, **found)
   if name == 'machine' and value in ('here', 'any'):
-    return dataclasses.replace(need, is_here=value == 'here')
+    return dataclasses.replace(need, is_local=value == 'here')
   raise run_directory.RunError(
     'resources must give cpu or gpu a number, and machine here or any, got '
     f'{item!r}'

@@ -178,7 +178,7 @@ def _run_threads(
 
   manager = lp.launch(program, lp.LaunchType.LOCAL_MULTI_THREADING)
   found = [
-    ports.of(address.resolve())
+    ports.split_address(address.resolve())[1]
     for members in program.groups.values()
     for node in members
     for address in node.addresses

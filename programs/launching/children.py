@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from programs.launching import logs
 
 # Run in the child, then replaced by the command: the kernel kills it when its
-# parent dies, whatever the parent dies of. A `preexec_fn` would do the same,
-# but runs Python between fork and exec in a process that has TensorFlow's and
-# gRPC's threads. The parent may have died before the request was made.
+# parent dies, for whatever reason. A `preexec_fn` would do the same, but runs
+# Python between fork and exec in a process that has TensorFlow's and gRPC's
+# threads. The parent may have died before the request was made.
 _BIND_TO_PARENT = """
 import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
@@ -30,9 +30,9 @@ except OSError as error:
   sys.exit(f'{sys.argv[2]} cannot be run: {error.strerror}')
 """
 
-# Each line that it reads replaces the list of process groups; when the pipe
-# closes (the launcher closed it, or is dead) it kills the last list, and
-# removes the folder that it was given.
+# Each line that it reads replaces the list of process groups. When the pipe
+# closes (the launcher closed it, or is dead) it kills the groups of the last
+# list, and removes the folder in its first argument.
 _KILL_GROUPS_AT_END = """
 trap '' HUP INT TERM
 while read -r line; do groups=$line; done
@@ -43,7 +43,7 @@ while read -r line; do groups=$line; done
 
 @dataclasses.dataclass(frozen=True)
 class NodeCommand:
-  """What starts one node.
+  """Command that starts one node.
 
   Attributes:
     name: `<group>/<index>`.
@@ -57,31 +57,31 @@ class NodeCommand:
 
 
 class Child:
-  """One command in a session of its own, its output appended to a log.
+  """One command in its own session, its output appended to a log.
 
-  It must be started from the thread that lives longest, the main one: to the
-  kernel the parent is a thread, and the child dies with it.
+  Start it from the thread that lives longest, the main one: to the kernel the
+  parent is a thread, and the child dies with it.
   """
 
   def __init__(self, command: NodeCommand, log_directory: pathlib.Path) -> None:
-    """Starts the command.
+    """Starts the command; if it cannot be run, the child exits with status 1.
 
     Args:
-      command: Where it cannot be run, the child ends with status 1.
-      log_directory: Folder of the log that the output is appended to, after a
-        line that tells time, name and command.
+      command: Name, command and environment.
+      log_directory: Folder of the log. A line with time, name and command
+        precedes the output.
 
     Raises:
-      OSError: No process or no log file could be made.
+      OSError: The process or the log file could not be created.
     """
     self.name = command.name
     self.started_at = time.monotonic()
     self.returncode: int | None = None
-    self._is_asked = False
+    self._is_terminated = False
     self.log = logs.Log(log_directory, command.name)
     try:
-      self.log.say(shlex.join(command.argv))
-      self.log.begin()
+      self.log.add_line(shlex.join(command.argv))
+      self.log.mark_start()
       self._process = subprocess.Popen(
         [sys.executable, '-I', '-S', '-c', _BIND_TO_PARENT, str(os.getpid())]
         + list(command.argv),
@@ -98,14 +98,14 @@ class Child:
 
   @property
   def pid(self) -> int:
-    """Process id, and id of the process group that the child leads."""
+    """Process id, also the id of its process group."""
     return self._process.pid
 
   def poll(self) -> bool:
-    """Whether it has ended; what it left behind in its group is then killed."""
+    """Return whether it has ended; the rest of its group is then killed."""
     if self.returncode is None:
-      # Not reaped yet, its id cannot be given to a process of someone else
-      # before the group is killed.
+      # The group is killed before the child is reaped: until then its id cannot
+      # be given to another process.
       flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
       if os.waitid(os.P_PID, self.pid, flags) is None:
         return False
@@ -114,19 +114,19 @@ class Child:
     return True
 
   def terminate(self) -> None:
-    """Asks the child, not those that it started, to end; once."""
-    if self.returncode is None and not self._is_asked:
-      self._is_asked = True
-      # Not `send_signal`, which reaps it if it has ended: `poll` must do that.
+    """Send SIGTERM to the child alone, once."""
+    if self.returncode is None and not self._is_terminated:
+      self._is_terminated = True
+      # Not `send_signal`, which reaps a child that has ended: see `poll`.
       os.kill(self.pid, signal.SIGTERM)
 
   def kill(self) -> None:
-    """Kills the child and its group."""
+    """Kill the child and its process group."""
     if self.returncode is None:
       self._signal_group(signal.SIGKILL)
 
   def close(self) -> None:
-    """Closes the log of a child that has ended."""
+    """Close the log of a child that has ended."""
     self.log.close()
 
   def _signal_group(self, signum: int) -> None:
@@ -136,14 +136,14 @@ class Child:
 
 
 class Guardian:
-  """A small shell that kills process groups when this process is gone.
+  """Small shell that kills process groups when this process is gone.
 
-  A child that dies with its parent takes nothing of what it has started along:
-  the guardian does, after `kill -9` of the launcher too.
+  The kernel kills children with their parent, but not grandchildren: the
+  guardian does, even after `kill -9` of the launcher.
   """
 
   def __init__(self, folder: pathlib.Path | None = None) -> None:
-    """Watches nothing yet; at the end removes the folder, if it has one."""
+    """Starts the shell; it removes `folder` at its end."""
     self._process = subprocess.Popen(
       ['/bin/sh', '-c', _KILL_GROUPS_AT_END, 'guardian', str(folder or '')],
       stdin=subprocess.PIPE,
@@ -154,7 +154,7 @@ class Guardian:
     )
 
   def watch(self, pids: Iterable[int]) -> None:
-    """Sets the process groups to kill, by their leaders."""
+    """Replace the ids of the process groups to kill."""
     assert self._process.stdin is not None
     line = ' '.join(f'-{pid}' for pid in pids) + '\n'
     with contextlib.suppress(BrokenPipeError):
@@ -162,5 +162,5 @@ class Guardian:
       self._process.stdin.flush()
 
   def close(self) -> None:
-    """Kills what is still watched and waits for the guardian's end."""
+    """Kill the groups still watched and wait for the shell to end."""
     self._process.communicate()

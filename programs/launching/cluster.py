@@ -27,12 +27,12 @@ from programs.launching import (
   ray_node,
   remote,
   roster,
+  serialization,
   slots,
   supervisor,
   tasks,
   workspace,
 )
-from programs.launching import program as program_lib
 from programs.launching import restarts as restarts_lib
 
 # How long jobs may take to learn that a run has ended, or had before.
@@ -66,7 +66,7 @@ class Options:
   """
 
   address: str
-  needs: Mapping[str, tasks.Need]
+  needs: Mapping[str, tasks.Requirements]
   together: Sequence[Collection[str]]
   max_restarts_per_hour: int
   elsewhere: Collection[str] = ()
@@ -83,7 +83,7 @@ def launch(
   directory: pathlib.Path,
   options: Options,
   on_poll: Callable[[supervisor.Supervisor, fleet.Fleet], None] | None = None,
-  expendable: Collection[str] = (),
+  noncritical: Collection[str] = (),
   on_ports: Callable[[Sequence[int]], None] | None = None,
   on_wait: Callable[[str], None] = lambda _: None,
 ) -> outcomes.Outcome:
@@ -104,13 +104,13 @@ def launch(
   """
   with contextlib.ExitStack() as held:
     held.enter_context(workspace.open_workspace(directory))
-    parts = program_lib.make_tasks(program)
+    parts = serialization.make_tasks(program)
     awaited = [task for task in parts if task.group in options.elsewhere]
     if servers := [task.name for task in awaited if task.is_server]:
       raise ValueError(f'jobs must run no servers, got {servers}')
     placed = [task for task in parts if task not in awaited]
     cpus = sum(
-      options.needs.get(task.group, tasks.Need()).cpu for task in placed
+      options.needs.get(task.group, tasks.Requirements()).cpu for task in placed
     )
     held.enter_context(_connected(options, directory, math.ceil(cpus)))
     offers = None
@@ -141,8 +141,8 @@ def launch(
       crew.commands(),
       directory,
       on_poll and (lambda runner: on_poll(runner, crew)),
-      expendable=expendable,
-      restarts=restarts_lib.Restarts(options.max_restarts_per_hour),
+      noncritical=noncritical,
+      restarts=restarts_lib.RestartPolicy(options.max_restarts_per_hour),
     )
     if offers is not None:
       reason = outcome.describe().splitlines()[0]
@@ -211,7 +211,9 @@ def _connected(
       if not address:
         with ports.hold_port(0) as free:
           address = f'{ray_node.LOOPBACK}:{free.getsockname()[1]}'
-      head = ray_node.head(address.rpartition(':')[0], ports.of(address))
+      head = ray_node.head(
+        address.rpartition(':')[0], ports.split_address(address)[1]
+      )
       num_cpus = max(num_cpus, os.cpu_count() or 1)
       arguments = [*head, f'--num-cpus={num_cpus}']
       held.enter_context(ray_node.running(arguments, directory / 'logs'))
@@ -265,8 +267,8 @@ def _placements(
   packs += [[task] for task in parts if task.group not in shared]
   made = []
   for packed in filter(None, packs):
-    wanted = [options.needs.get(t.group, tasks.Need()) for t in packed]
-    is_here = any(need.is_here for need in wanted)
+    wanted = [options.needs.get(t.group, tasks.Requirements()) for t in packed]
+    is_here = any(need.is_local for need in wanted)
     made.append(
       remote.Placement(
         packed,

@@ -88,11 +88,11 @@ class Fleet:
       ray.kill(host.actor)
     self._hosts.clear()
 
-  def commands(self) -> list[supervisor.Startable]:
+  def commands(self) -> list[supervisor.Node]:
     """What starts the tasks."""
     placed = [task for each in self._placements for task in each.tasks]
     return [
-      supervisor.Startable(
+      supervisor.Node(
         task.name,
         functools.partial(self._start, task),
         functools.partial(self._refusal, task),
@@ -232,7 +232,7 @@ class Fleet:
         self._hosts[child.offer.machine].children.pop(name)
         child.lose(f'its job on {child.offer.address} has ended')
       if offer is not None and not child.is_asked:
-        child.log.say(f'is run by a job on {offer.address}')
+        child.log.add_line(f'is run by a job on {offer.address}')
         child.offer = offer
         if offer.machine not in self._hosts:
           self._hosts[offer.machine] = remote.Host(

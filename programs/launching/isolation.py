@@ -1,10 +1,10 @@
-"""Gives a command a network of its own, in which it and its nodes are alone.
+"""Runs a command in a private network namespace.
 
-Reverb and Courier listen on all addresses, ask for no password, and Courier
-runs what a client sends. In a network namespace with nothing but a loopback
-device nobody else's packets come. To make one takes root, or a user namespace,
-which a process with threads cannot enter: so the process is replaced by this
-file run as a script, and that, when it is isolated, by the command again.
+Reverb and Courier listen on all addresses without a password, and Courier runs
+code that a client sends. A network namespace with only a loopback device
+receives no packets from outside. Creating one takes root or a user namespace,
+which a process with threads cannot enter. So the process is replaced by this
+file as a script, which enters the namespaces and is replaced by the command.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ import struct
 import sys
 from collections.abc import Sequence
 
-# '<process id> <why it is not isolated>', in the environment of the command.
+# Environment variable: '<process id> <why it is not isolated>'.
 _TRIED = 'LAUNCHING_ISOLATION'
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
@@ -24,16 +24,15 @@ _INTERFACE = '16sh14x'
 
 
 def require(is_required: bool) -> str:
-  """Gives this command a network of its own, if the kernel allows it.
+  """Give this command a private network namespace, if the kernel allows it.
 
-  Not where it was called as a function, and not as a command: the process is
-  somebody else's.
+  Where it was called as a function, the process is left as it is.
 
   Returns:
-    Why other machines can reach the ports of nodes; empty where they cannot.
+    Why other machines can reach the ports of nodes; '' if they cannot.
 
   Raises:
-    ValueError: They can, and `is_required` says that they must not.
+    ValueError: They can, although `is_required`.
   """
   spec = sys.modules['__main__'].__spec__
   package = __name__.partition('.')[0]
@@ -44,30 +43,30 @@ def require(is_required: bool) -> str:
     return ''
   if is_required:
     raise ValueError(
-      'require_isolation must be false where there is no network of its own '
-      f'for this run, got true ({reason})'
+      'require_isolation must be false where no private network namespace can '
+      f'be created, got true ({reason})'
     )
-  return f'this machine allows no network of its own to the run ({reason})'
+  return f'no private network namespace could be created ({reason})'
 
 
-def warning(ports: Sequence[int], why: str) -> str:
-  """What is said of ports that can be reached; `why` is as of `require`."""
+def warning(ports: Sequence[int], reason: str) -> str:
+  """Return a warning of open ports, with the reason that `require` returned."""
   return (
-    f'Ports {", ".join(map(str, sorted(ports)))} answer other machines, and '
-    f'who reaches them can run code here: {why}'
+    f'Ports {", ".join(map(str, sorted(ports)))} are open to other machines, '
+    f'and whoever reaches them can run code here: {reason}'
   )
 
 
 def enter() -> str:
-  """Isolates this process; call it before anything is open or locked.
+  """Isolate this process; call it before it opens or locks anything.
 
-  The process begins anew, isolated if the kernel allows it, with the same
-  process id, and returns when it comes here again.
+  The command is executed again, with the same process id and isolated if the
+  kernel allows it. This function returns in the new execution.
 
   Returns:
-    Why it is not isolated; empty where it is.
+    Why the process is not isolated; '' if it is.
   """
-  if _is_alone():
+  if _is_isolated():
     return ''
   pid, _, reason = os.environ.get(_TRIED, '').partition(' ')
   if pid == str(os.getpid()):
@@ -78,9 +77,9 @@ def enter() -> str:
   os.execv(sys.executable, [sys.executable, '-I', '-S', __file__, *command])
 
 
-def why_not() -> str:
-  """Why a command cannot be isolated here; empty where it can, or is."""
-  return '' if _is_alone() else _try()
+def why_impossible() -> str:
+  """Return why commands cannot be isolated here; '' if they can, or are."""
+  return '' if _is_isolated() else _try()
 
 
 def _main() -> None:
@@ -91,8 +90,8 @@ def _main() -> None:
   os.execv(sys.argv[1], sys.argv[1:])
 
 
-def _is_alone() -> bool:
-  """Whether no route leads to this network but the loopback device's."""
+def _is_isolated() -> bool:
+  """Return whether all routes are those of the loopback device."""
   for name, place in (('route', 0), ('ipv6_route', -1)):
     try:
       with open(f'/proc/self/net/{name}', encoding='ascii') as routes:
@@ -105,7 +104,7 @@ def _is_alone() -> bool:
 
 
 def _try() -> str:
-  """Isolates a child, since there is no way back; returns why it cannot."""
+  """Isolate a child process as a trial; return why it failed."""
   readable, writable = os.pipe()
   pid = os.fork()
   if not pid:

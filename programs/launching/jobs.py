@@ -94,7 +94,7 @@ class _Job:
     if lock is None:
       return self._folder.read()
     try:
-      trouble = ports.find_trouble(self._cluster)
+      trouble = ports.connection_error(self._cluster)
       if trouble is not None:
         return slots.State(str(trouble))
       # The last words of the one before, or what this one says from now on.

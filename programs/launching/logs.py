@@ -1,4 +1,4 @@
-"""What nodes write, and what their launcher adds."""
+"""Log files of nodes."""
 
 import os
 import pathlib
@@ -8,10 +8,10 @@ _TAIL_BYTES = 65536
 
 
 class Log:
-  """A node's log: appended to, and read as far as it is of this start."""
+  """Log of a node: output is appended; the tail is of the latest start."""
 
   def __init__(self, folder: pathlib.Path, name: str) -> None:
-    """Opens the file `<group>_<index>.log` of a node, made if absent.
+    """Opens or creates the file `<group>_<index>.log` of a node.
 
     Raises:
       OSError: It cannot be opened.
@@ -20,19 +20,19 @@ class Log:
     self._name = name
     # The open file serves the tail even if someone deletes or moves the log.
     self.file = open(self.path, 'a+b', buffering=0)  # noqa: SIM115
-    self._start = self._size()
+    self.mark_start()
 
-  def say(self, sentence: str) -> None:
-    """Appends a line of the launcher's own, with time and node."""
+  def add_line(self, text: str) -> None:
+    """Append a line of the launcher, with time and node."""
     now = time.strftime('%Y-%m-%dT%H:%M:%S%z')
-    self.file.write(f'=== {now} {self._name}: {sentence}\n'.encode())
+    self.file.write(f'=== {now} {self._name}: {text}\n'.encode())
 
-  def begin(self) -> None:
-    """What stands there already is no longer of this start."""
+  def mark_start(self) -> None:
+    """Leave everything written so far out of the tail."""
     self._start = self._size()
 
   def tail(self, num_lines: int) -> str:
-    """The last lines since the start, at most 64 KiB of them."""
+    """Return the last lines since the start, at most 64 KiB of them."""
     size = self._size()
     start = max(self._start, size - _TAIL_BYTES)
     text = os.pread(self.file.fileno(), max(size - start, 0), start)
@@ -40,15 +40,15 @@ class Log:
     return '\n'.join(lines[-num_lines:])
 
   def read(self, offset: int, num_bytes: int) -> bytes:
-    """What stands there from an offset on, at most so much of it."""
+    """Return at most `num_bytes` of the file from an offset on."""
     return os.pread(self.file.fileno(), num_bytes, offset)
 
   def last_write_time(self) -> float:
-    """When it was last written to, in seconds since the epoch."""
+    """Return the file's modification time, in seconds since the epoch."""
     return os.fstat(self.file.fileno()).st_mtime
 
   def close(self) -> None:
-    """Closes the file."""
+    """Close the file."""
     self.file.close()
 
   def _size(self) -> int:

@@ -1,4 +1,4 @@
-"""How the run of a program ended, in figures and in words."""
+"""Outcome of a launched program, with a description for users."""
 
 import dataclasses
 import pathlib
@@ -7,26 +7,30 @@ import textwrap
 from collections.abc import Mapping
 from typing import Literal
 
+from programs.launching import logs
+
+_TAIL_LINES = 30
+
 
 def describe_status(returncode: int) -> str:
-  """A process's end in words: 'exit status 1', 'killed by SIGSEGV' if < 0."""
+  """Return 'exit status 1', or 'killed by SIGSEGV' for a negative code."""
   if returncode >= 0:
     return f'exit status {returncode}'
   try:
     return f'killed by {signal.Signals(-returncode).name}'
-  except ValueError:  # Real-time signals have no name of their own.
+  except ValueError:  # Real-time signals have no names.
     return f'killed by signal {-returncode}'
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-  """The node that failed first, before anyone had asked the program to stop.
+  """First node that failed before the program was asked to stop.
 
   Attributes:
     name: `<group>/<index>`.
-    status: Its end in words.
-    log: Where everything stands that it wrote.
-    tail: The last lines that it wrote since this start.
+    status: Exit status or signal, in words.
+    log: Path of its log.
+    tail: Last lines of its output since this start.
   """
 
   name: str
@@ -35,24 +39,32 @@ class Failure:
   tail: str
 
   def describe(self) -> str:
-    """Several lines for people: who, how, the last words, and where more is."""
-    said = textwrap.indent(self.tail, '  | ') or '  (it wrote nothing)'
-    return f'{self.name} failed: {self.status}\n{said}\n  log: {self.log}'
+    """Return several lines: name, status, last output and path of the log."""
+    output = textwrap.indent(self.tail, '  | ') or '  (no output)'
+    return f'{self.name} failed: {self.status}\n{output}\n  log: {self.log}'
+
+
+def make_failure(
+  name: str, returncode: int, log: logs.Log, reason: str = ''
+) -> Failure:
+  """Return the failure of a node; `reason` is added to its status."""
+  status = describe_status(returncode) + reason
+  return Failure(name, status, log.path, log.tail(_TAIL_LINES))
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """How a run ended, or why it is about to.
+  """How a program ended, or why its nodes are being stopped.
 
   Attributes:
     kind: 'finished' (the program stopped itself, or every node returned),
-      'failed' (a node did, on its own) or 'interrupted' (by a signal to the
-      launcher).
-    stopped_by: The node that called `lp.stop()`, where one did.
-    failure: The first failure, where `kind` is 'failed'.
-    signum: The signal, where `kind` is 'interrupted'.
-    killed: Nodes that did not end within the notice and were killed.
-    statuses: Every node's return code, negative for a signal. Known at the end.
+      'failed' (a node did) or 'interrupted' (by a signal to the launcher).
+    stopped_by: Name of the node that called `lp.stop()`, if one did.
+    failure: The first failure, if `kind` is 'failed'.
+    signum: The signal, if `kind` is 'interrupted'.
+    killed: Nodes killed because they did not end within the notice.
+    statuses: Return code of every node, negative for a signal; empty until all
+      have ended.
   """
 
   kind: Literal['finished', 'failed', 'interrupted']
@@ -64,13 +76,13 @@ class Outcome:
 
   @property
   def exit_status(self) -> int:
-    """What the launcher should exit with: 0, 1, or 128 + the signal."""
+    """Exit status for the launcher: 0, 1, or 128 + the signal."""
     if self.signum is not None:
       return 128 + self.signum
     return 0 if self.kind == 'finished' else 1
 
   def describe(self) -> str:
-    """One or more lines for people."""
+    """Return one or more lines for users."""
     if self.failure is not None:
       lines = [self.failure.describe()]
     elif self.signum is not None:
@@ -81,15 +93,13 @@ class Outcome:
       lines = ['finished: every node returned']
     if self.killed:
       lines.append('did not stop in time, killed: ' + ', '.join(self.killed))
-    if late := self._late_failures():
-      lines.append('ended badly after the stop: ' + ', '.join(late))
-    return '\n'.join(lines)
-
-  def _late_failures(self) -> list[str]:
-    """Nodes that were asked to stop and neither did nor were killed for it."""
-    known = {*self.killed, self.failure.name if self.failure else None}
-    return [
+    # SIGTERM is what the launcher sent.
+    expected = {*self.killed, self.failure.name if self.failure else None}
+    late = [
       f'{name} ({describe_status(status)})'
       for name, status in self.statuses.items()
-      if status not in (0, -signal.SIGTERM) and name not in known
+      if status not in (0, -signal.SIGTERM) and name not in expected
     ]
+    if late:
+      lines.append('failed after the stop: ' + ', '.join(late))
+    return '\n'.join(lines)

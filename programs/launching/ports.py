@@ -1,26 +1,26 @@
-"""Ports of this machine, held from the moment they are chosen."""
+"""TCP ports and addresses of this machine."""
 
 import contextlib
 import socket
 
-_PROBE_SECONDS = 2.0
+_TIMEOUT_SECONDS = 2.0
 
 
 def hold_port(port: int) -> socket.socket:
-  """Takes a TCP port that nobody has, so that only a server of ours gets it.
+  """Reserve a free TCP port until a server of ours takes it.
 
   Reverb shares its port: a second server on it starts without an error, and
-  every client is connected to either. So a port must be refused that somebody
-  listens on, shared or not; and between choice and use, while the nodes import
-  their libraries, no other launcher and no outgoing connection may get it.
+  clients are connected to either. So a port on which a server listens must be
+  refused, shared or not; and between choice and use, while nodes import their
+  libraries, no other launcher and no outgoing connection may get it.
 
   Args:
     port: Its number; 0 takes one that the system chooses.
 
   Returns:
-    A socket that is bound without sharing, and then lets in those who bind with
-    SO_REUSEADDR, as servers do (gRPC's, hence Reverb's and Courier's, too). It
-    never listens. Close it to let go of the port.
+    A socket that never listens. It is bound without sharing, and then admits
+    servers that bind with SO_REUSEADDR, as gRPC's (Reverb's and Courier's) do.
+    Close it to release the port.
 
   Raises:
     OSError: The port is taken.
@@ -39,32 +39,36 @@ def hold_port(port: int) -> socket.socket:
   return held
 
 
-def of(address: str) -> int:
-  """The port of 'host:port'."""
-  return int(address.rpartition(':')[2])
+def split_address(address: str) -> tuple[str, int]:
+  """Return host and port of 'host:port'."""
+  host, _, port = address.rpartition(':')
+  return host, int(port)
 
 
 def own_address(head: str) -> str:
-  """This machine's in the network of 'host:port'; '' for none or 'auto'."""
+  """Return this machine's address as machines see it in a network.
+
+  Args:
+    head: 'host:port' of a machine in that network. For 'auto' and '' the
+      result is ''.
+  """
   host, _, port = head.rpartition(':')
   if not host:
     return ''
   with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
     with contextlib.suppress(OSError):
       probe.bind((host, 0))
-      return host  # It is the head itself.
+      return host  # This machine is the head.
     with contextlib.suppress(OSError, ValueError):
       probe.connect((host, int(port)))  # Sends nothing.
       return str(probe.getsockname()[0])
   return ''
 
 
-def find_trouble(address: str) -> OSError | None:
-  """Why nobody can be reached at 'host:port'; None where somebody can."""
+def connection_error(address: str) -> OSError | None:
+  """Return why 'host:port' accepts no connection; None where it does."""
   try:
-    socket.create_connection(
-      (address.rpartition(':')[0], of(address)), _PROBE_SECONDS
-    ).close()
+    socket.create_connection(split_address(address), _TIMEOUT_SECONDS).close()
   except OSError as error:
     return error
   return None

@@ -172,7 +172,7 @@ class Child:
   def lose(self, reason: str) -> None:
     """It is gone with its host; where that was offered, it waits again."""
     if self.returncode is None:
-      self.log.say(reason)
+      self.log.add_line(reason)
       if self.offer is None or self.is_asked:
         self.returncode = -signal.SIGKILL
       self._actor = self.offer = self.pid = None

@@ -1,58 +1,54 @@
-"""How often nodes that failed are started again, and after what pause."""
+"""Limit and exponential backoff of restarts."""
 
 import collections
 import time
 from collections.abc import Callable
 
 _HOUR_SECONDS = 3600.0
-# Who fails sooner than that after its start is given ever longer pauses.
+# Nodes that fail sooner than that restart with exponential backoff.
 _EARLY_SECONDS = 30.0
-_MAX_PAUSE_SECONDS = 30.0
+_MAX_DELAY_SECONDS = 30.0
 
 
-class Restarts:
-  """Counts the restarts of a program's nodes, and refuses too many."""
+class RestartPolicy:
+  """Counts the restarts of a program's nodes and limits them."""
 
   def __init__(
     self, max_per_hour: int, now: Callable[[], float] = time.monotonic
   ) -> None:
-    """Has counted none yet.
+    """Starts with no restarts counted.
 
     Args:
-      max_per_hour: Of all nodes together, within any hour; at least 0.
+      max_per_hour: Limit for all nodes together, within any hour; at least 0.
       now: A clock, in seconds.
     """
     self.max_per_hour = max_per_hour
     self._now = now
     self._times: collections.deque[float] = collections.deque()
-    self._early: dict[str, int] = {}
+    self._early_failures: dict[str, int] = {}
 
   @property
   def count(self) -> int:
-    """Restarts within the last hour."""
+    """Number of restarts within the last hour."""
     while self._times and self._now() - self._times[0] >= _HOUR_SECONDS:
       self._times.popleft()
     return len(self._times)
 
-  def grant(self, name: str, lived_seconds: float) -> float | None:
-    """Counts a restart, if it is one of those allowed.
-
-    Args:
-      name: Of the node that failed.
-      lived_seconds: Time from its start to its failure.
+  def next_delay(self, name: str, uptime_seconds: float) -> float | None:
+    """Count a restart of a node, if the limit allows one.
 
     Returns:
-      Seconds to wait before it is started again: none after the first failure,
-      then 1, 2, 4 and so on to 30 while it fails early; None where it is not to
-      be started again.
+      Seconds until the restart: 0 after the first failure, then 1, 2, 4 and so
+      on to 30 as long as the node fails early; None where the limit is reached.
     """
     if self.count >= self.max_per_hour:
       return None
     self._times.append(self._now())
-    if lived_seconds >= _EARLY_SECONDS:
-      self._early.pop(name, None)
+    if uptime_seconds >= _EARLY_SECONDS:
+      self._early_failures.pop(name, None)
       return 0.0
-    failures = self._early[name] = self._early.get(name, 0) + 1
-    return (
-      min(2.0 ** (failures - 2), _MAX_PAUSE_SECONDS) if failures > 1 else 0.0
-    )
+    failures = self._early_failures.get(name, 0) + 1
+    self._early_failures[name] = failures
+    if failures == 1:
+      return 0.0
+    return min(2.0 ** (failures - 2), _MAX_DELAY_SECONDS)

@@ -1,7 +1,6 @@
-"""Runs commands side by side until they finish, one fails, or all are stopped.
+"""Runs nodes until all return, one fails, or the program is stopped.
 
-It knows processes, logs and signals; what runs in the processes it does not,
-nor on which machine they run.
+It knows neither what the nodes do nor on which machine they run.
 """
 
 import dataclasses
@@ -12,27 +11,25 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from programs.launching import children, logs, outcomes
+from programs.launching import children, logs, outcomes, workspace
 from programs.launching import restarts as restarts_lib
 
 POLL_SECONDS = 0.05
 # After SIGKILL a process is gone in milliseconds, unless the kernel holds it
-# (a dead network file system): nobody can help that by waiting.
+# (a dead network file system); waiting longer does not help then.
 _KILL_SECONDS = 3.0
-_TAIL_LINES = 30
 # A node that stopped the program is often about to return. A SIGTERM while
-# Python and TensorFlow take themselves down would cut that short and hide its
-# status.
+# Python and TensorFlow shut down would cut that short and hide its status.
 _HEAD_START_SECONDS = 3.0
 
 
-class Running(Protocol):
-  """A node that was started; see `children.Child`, which runs here.
+class RunningNode(Protocol):
+  """A started node; `children.Child` is one.
 
   Attributes:
     name: `<group>/<index>`.
     returncode: None while it runs; negative for a signal.
-    started_at: When, as `time.monotonic` counts.
+    started_at: Time of its start, on the clock of `time.monotonic`.
     log: Its output.
   """
 
@@ -43,100 +40,91 @@ class Running(Protocol):
 
   @property
   def pid(self) -> int | None:
-    """Of the process; None where that is on another machine."""
+    """Process id; None on another machine."""
 
   def poll(self) -> bool:
-    """Looks whether it has ended, without waiting."""
+    """Return whether it has ended, without waiting."""
 
   def terminate(self) -> None:
-    """Asks it to end; once."""
+    """Send SIGTERM, once."""
 
   def kill(self) -> None:
-    """Kills it and all that it has started."""
+    """Kill it and everything that it started."""
 
   def close(self) -> None:
-    """Lets go of one that has ended."""
+    """Release the resources of a node that has ended."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Startable:
-  """What starts one node.
+class Node:
+  """A node that can be started.
 
   Attributes:
     name: `<group>/<index>`.
-    start: Does so, given the folder for its log.
-    refusal: Says why it cannot be started again; empty where it can.
+    start: Starts it; takes the folder for its log.
+    why_not_restartable: Returns a reason, or '' if it can be restarted.
   """
 
   name: str
-  start: Callable[[pathlib.Path], Running]
-  refusal: Callable[[], str] = str
-
-  @property
-  def group(self) -> str:
-    """The group's label."""
-    return self.name.rpartition('/')[0]
+  start: Callable[[pathlib.Path], RunningNode]
+  why_not_restartable: Callable[[], str] = str
 
 
 class Supervisor:
-  """Starts nodes, tells how they fare, stops them, and leaves none behind.
+  """Starts, watches, restarts and stops nodes.
 
-  A context manager: whatever still runs when it is left is killed. Call it
-  from the main thread: the nodes die with the thread that started them.
+  A context manager: nodes that still run at its end are killed. Call it from
+  the main thread: nodes die with the thread that started them.
   """
 
   def __init__(
     self,
-    commands: Sequence[Startable],
+    nodes: Sequence[Node],
     log_directory: pathlib.Path,
     stop_path: pathlib.Path,
     notice_seconds: float = 10.0,
-    expendable: Collection[str] = (),
-    restarts: restarts_lib.Restarts | None = None,
+    noncritical: Collection[str] = (),
+    restarts: restarts_lib.RestartPolicy | None = None,
   ) -> None:
-    """Starts nothing yet.
+    """Starts no node yet.
 
     Args:
-      commands: The nodes, started in this order.
-      log_directory: Folder of the logs `<group>_<index>.log`, made if absent,
-        appended to.
-      stop_path: File whose appearance asks for a stop; it holds the name of the
-        node that asked.
+      nodes: Nodes, started in this order.
+      log_directory: Folder of the logs `<group>_<index>.log`.
+      stop_path: File whose appearance stops the program; it holds the name of
+        the node that asked for that.
       notice_seconds: Time between SIGTERM and SIGKILL, at least 0.
-      expendable: Groups whose nodes may be killed by a signal without that
-        being a failure of the program, even if they are not started again.
-      restarts: Of nodes that fail; by default, none: the first failure ends
-        the program.
+      noncritical: Groups whose nodes may be killed by a signal without failing
+        the program, even if they are not restarted.
+      restarts: By default, the first failure ends the program.
     """
-    self._commands = tuple(commands)
+    self._nodes = {node.name: node for node in nodes}
     self._log_directory = log_directory
     self._stop_path = stop_path
     self._notice_seconds = notice_seconds
-    self._expendable = {
-      command.name for command in commands if command.group in expendable
-    }
-    self._restarts = restarts or restarts_lib.Restarts(0)
-    self._due: dict[str, float] = {}  # Who is started again, and when.
-    self._children: list[Running] = []
+    self._noncritical = noncritical
+    self._restarts = restarts or restarts_lib.RestartPolicy(0)
+    self._restart_at: dict[str, float] = {}
+    self._started: dict[str, RunningNode] = {}
     self._guardian: children.Guardian | None = None
     self._outcome: outcomes.Outcome | None = None
     self._signum: int | None = None
     self._stopped_at: float | None = None
-    self._is_hurried = False
+    self._is_notice_over = False
 
   def __enter__(self) -> 'Supervisor':
     return self
 
   def __exit__(self, *exception: object) -> None:
-    self.close()
+    self._close()
 
   def start(self) -> None:
-    """Starts every node.
+    """Start every node.
 
     Raises:
       RuntimeError: Called outside the main thread.
-      OSError: A process or a log could not be made; those that were started
-        are then gone.
+      OSError: A process or a log could not be created; the nodes started so
+        far are killed.
     """
     if threading.current_thread() is not threading.main_thread():
       raise RuntimeError('start() must be called from the main thread')
@@ -144,65 +132,57 @@ class Supervisor:
     self._log_directory.mkdir(parents=True, exist_ok=True)
     self._guardian = children.Guardian()
     try:
-      for command in self._commands:
-        self._children.append(command.start(self._log_directory))
-        self._guard()
+      for node in self._nodes.values():
+        self._start_node(node)
     except BaseException:
-      self.close()
+      self._close()
       raise
 
-  @property
-  def outcome(self) -> outcomes.Outcome | None:
-    """Why the nodes are being stopped; None while all goes on."""
-    return self._outcome
-
   def processes(self) -> dict[str, int]:
-    """The process id of each node that runs on this machine, by name."""
+    """Return name -> process id of the nodes that run on this machine."""
     return {
-      child.name: child.pid
-      for child in self._running()
-      if child.pid is not None
+      node.name: node.pid for node in self._running() if node.pid is not None
     }
 
   def interrupt(self, signum: int) -> None:
-    """Asks for a stop on behalf of a signal; may be called by its handler.
+    """Stop the program on behalf of a signal; signal handlers may call it.
 
     The first call makes `poll` return an outcome; a later one with SIGINT makes
-    `stop` kill without further notice.
+    `stop` kill at once.
     """
     if self._signum is None:
       self._signum = signum
     elif signum == signal.SIGINT:
-      self._is_hurried = True
+      self._is_notice_over = True
 
   def poll(self) -> outcomes.Outcome | None:
-    """Looks once, without waiting; call it about ten times a second.
+    """Check all nodes without waiting; call it about ten times a second.
 
     Returns:
-      None while all goes on; else why the nodes are to be stopped, the same
-      reason at every later call.
+      None while the program runs; else why its nodes are to be stopped.
     """
-    ended = [child for child in self._running() if child.poll()]
+    ended = [node for node in self._running() if node.poll()]
     if ended:
-      self._guard()
+      self._update_guardian()
     if self._outcome is None:
-      self._outcome = self._judge(ended)
-    if self._outcome is None and self._due:
-      self._start_again()
+      self._outcome = self._find_outcome(ended)
+    if self._outcome is None:
+      for name, restart_at in list(self._restart_at.items()):
+        if time.monotonic() >= restart_at:
+          del self._restart_at[name]
+          self._started[name].close()
+          self._start_node(self._nodes[name])
     return self._outcome
 
-  def stop(self, on_wait: Callable[[], None] | None = None) -> outcomes.Outcome:
-    """Ends every node: SIGTERM to all, and SIGKILL to those left after notice.
-
-    A node that stopped the program itself gets three seconds to end on its own.
+  def stop(self, on_poll: Callable[[], None] | None = None) -> outcomes.Outcome:
+    """End every node: SIGTERM to all, and SIGKILL to those left after notice.
 
     Args:
-      on_wait: Called after every look at the nodes. If it raises, call `stop`
-        again: it goes on where it was.
+      on_poll: Called after every check; if it raises, call `stop` again.
 
     Returns:
-      The outcome that `poll` told, completed with how each node ended. Where it
-      had told none, the caller's wish counts as a SIGTERM.
+      The outcome that `poll` returned, with how each node ended. If it had
+      returned none, this call counts as a SIGTERM.
     """
     if self.poll() is None:
       self.interrupt(signal.SIGTERM)
@@ -210,134 +190,111 @@ class Supervisor:
     if self._stopped_at is None:
       self._stopped_at = time.monotonic()
     deadline = self._stopped_at + self._notice_seconds
-    while (
-      self._running() and time.monotonic() < deadline and not self._is_hurried
-    ):
-      self._give_notice(time.monotonic() - self._stopped_at)
+    while self._running() and time.monotonic() < deadline:
+      if self._is_notice_over:
+        break
+      self._terminate_running(time.monotonic() - self._stopped_at)
       time.sleep(POLL_SECONDS)
       self.poll()
-      if on_wait is not None:
-        on_wait()
-    killed = self._kill()
-    return self._conclude(killed)
+      if on_poll is not None:
+        on_poll()
+    return self._complete_outcome(self._kill_running())
 
-  def close(self) -> None:
-    """Kills what still runs and lets go of everything else."""
-    self._kill()
+  def _close(self) -> None:
+    self._kill_running()
     if self._guardian is not None:
       self._guardian.close()
       self._guardian = None
-    for child in self._children:
-      child.close()
+    for node in self._started.values():
+      node.close()
 
-  def _running(self) -> list[Running]:
-    return [child for child in self._children if child.returncode is None]
+  def _running(self) -> list[RunningNode]:
+    return [node for node in self._started.values() if node.returncode is None]
 
-  def _guard(self) -> None:
+  def _update_guardian(self) -> None:
     if self._guardian is not None:
       self._guardian.watch(self.processes().values())
 
-  def _start_again(self) -> None:
-    for place, (command, child) in enumerate(
-      zip(self._commands, self._children, strict=True)
-    ):
-      due = self._due.get(command.name)
-      if due is not None and time.monotonic() >= due:
-        del self._due[command.name]
-        child.close()
-        self._children[place] = command.start(self._log_directory)
-        self._guard()
+  def _start_node(self, node: Node) -> None:
+    self._started[node.name] = node.start(self._log_directory)
+    self._update_guardian()
 
-  def _give_notice(self, elapsed_seconds: float) -> None:
+  def _terminate_running(self, elapsed_seconds: float) -> None:
     assert self._outcome is not None
     head_start = min(_HEAD_START_SECONDS, self._notice_seconds / 2)
-    for child in self._running():
-      is_asker = child.name == self._outcome.stopped_by
-      if not is_asker or elapsed_seconds >= head_start:
-        child.terminate()
+    for node in self._running():
+      if node.name != self._outcome.stopped_by or elapsed_seconds >= head_start:
+        node.terminate()
 
-  def _kill(self) -> tuple[str, ...]:
-    """Kills every running node; returns their names."""
+  def _kill_running(self) -> tuple[str, ...]:
     running = self._running()
-    for child in running:
-      child.kill()
+    for node in running:
+      node.kill()
     deadline = time.monotonic() + _KILL_SECONDS
     while self._running() and time.monotonic() < deadline:
       self.poll()
       time.sleep(0.01)
-    return tuple(child.name for child in running)
+    return tuple(node.name for node in running)
 
-  def _judge(self, ended: list[Running]) -> outcomes.Outcome | None:
+  def _find_outcome(self, ended: list[RunningNode]) -> outcomes.Outcome | None:
     if self._signum is not None:
       return outcomes.Outcome('interrupted', signum=self._signum)
-    asked_at = self._stop_time()
-    # A look sees what happened since the last one: a node's last words tell
-    # which of several came first, and whether it failed before the stop.
-    ended.sort(key=lambda child: child.log.last_write_time())
-    for child in ended:
-      is_late = asked_at is not None and child.log.last_write_time() >= asked_at
-      if not child.returncode or is_late:
+    stopped_by, stopped_at = workspace.read_stop(self._stop_path)
+    # Several nodes may have ended since the last check: the time of a node's
+    # last output says which was first, and which failed before the stop.
+    ended.sort(key=lambda node: node.log.last_write_time())
+    for node in ended:
+      if not node.returncode or node.log.last_write_time() >= stopped_at:
         continue
-      refusal = self._schedule(child)
-      is_expendable = child.name in self._expendable and child.returncode < 0
-      if refusal is not None and not is_expendable:
-        return outcomes.Outcome('failed', failure=_make_failure(child, refusal))
-    if asked_at is not None:
-      name = self._stop_path.read_text()
-      return outcomes.Outcome('finished', stopped_by=name)
-    is_over = not self._running() and not self._due
+      reason = self._schedule_restart(node)
+      is_noncritical = node.name.rpartition('/')[0] in self._noncritical
+      if reason is not None and not (is_noncritical and node.returncode < 0):
+        failure = outcomes.make_failure(
+          node.name, node.returncode, node.log, reason
+        )
+        return outcomes.Outcome('failed', failure=failure)
+    if stopped_by is not None:
+      return outcomes.Outcome('finished', stopped_by=stopped_by)
+    is_over = not self._running() and not self._restart_at
     return outcomes.Outcome('finished') if is_over else None
 
-  def _schedule(self, child: Running) -> str | None:
-    """Has a node started again; returns why not, where it is not."""
-    assert child.returncode is not None
-    commands = {command.name: command for command in self._commands}
-    if refusal := commands[child.name].refusal():
-      return f', and {refusal}'
-    most = self._restarts.max_per_hour
-    lived = time.monotonic() - child.started_at
-    pause = self._restarts.grant(child.name, lived)
-    if pause is None:
-      return f', after {most} restarts within an hour' if most else ''
-    child.log.say(
-      f'{outcomes.describe_status(child.returncode)}; started again in '
-      f'{pause:g} s, restart {self._restarts.count} of {most} within the hour'
+  def _schedule_restart(self, node: RunningNode) -> str | None:
+    """Restart a failed node later; returns a reason if it is not restarted."""
+    assert node.returncode is not None
+    if reason := self._nodes[node.name].why_not_restartable():
+      return f', and {reason}'
+    limit = self._restarts.max_per_hour
+    uptime = time.monotonic() - node.started_at
+    delay = self._restarts.next_delay(node.name, uptime)
+    if delay is None:
+      return f', after {limit} restarts within an hour' if limit else ''
+    node.log.add_line(
+      f'{outcomes.describe_status(node.returncode)}; restarts in {delay:g} s '
+      f'(restart {self._restarts.count} of at most {limit} an hour)'
     )
-    self._due[child.name] = time.monotonic() + pause
+    self._restart_at[node.name] = time.monotonic() + delay
     return None
 
-  def _stop_time(self) -> float | None:
-    try:
-      return self._stop_path.stat().st_mtime
-    except FileNotFoundError:
-      return None
-
-  def _conclude(self, killed: tuple[str, ...]) -> outcomes.Outcome:
+  def _complete_outcome(self, killed: tuple[str, ...]) -> outcomes.Outcome:
     assert self._outcome is not None
     outcome = self._outcome
-    for child in self._children:
-      # Who asked for the stop had reached its end, and must end well: its last
-      # checkpoint may have failed.
-      is_asker = child.name == outcome.stopped_by and child.name not in killed
-      if is_asker and child.returncode not in (0, -signal.SIGTERM):
-        outcome = outcomes.Outcome('failed', failure=_make_failure(child))
+    # The node that stopped the program must not fail afterwards: its last
+    # checkpoint may not have been written.
+    stopper = self._started.get(outcome.stopped_by or '')
+    if stopper is not None and stopper.name not in killed:
+      assert stopper.returncode is not None
+      if stopper.returncode not in (0, -signal.SIGTERM):
+        failure = outcomes.make_failure(
+          stopper.name, stopper.returncode, stopper.log
+        )
+        outcome = outcomes.Outcome('failed', failure=failure)
     self._outcome = dataclasses.replace(
       outcome,
       killed=killed,
       statuses={
-        child.name: child.returncode
-        for child in self._children
-        if child.returncode is not None and child.name not in self._due
+        node.name: node.returncode
+        for node in self._started.values()
+        if node.returncode is not None and node.name not in self._restart_at
       },
     )
     return self._outcome
-
-
-def _make_failure(child: Running, why_last: str = '') -> outcomes.Failure:
-  assert child.returncode is not None
-  return outcomes.Failure(
-    name=child.name,
-    status=outcomes.describe_status(child.returncode) + why_last,
-    log=child.log.path,
-    tail=child.log.tail(_TAIL_LINES),
-  )

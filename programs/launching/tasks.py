@@ -1,11 +1,12 @@
-"""Tasks: what any machine can be given to run, and without Launchpad so far.
+"""Tasks: serialized nodes, which any machine can run.
 
-What a task's process has to know beyond its payload, it has in its environment,
-so that a node that moves needs no other payload:
+Launchpad is not imported here, so that processes that start tasks stay small.
+The environment of a task's process holds all that it needs beside its payload,
+so that a restart elsewhere needs no other payload:
 
   LAUNCHING_NODE       its name, `<group>/<index>`
   LAUNCHING_ADDRESSES  JSON: key of an address -> 'host:port'
-  LAUNCHING_STOP       the file that it makes to stop the program
+  LAUNCHING_STOP       the file that it creates to stop the program
 """
 
 import dataclasses
@@ -23,22 +24,22 @@ NODE = 'LAUNCHING_NODE'
 ADDRESSES = 'LAUNCHING_ADDRESSES'
 STOP = 'LAUNCHING_STOP'
 
-# Launchpad's own notice in the node: none, the supervisor gives it.
+# The supervisor limits the time to end, not Launchpad in the node.
 _NO_NOTICE = '--lp_termination_notice_secs=-1'
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """One node of a program.
+  """A serialized node.
 
   Attributes:
-    group: The group's label.
-    index: The node's position in its group.
-    address_keys: Of the addresses that it serves at, those of nodes that are
-      colocated in it among them.
-    is_server: Whether another node holds a handle to it: it then must come back
-      at its old address, while others can go on anywhere.
-    payload: The function that it runs and what that is given, cloudpickled.
+    group: Label of its group.
+    index: Position in its group.
+    address_keys: Keys of the addresses on which it listens, those of nodes
+      colocated in it included.
+    is_server: Whether another node holds a handle to it. It must then restart
+      at its old address; other nodes can move.
+    payload: Cloudpickled function with its arguments.
   """
 
   group: str
@@ -54,18 +55,19 @@ class Task:
 
 
 @dataclasses.dataclass(frozen=True)
-class Need:
-  """What each node of a group needs of its machine.
+class Requirements:
+  """Resources that each node of a group needs.
 
   Attributes:
-    cpu: Cores that Ray is to set aside for it.
-    gpu: GPUs, of which it then sees no others.
-    is_here: Whether that must be this one, where the run directory is.
+    cpu: Cores for Ray to reserve.
+    gpu: GPUs for Ray to reserve; if any, the node sees no others.
+    is_local: Whether it must run on the launcher's machine, which has the run
+      directory.
   """
 
   cpu: float = 0.0
   gpu: float = 0.0
-  is_here: bool = True
+  is_local: bool = True
 
 
 def make_command(
@@ -75,18 +77,26 @@ def make_command(
   stop_path: pathlib.Path,
   environment: Mapping[str, str],
 ) -> children.NodeCommand:
-  """Makes the command that runs a task on this machine.
+  """Write the payload into a folder and return the command that runs it.
 
-  The folder takes its payload; to the environment come the variables above: the
-  addresses ('host:port') and the file whose appearance stops the program.
+  Args:
+    task: The task to run.
+    addresses: Key -> 'host:port', of all servers.
+    folder: Takes the payload.
+    stop_path: File whose appearance stops the program.
+    environment: Environment of the process, without the variables above.
   """
   path = folder / f'{task.name.replace("/", "_")}.pkl'
   path.write_bytes(task.payload)
+  # Launchpad's script that runs a node, found without importing Launchpad.
+  spec = importlib.util.find_spec('launchpad')
+  assert spec is not None and spec.submodule_search_locations
+  launchpad = pathlib.Path(spec.submodule_search_locations[0])
   return children.NodeCommand(
     name=task.name,
     argv=(
       sys.executable,
-      _entry(),
+      str(launchpad / 'nodes' / 'python' / 'process_entry.py'),
       f'--data_file={path}',
       '--lp_task_id=0',
       _NO_NOTICE,
@@ -101,7 +111,7 @@ def make_command(
 
 
 def import_path() -> list[str]:
-  """Where the launcher imports from, without what every Python has anyway."""
+  """Return this process's import path without Python's own folders."""
   standard = {sysconfig.get_path('stdlib'), sysconfig.get_path('platstdlib')}
   return [
     os.path.abspath(entry)
@@ -109,11 +119,3 @@ def import_path() -> list[str]:
     if not any(f'{entry}/'.startswith(f'{folder}/') for folder in standard)
     and os.path.basename(entry) not in ('site-packages', 'dist-packages')
   ]
-
-
-def _entry() -> str:
-  """Launchpad's script that runs a node, found without importing Launchpad."""
-  spec = importlib.util.find_spec('launchpad')
-  assert spec is not None and spec.submodule_search_locations
-  folder = pathlib.Path(spec.submodule_search_locations[0])
-  return str(folder / 'nodes' / 'python' / 'process_entry.py')

@@ -105,7 +105,7 @@ def _watch(cluster: str, folder: slots.Folder) -> None:
   """Ends this process, and all that it has started, with the head."""
   refused, reached_at = 0, time.monotonic()
   while True:
-    trouble = ports.find_trouble(cluster)
+    trouble = ports.connection_error(cluster)
     if trouble is None:
       refused, reached_at = 0, time.monotonic()
     elif isinstance(trouble, ConnectionRefusedError):

@@ -1,4 +1,4 @@
-"""The folder of a run's temporary files: locked, and gone with the run."""
+"""Folder for the temporary files of a run, locked and removed at its end."""
 
 import contextlib
 import fcntl
@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-# Nobody else's name: what is found in it when a run starts is deleted.
+# No user's file may have this name: its content is deleted when a run starts.
 _NAME = '.launch'
 # A path of a Unix socket has at most 107 characters, and multiprocessing puts
 # its own below the temporary folder.
@@ -16,29 +16,40 @@ _MAX_TMPDIR_LENGTH = 107 - len('/pymp-/listener-') - 2 * 8
 
 
 def workspace_path(directory: pathlib.Path) -> pathlib.Path:
-  """The workspace of the run directory, absolute."""
+  """Return the absolute path of the workspace of a run directory."""
   return directory.absolute() / _NAME
 
 
 def stop_path(directory: pathlib.Path) -> pathlib.Path:
-  """The file whose appearance stops the program that runs in `directory`."""
+  """Return the file whose appearance stops the program in `directory`."""
   return workspace_path(directory) / 'stop'
 
 
 def write_stop(path: pathlib.Path, name: str) -> None:
-  """Stops a program; `path` as of `stop_path`, `name` that of who stops it."""
+  """Stop a program on behalf of a node; `path` is that of `stop_path`."""
   path.parent.mkdir(parents=True, exist_ok=True)
   written = path.with_name(f'{path.name}.{os.getpid()}')
   written.write_text(name)
   written.replace(path)
 
 
+def read_stop(path: pathlib.Path) -> tuple[str | None, float]:
+  """Return which node stopped the program, and when.
+
+  The time is in seconds since the epoch. Without a stop it is (None, inf).
+  """
+  try:
+    return path.read_text(), path.stat().st_mtime
+  except FileNotFoundError:
+    return None, float('inf')
+
+
 @contextlib.contextmanager
 def open_workspace(directory: pathlib.Path) -> Iterator[None]:
-  """Makes the workspace, empty, and removes it at the end.
+  """Create an empty workspace and remove it at the end.
 
   Raises:
-    ValueError: Somebody else has it open.
+    ValueError: Another launch has it open.
   """
   path = workspace_path(directory)
   path.mkdir(parents=True, exist_ok=True)
@@ -52,7 +63,7 @@ def open_workspace(directory: pathlib.Path) -> Iterator[None]:
       ) from None
     except OSError:
       pass  # A file system without locks.
-    _empty(path)  # A launcher that was killed could not.
+    _clear(path)  # A launcher that was killed could not.
     try:
       yield
     finally:
@@ -61,20 +72,20 @@ def open_workspace(directory: pathlib.Path) -> Iterator[None]:
     os.close(lock)
 
 
-def make_tmpdir(directory: pathlib.Path, held: contextlib.ExitStack) -> str:
-  """The nodes' temporary folder: the workspace, if sockets fit there.
+def make_tmpdir(directory: pathlib.Path, stack: contextlib.ExitStack) -> str:
+  """Return the temporary folder of nodes: the workspace, if sockets fit there.
 
-  Closing `held` removes a folder elsewhere.
+  Otherwise it is a new folder, which `stack` removes.
   """
   path = workspace_path(directory)
   if len(os.fsencode(path)) <= _MAX_TMPDIR_LENGTH:
     return str(path)
-  return held.enter_context(
+  return stack.enter_context(
     tempfile.TemporaryDirectory(prefix='launch-', ignore_cleanup_errors=True)
   )
 
 
-def _empty(folder: pathlib.Path) -> None:
+def _clear(folder: pathlib.Path) -> None:
   for entry in folder.iterdir():
     if entry.is_dir() and not entry.is_symlink():
       shutil.rmtree(entry, ignore_errors=True)

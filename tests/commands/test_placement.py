@@ -32,10 +32,10 @@ def test_what_groups_need():
   needs = placement.needs(
     'learner: gpu=1 cpu=4 machine=any; actor: cpu=0.5;', None
   )
-  assert needs['learner'] == tasks.Need(4.0, 1.0, False)
-  assert needs['actor'] == tasks.Need(0.5, 0.0, False)
-  assert needs['queue'] == tasks.Need()
-  assert placement.needs('', ['queue']) == {'queue': tasks.Need()}
+  assert needs['learner'] == tasks.Requirements(4.0, 1.0, False)
+  assert needs['actor'] == tasks.Requirements(0.5, 0.0, False)
+  assert needs['queue'] == tasks.Requirements()
+  assert placement.needs('', ['queue']) == {'queue': tasks.Requirements()}
   assert placement.needs('', ['actor'])['actor'].cpu == 1
 
 

@@ -12,8 +12,7 @@ import processes
 import pytest
 
 from programs.launching import host as host_lib
-from programs.launching import ports, tasks
-from programs.launching import program as program_lib
+from programs.launching import ports, serialization, tasks
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 PATH = [str(ROOT), str(ROOT / 'tests'), str(ROOT / 'tests/launching')]
@@ -68,7 +67,7 @@ def test_a_stop_is_reported(host, tmp_path):
   program.add_node(
     lp.PyNode(launch_nodes.stop_program, str(tmp_path), []), 'node'
   )
-  (task,) = program_lib.make_tasks(program)
+  (task,) = serialization.make_tasks(program)
   host.start(task, {}, {})
   processes.wait_until(lambda: host.look({}).stopped_by == 'node/0')
   assert 0 <= host.look({}).stopped_seconds < 20

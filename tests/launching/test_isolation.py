@@ -1,4 +1,4 @@
-"""Runs have a network of their own, or say which ports others reach."""
+"""Runs are in a private network namespace, or name their open ports."""
 
 import contextlib
 import os
@@ -49,7 +49,7 @@ needs_namespaces = pytest.mark.skipif(
 
 
 def listening(pid):
-  """Ports that somebody listens on in the network of a process."""
+  """Ports with a listener in the network namespace of a process."""
   lines = []
   for name in ('tcp', 'tcp6'):
     text = pathlib.Path(f'/proc/{pid}/net/{name}').read_text()
@@ -66,7 +66,7 @@ def answers(port):
 
 
 @needs_namespaces
-def test_nobody_else_reaches_the_ports_of_a_run(tmp_path):
+def test_the_ports_of_a_run_are_unreachable(tmp_path):
   directory = tmp_path / 'run'
   with subprocess.Popen(
     [*TRAIN, '--require_isolation', f'--logdir={directory}'],
@@ -93,11 +93,11 @@ def test_nobody_else_reaches_the_ports_of_a_run(tmp_path):
       process.terminate()
     output = process.stdout.read()
   assert process.returncode in (130, 143), output
-  assert 'answer other machines' not in output
+  assert 'are open to other machines' not in output
 
 
 @needs_namespaces
-def test_a_run_that_cannot_be_alone_says_so(tmp_path):
+def test_a_run_without_isolation_names_its_ports(tmp_path):
   with subprocess.Popen(
     [*DENIED, *TRAIN, f'--logdir={tmp_path / "run"}'],
     cwd=ROOT,
@@ -105,22 +105,22 @@ def test_a_run_that_cannot_be_alone_says_so(tmp_path):
     stderr=subprocess.STDOUT,
     text=True,
   ) as process:
-    said, output = None, ''
-    while not said:
+    warning, output = None, ''
+    while not warning:
       line = process.stdout.readline()
       assert line, output
       output += line
-      said = re.match(r'Ports (.*) answer other machines, ', line)
+      warning = re.match(r'Ports (.*) are open to other machines, ', line)
     process.terminate()
     output += process.stdout.read()
-  assert len(said[1].split(', ')) == 3
-  assert output.count('answer other machines') == 1
+  assert len(warning[1].split(', ')) == 3
+  assert output.count('are open to other machines') == 1
   assert '(unshare: No space left on device)' in output
 
 
 @needs_namespaces
 @pytest.mark.parametrize('command', ['train', 'evaluate'])
-def test_it_is_refused_where_it_must_be_alone(tmp_path, command):
+def test_required_isolation_that_is_impossible_is_refused(tmp_path, command):
   done = subprocess.run(
     [*DENIED, sys.executable, '-m', f'programs.commands.{command}']
     + ['--require_isolation', f'--logdir={tmp_path / "run"}'],
@@ -132,19 +132,19 @@ def test_it_is_refused_where_it_must_be_alone(tmp_path, command):
   assert done.returncode == 2
   assert done.stderr.count('\n') == 1
   assert done.stderr.startswith(
-    f'./impala {command}: require_isolation must be false where there is no '
-    'network of its own for this run, got true (unshare: No space left on'
+    f'./impala {command}: require_isolation must be false where '
   )
+  assert 'got true (unshare: No space left on' in done.stderr
   assert not (tmp_path / 'run').exists()
 
 
 @needs_namespaces
-def test_who_is_alone_already_stays_as_it_is():
+def test_an_isolated_process_is_not_replaced():
   """As in a container without a network, which allows no namespaces."""
   code = (
     'import os; from programs.launching import isolation; '
     'before = os.getpid(), os.readlink("/proc/self/ns/net"); '
-    'assert isolation.enter() == isolation.why_not() == ""; '
+    'assert isolation.enter() == isolation.why_impossible() == ""; '
     'assert before == (os.getpid(), os.readlink("/proc/self/ns/net"))'
   )
   alone = ['unshare', '--user', '--map-root-user', '--net']
@@ -158,7 +158,7 @@ def test_who_is_alone_already_stays_as_it_is():
   assert not done.returncode, done.stderr
 
 
-def test_who_wants_other_machines_cannot_be_alone():
+def test_isolation_is_refused_with_several_machines():
   given = {'launch': 'local', 'task': '0', 'require_isolation': True}
   with pytest.raises(
     run_directory.RunError, match='must be left out with --task or'

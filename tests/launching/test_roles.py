@@ -155,7 +155,7 @@ def test_catch_is_learned_by_jobs_of_their_own(tmp_path):
     killed = jobs.meta('processes')['actor/0']
     os.kill(killed, signal.SIGKILL)
     jobs.wait_until(lambda: jobs.meta('processes')['actor/0'] != killed)
-    assert 'killed by SIGKILL; started again in 0 s' in jobs.log('actor/0')
+    assert 'killed by SIGKILL; restarts in 0 s' in jobs.log('actor/0')
     # A job: its actor ends, and the next job with its task has it again.
     lost = jobs.process('actor/1')
     second.kill()

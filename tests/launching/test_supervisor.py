@@ -10,23 +10,23 @@ import pytest
 from programs.launching import children, supervisor
 
 
-def make_startable(name, *argv):
+def make_node(name, *argv):
   command = children.NodeCommand(name, argv, dict(os.environ))
-  return supervisor.Startable(name, functools.partial(children.Child, command))
+  return supervisor.Node(name, functools.partial(children.Child, command))
 
 
-def make_supervisor(tmp_path, *scripts, notice_seconds=5.0, expendable=()):
+def make_supervisor(tmp_path, *scripts, notice_seconds=5.0, noncritical=()):
   """A supervisor of shell scripts: node/0, node/1, ..."""
   commands = [
-    make_startable(f'node/{i}', '/bin/sh', '-c', script)
+    make_node(f'node/{i}', '/bin/sh', '-c', script)
     for i, script in enumerate(scripts)
   ]
   return supervisor.Supervisor(
-    commands, tmp_path / 'logs', tmp_path / 'stop', notice_seconds, expendable
+    commands, tmp_path / 'logs', tmp_path / 'stop', notice_seconds, noncritical
   )
 
 
-def poll_until_told(runner, seconds=10.0):
+def poll_until_outcome(runner, seconds=10.0):
   deadline = time.monotonic() + seconds
   while (outcome := runner.poll()) is None:
     assert time.monotonic() < deadline
@@ -44,7 +44,7 @@ def wait_for_output(tmp_path):
 def test_all_nodes_return(tmp_path):
   with make_supervisor(tmp_path, 'echo one', 'echo two >&2') as runner:
     runner.start()
-    assert poll_until_told(runner).kind == 'finished'
+    assert poll_until_outcome(runner).kind == 'finished'
     outcome = runner.stop()
   assert outcome.exit_status == 0
   assert outcome.describe() == 'finished: every node returned'
@@ -53,27 +53,27 @@ def test_all_nodes_return(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('script', 'expendable', 'kind'),
+  ('script', 'noncritical', 'kind'),
   [
     ('kill -9 $$', ('node',), 'finished'),
     ('kill -9 $$', ('other',), 'failed'),
     ('exit 1', ('node',), 'failed'),
   ],
 )
-def test_who_is_expendable_may_be_killed(tmp_path, script, expendable, kind):
+def test_noncritical_nodes_may_be_killed(tmp_path, script, noncritical, kind):
   with make_supervisor(
-    tmp_path, script, 'sleep 0.5', expendable=expendable
+    tmp_path, script, 'sleep 0.5', noncritical=noncritical
   ) as runner:
     runner.start()
-    assert poll_until_told(runner).kind == kind
+    assert poll_until_outcome(runner).kind == kind
     assert runner.stop().exit_status == (0 if kind == 'finished' else 1)
 
 
-def test_first_failure_is_told_with_its_own_tail(tmp_path):
+def test_first_failure_is_reported_with_its_own_tail(tmp_path):
   script = 'for i in $(seq 40); do echo line $i; done; exit 3'
   with make_supervisor(tmp_path, 'echo fine; exec sleep 60', script) as runner:
     runner.start()
-    poll_until_told(runner)
+    poll_until_outcome(runner)
     outcome = runner.stop()
   assert (outcome.kind, outcome.exit_status) == ('failed', 1)
   assert outcome.failure.name == 'node/1'
@@ -82,7 +82,7 @@ def test_first_failure_is_told_with_its_own_tail(tmp_path):
   assert lines == [f'line {i}' for i in range(11, 41)]
   assert 'node/1 failed: exit status 3\n  | line 11\n' in outcome.describe()
   assert outcome.statuses == {'node/0': -signal.SIGTERM, 'node/1': 3}
-  assert 'badly' not in outcome.describe()
+  assert 'after the stop' not in outcome.describe()
 
 
 def test_of_two_failures_seen_at_once_the_earlier_is_first(tmp_path):
@@ -93,7 +93,7 @@ def test_of_two_failures_seen_at_once_the_earlier_is_first(tmp_path):
     assert runner.poll().failure.name == 'node/1'
 
 
-def test_failure_right_after_the_stop_is_none(tmp_path):
+def test_failure_right_after_the_stop_does_not_count(tmp_path):
   asks = f'echo -n node/0 > {tmp_path}/stop; sleep 60'
   fails = f'until [ -s {tmp_path}/stop ]; do sleep 0.1; done; echo gone; exit 1'
   with make_supervisor(tmp_path, asks, fails) as runner:
@@ -105,7 +105,7 @@ def test_failure_right_after_the_stop_is_none(tmp_path):
   assert outcome.exit_status == 0
   text = outcome.describe()
   assert text.startswith('finished: node/0 stopped the program\n')
-  assert 'ended badly after the stop: node/1 (exit status 1)' in text
+  assert 'after the stop: node/1 (exit status 1)' in text
 
 
 def test_failure_right_before_the_stop_counts(tmp_path):
@@ -116,11 +116,11 @@ def test_failure_right_before_the_stop_counts(tmp_path):
     assert runner.poll().failure.name == 'node/1'
 
 
-def test_who_asks_for_the_stop_must_end_well(tmp_path):
+def test_the_node_that_stops_the_program_must_not_fail(tmp_path):
   script = f'echo -n node/0 > {tmp_path}/stop; sleep 0.3; echo full; exit 1'
   with make_supervisor(tmp_path, 'trap "" TERM; ' + script) as runner:
     runner.start()
-    assert poll_until_told(runner).kind == 'finished'
+    assert poll_until_outcome(runner).kind == 'finished'
     outcome = runner.stop()
   assert (outcome.kind, outcome.exit_status) == ('failed', 1)
   assert outcome.failure.tail == 'full'
@@ -146,7 +146,7 @@ def test_node_that_ignores_the_notice_is_killed_with_its_children(tmp_path):
     assert 0.4 < time.monotonic() - begin < 3.0
   assert outcome.killed == ('node/0',)
   assert 'did not stop in time, killed: node/0' in outcome.describe()
-  assert 'badly' not in outcome.describe()
+  assert 'after the stop' not in outcome.describe()
   processes.wait_until(lambda: not processes.is_alive(child), 10)
 
 
@@ -193,7 +193,7 @@ def test_logs_are_appended_and_the_tail_is_of_this_start(tmp_path):
   for text in ('first', 'second'):
     with make_supervisor(tmp_path, f'echo {text}; exit 1') as runner:
       runner.start()
-      outcome = poll_until_told(runner)
+      outcome = poll_until_outcome(runner)
     assert outcome.failure.tail == text
   lines = outcome.failure.log.read_text().splitlines()
   assert [line for line in lines if line[:3] != '==='] == ['first', 'second']
@@ -202,14 +202,14 @@ def test_logs_are_appended_and_the_tail_is_of_this_start(tmp_path):
 
 
 def test_command_that_does_not_exist_fails(tmp_path):
-  command = make_startable('node/0', '/no/such')
+  command = make_node('node/0', '/no/such')
   with supervisor.Supervisor([command], tmp_path, tmp_path / 'stop') as runner:
     runner.start()
-    tail = poll_until_told(runner).failure.tail
+    tail = poll_until_outcome(runner).failure.tail
   assert tail == '/no/such cannot be run: No such file or directory'
 
 
-def test_half_a_start_leaves_nothing(tmp_path):
+def test_a_partial_start_leaves_no_process(tmp_path):
   (tmp_path / 'logs/node_1.log').mkdir(parents=True)
   script = f'sleep 60; : {tmp_path}'
   runner = make_supervisor(tmp_path, script, script)

@@ -1,4 +1,4 @@
-"""A Launchpad program, taken apart into tasks."""
+"""Serializes the nodes of a Launchpad program."""
 
 import dataclasses
 import json
@@ -10,17 +10,18 @@ from typing import Any
 import cloudpickle
 import launchpad as lp
 import tree
-from launchpad.launch import serialization
+from launchpad.launch import serialization as lp_serialization
 
 from programs.launching import tasks, workspace
 
-# Where Launchpad's kinds of nodes keep what their function or class is given.
-_GIVEN = ('_func_args', '_func_kwargs', '_args', '_kwargs')
+# Attributes in which Launchpad's node types keep the arguments of their
+# function or class.
+_ARGUMENTS = ('_func_args', '_func_kwargs', '_args', '_kwargs')
 
 
 @dataclasses.dataclass(frozen=True)
 class _LateAddress(lp.AbstractAddressBuilder):
-  """An address that is known when the node runs, and not before."""
+  """Address that is looked up when the node runs."""
 
   key: str
 
@@ -29,9 +30,10 @@ class _LateAddress(lp.AbstractAddressBuilder):
 
 
 def make_tasks(program: lp.Program) -> list[tasks.Task]:
-  """Takes a program apart; its nodes get their contexts and addresses here.
+  """Return a task for each node, with its launch context and addresses set.
 
-  It can be launched once, and is of `PyNode`s, as all that Launchpad has are.
+  A program can be launched once. Its nodes must be `PyNode`s, as all of
+  Launchpad's are.
 
   Raises:
     ValueError: It has no nodes.
@@ -42,7 +44,7 @@ def make_tasks(program: lp.Program) -> list[tasks.Task]:
   keys: dict[int, str] = {}
   for group, index, node in _all_nodes(program):
     # Launchpad's own stopper signals the process that launched: on another
-    # machine, whoever has that number there.
+    # machine that could be anybody's.
     node._launch_context.initialize(
       lp.LaunchType.LOCAL_MULTI_PROCESSING, None, stop_program
     )
@@ -52,8 +54,8 @@ def make_tasks(program: lp.Program) -> list[tasks.Task]:
       if id(address) not in keys:
         keys[id(address)] = f'{group}/{index}/{len(keys)}'
         address.bind(_LateAddress(keys[id(address)]))
-  users = _users(program)
-  serialization.enable_lru_cache_pickling_once()
+  users = _find_users(program)
+  lp_serialization.enable_lru_cache_pickling_once()
   made = []
   for group, nodes in program.groups.items():
     for index, node in enumerate(nodes):
@@ -74,13 +76,13 @@ def make_tasks(program: lp.Program) -> list[tasks.Task]:
 
 
 def stop_program() -> None:
-  """What `lp.stop()` does in a node: leaves its name for the supervisor."""
+  """Stop the program from inside a node, as `lp.stop()` does."""
   path = pathlib.Path(os.environ[tasks.STOP])
   workspace.write_stop(path, os.environ[tasks.NODE])
 
 
 def _all_nodes(program: lp.Program) -> Iterator[tuple[str, int, Any]]:
-  """Group, index and node, of nodes and of those colocated in them."""
+  """Yield group, index and node, of nodes and of nodes colocated in them."""
 
   def colocated(node: Any) -> Iterator[Any]:
     yield node
@@ -93,24 +95,25 @@ def _all_nodes(program: lp.Program) -> Iterator[tuple[str, int, Any]]:
         yield group, index, node
 
 
-def _users(program: lp.Program) -> Mapping[int, set[str]]:
-  """Address, by its id -> the tasks that are given it, or a handle with it."""
+def _find_users(program: lp.Program) -> Mapping[int, set[str]]:
+  """Return id of an address -> nodes that have it or a handle with it."""
   users: dict[int, set[str]] = {}
   for group, index, node in _all_nodes(program):
-    given = [getattr(node, name, ()) for name in _GIVEN]
+    arguments = [getattr(node, name, ()) for name in _ARGUMENTS]
     held = [value for h in node.input_handles for value in vars(h).values()]
-    for value in (*tree.flatten(given), *held):
+    for value in (*tree.flatten(arguments), *held):
       if isinstance(value, lp.Address):
         users.setdefault(id(value), set()).add(f'{group}/{index}')
   return users
 
 
 def _pickle(name: str, function: Any) -> bytes:
-  """A list of one, as Launchpad's entry to a process reads it."""
   try:
+    # A list of one, as Launchpad's process_entry.py reads it.
     return cloudpickle.dumps([function])
   except Exception as error:  # Of any type: objects pickle themselves.
     raise RuntimeError(
-      f'{name} must take what can be pickled (plain arguments and handles; no '
-      f'flags, locks or open files), got {type(error).__name__}: {error}'
+      f'{name} must have arguments that can be pickled (plain values and '
+      f'handles; no flags, locks or open files), got {type(error).__name__}: '
+      f'{error}'
     ) from error
