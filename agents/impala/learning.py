@@ -84,6 +84,7 @@ class Learner(acme.Learner):
     statistics, episodes = tf.nest.map_structure(
       lambda tensor: tensor.numpy(), self._update(batch)
     )
+    self._metrics.add(statistics, episodes, self._counts)
     for name in ('loss', 'variable_norm'):
       if not math.isfinite(statistics[name]):
         raise FloatingPointError(
@@ -92,7 +93,6 @@ class Learner(acme.Learner):
           'or a max_gradient_norm'
         )
     self.serve()
-    self._metrics.add(statistics, episodes, self._counts)
 
   def close(self) -> None:
     """Write the metrics that are not yet logged."""

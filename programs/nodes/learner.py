@@ -97,11 +97,13 @@ class LearnerNode:
       self._monitoring, f'{nodes.LEARNER}/0', self._report
     ):
       with self._timer.measure('learning'):
-        with profiling.profiling(self._configuration, nodes.LEARNER):
-          self._learn()
-        self._save()
-        self._learner.close()
-        self._level_metrics.close()
+        try:
+          with profiling.profiling(self._configuration, nodes.LEARNER):
+            self._learn()
+          self._save()
+        finally:  # Records of a learner that diverged say how.
+          self._learner.close()
+          self._level_metrics.close()
       with self._timer.measure('nothing_to_do'):
         while not self._final_evaluation.wait(0.1):
           if self._stop.is_set():

@@ -231,8 +231,15 @@ def test_served_variables_are_a_copy_between_two_steps():
 def test_a_loss_that_is_not_finite_ends_the_run():
   batch = make_batch(0)
   batch = batch._replace(reward=batch.reward * np.nan)
+  rows = pipelines.Rows()
+  learner = make_learner([make_batch(0), batch], rows=rows)
+  learner.step()
   with pytest.raises(FloatingPointError, match='loss must be finite, got nan'):
-    make_learner([batch]).step()
+    learner.step()
+  assert learner.frames == CONFIG.unroll_length * CONFIG.batch_size  # Not NaN.
+  learner.close()
+  (row,) = rows.rows
+  assert row['learner_steps'] == 2 and np.isnan(row['loss'])
 
 
 def test_variables_that_are_not_finite_end_the_run():
