@@ -234,9 +234,10 @@ def test_a_loss_that_is_not_finite_ends_the_run():
   rows = pipelines.Rows()
   learner = make_learner([make_batch(0), batch], rows=rows)
   learner.step()
+  served = learner.frames
   with pytest.raises(FloatingPointError, match='loss must be finite, got nan'):
     learner.step()
-  assert learner.frames == CONFIG.unroll_length * CONFIG.batch_size  # Not NaN.
+  assert learner.frames == served
   learner.close()
   (row,) = rows.rows
   assert row['learner_steps'] == 2 and np.isnan(row['loss'])
