@@ -103,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
       minutes[name] = _train(root / name, flags)
       groups[variant].append(name)
       found[name] = reading.Run(root / name)
-      found[name].look()
+      found[name].refresh()
     configuration = run_config.Configuration.from_dict(found[name].config)
     curves = comparison.make_curves(groups, found)
   last = [

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 
 from benchmarks import trial
-from programs.views import rows
+from programs.views import metrics
 
 MEGABYTE = 1e6
 
@@ -84,7 +84,7 @@ def role_of(name: str) -> str:
   return name.partition('/')[0]
 
 
-def _means(found: Sequence[rows.Row]) -> dict[str, float | None]:
+def _means(found: Sequence[metrics.Record]) -> dict[str, float | None]:
   """Of the learner's rows, where they tell more; each of the time it ends."""
   if 'learner_wait_share' not in found[0]:
     return {}

@@ -50,13 +50,13 @@ def _activities(run: trial.Trial) -> dict[str, Any]:
   A share is the median of a role's nodes. Empty where there was no monitor.
   """
   seen = reading.Run(run.directory.path)
-  seen.look()
-  if seen.graph is None or seen.figures is None:
+  seen.refresh()
+  if seen.graph is None or seen.statistics is None:
     return {}
   shares = {
     role: {
       activity: spread.median
-      for activity, spread in seen.figures.spreads(node.name for node in nodes)
+      for activity, spread in seen.statistics.spreads(n.name for n in nodes)
       .get('activities', {})
       .items()
     }
@@ -64,7 +64,7 @@ def _activities(run: trial.Trial) -> dict[str, Any]:
   }
   return {
     'activities': {role: each for role, each in shares.items() if each},
-    'machine_busy_share': seen.figures.machine_busy,
+    'machine_busy_share': seen.statistics.machine_busy,
     'verdict': seen.verdict.sentence if seen.verdict else '',
   }
 

@@ -17,7 +17,7 @@ from environments import suites
 from programs.commands import placement
 from programs.launching import children, outcomes
 from programs.runs import flags, run_config, run_directory
-from programs.views import rows
+from programs.views import metrics
 
 LAUNCHER = 'launcher'
 
@@ -52,7 +52,7 @@ class Trial:
   def __init__(self, path: pathlib.Path, launcher: children.Child) -> None:
     self.directory = run_directory.RunDirectory(path)
     self._launcher = launcher
-    self._rows = rows.Rows(
+    self._rows = metrics.CsvReader(
       self.directory.metrics / 'learner.csv', from_start=False
     )
     self._frames = 0.0
@@ -74,7 +74,7 @@ class Trial:
         found[name] = psutil.Process(pid)
     return found
 
-  def rows_until(self, end: float) -> list[rows.Row]:
+  def rows_until(self, end: float) -> list[metrics.Record]:
     """Waits for rows of metrics, up to the first one from a moment on.
 
     A row that tells the frames of the one before is left out: it does not say
@@ -86,7 +86,7 @@ class Trial:
     Raises:
       TrialError: The program ended, or learned nothing for minutes.
     """
-    found: list[rows.Row] = []
+    found: list[metrics.Record] = []
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not found or found[-1]['time'] < end:
       if time.monotonic() >= deadline:

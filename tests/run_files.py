@@ -1,4 +1,4 @@
-"""Run directories as tests want them, by what writes those of real runs."""
+"""Write run directories for tests, with the writers of real runs."""
 
 import csv
 import datetime
@@ -7,6 +7,7 @@ import time
 from records import make_node, make_record, make_table
 
 from programs import program as impala
+from programs.evaluation import results
 from programs.monitoring import recording, wiring
 from programs.runs import flags, run_directory
 
@@ -46,7 +47,7 @@ RESULTS = {
 ENDED = {
   'kind': 'finished',
   'time': '2999-01-01T00:00:00+00:00',
-  'description': 'finished: so it is',
+  'description': 'finished',
   'exit_status': 0,
 }
 
@@ -58,7 +59,7 @@ def make_graph(**given):
 
 
 def write_run(path, age=1.0, ended=None, **given):
-  """A run that was started a while ago, and has not measured anything yet."""
+  """Write a run that started `age` seconds ago and has no metrics yet."""
   configuration = flags.resolve({'logdir': str(path), **given})
   directory = run_directory.RunDirectory(path)
   directory.write_config(configuration.to_dict())
@@ -81,7 +82,7 @@ def write_run(path, age=1.0, ended=None, **given):
 
 
 def make_records(begin, waiting=0.8, blocked=0.2, num_actors=3, **more):
-  """Ten seconds of a monitor that was started then."""
+  """Yield the first and last record of ten seconds of a monitor."""
   for seconds in (0.0, 10.0):
     learner = make_node(
       'waiting_for_data',
@@ -130,11 +131,44 @@ def record(path, records):
     recorder.write(each)
 
 
-def write_rows(path, *rows):
-  """Appends rows as the loggers do, the header first."""
+def write_csv(path, *records):
+  """Append records as the loggers do, the header first."""
   path.parent.mkdir(parents=True, exist_ok=True)
   with open(path, 'a', encoding='utf-8') as file:
-    writer = csv.DictWriter(file, sorted(rows[0]))
+    writer = csv.DictWriter(file, sorted(records[0]))
     if not file.tell():
       writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(records)
+
+
+def write_results_run(
+  path, returns=(), evaluations=(), ended='finished', **given
+):
+  """Write a run with results.
+
+  Args:
+    path: Its directory.
+    returns: (frames, level, return) of records of `levels.csv`.
+    evaluations: (folder, frames, level -> returns).
+    ended: Kind of its end; None if it has not ended.
+    **given: Flags.
+  """
+  end = {**ENDED, 'kind': ended} if ended else None
+  directory = write_run(path, ended=end, **given)
+  for frames, level, mean in returns:
+    write_csv(
+      directory.metrics / 'levels.csv',
+      {**LEVEL, 'frames': frames, 'level_name': level, 'episode_return': mean},
+    )
+  for folder, frames, found in evaluations:
+    results.write_results(
+      directory.evaluations / folder,
+      [
+        results.LevelResult(level, each, [9] * len(each), 9 * len(each))
+        for level, each in found.items()
+      ],
+      trained_frames=frames,
+      seed=1,
+      greedy=False,
+    )
+  return directory

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   path = pathlib.Path(parser.parse_args(argv).logdir).expanduser().absolute()
   run = reading.Run(path)
-  run.look()
+  run.refresh()
   if run.graph is None:
     print(
       f'./impala top: logdir must be a run directory with a graph.json, got '
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if run.is_over and run.state != 'lost':
           return 0
         time.sleep(_PERIOD_SECONDS)
-        run.look()
+        run.refresh()
   except KeyboardInterrupt:
     return 0
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _page(run: reading.Run) -> rich.console.RenderableType:
   if run.graph is None:  # The directory is being renamed for a new run.
     return terminal.progress(run)
-  graph = terminal.graph_text(run.graph, run.figures)
+  graph = terminal.graph_text(run.graph, run.statistics)
   return rich.console.Group(terminal.progress(run), '', graph)
 
 

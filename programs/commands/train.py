@@ -27,7 +27,7 @@ from programs.runs import (
   run_config,
   run_directory,
 )
-from programs.views import markup, status
+from programs.views import markup, terminal
 
 _DESCRIPTION = """\
 Trains an agent and evaluates it at the end. All files go to one run directory;
@@ -107,7 +107,7 @@ def _train(
   drawn = wiring.make_graph(program)
   markup.write_files(drawn, configuration.directory)
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
-  with status.Status(directory.path, console, startup.STARTED) as shown:
+  with terminal.Status(directory.path, console, startup.STARTED) as shown:
     if plan.has_threads:
       end = _run_threads(program, configuration, plan, shown, say)
     else:
@@ -122,7 +122,7 @@ def _run_processes(
   drawn: graph_lib.ProgramGraph,
   configuration: run_config.Configuration,
   plan: placement.Plan,
-  shown: status.Status,
+  shown: terminal.Status,
   say: Callable[[str], None],
 ) -> dict[str, Any]:
   noted: dict[str, Any] = {}
@@ -158,7 +158,7 @@ def _run_threads(
   program: lp.Program,
   configuration: run_config.Configuration,
   plan: placement.Plan,
-  shown: status.Status,
+  shown: terminal.Status,
   say: Callable[[str], None],
 ) -> dict[str, Any]:
   # Imported before threads start: concurrent imports of TensorFlow and Reverb

@@ -1,1 +1,1 @@
-"""The graph of a Launchpad program, live."""
+"""The graph of a Launchpad program and the monitor that records it."""

@@ -1,6 +1,6 @@
-"""A program as a graph: which nodes there are, and who uses whom.
+"""The graph of a program: its nodes, and the handles that connect them.
 
-`wiring` makes it of a Launchpad program; to read one takes no Launchpad.
+`wiring` builds it from a Launchpad program. Reading one needs no Launchpad.
 """
 
 import dataclasses
@@ -10,34 +10,34 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-# What flows: items into a table; items out of a table; the newest variables;
-# remote calls; anything else.
-KINDS = ('insert', 'sample', 'variables', 'call', 'data')
+# Flow along an edge: items into a table; items out of a table; variables that
+# are fetched; remote calls; anything else.
+EDGE_KINDS = ('insert', 'sample', 'variables', 'call', 'data')
 
-# Where the service gives and its user takes.
-_TAKEN = ('sample', 'variables')
+# These flow from the service to its user, the others the other way.
+_FETCHED = ('sample', 'variables')
 
-DECLARED = '__graph_uses__'  # Where `uses` leaves its declarations.
+USES_ATTRIBUTE = '__graph_uses__'  # Set by `uses` on the function.
 
 _Callable = TypeVar('_Callable', bound=Callable[..., Any])
 
 
 def uses(**kinds: str) -> Callable[[_Callable], _Callable]:
-  """Declares what a node's function or class does with what it is given.
+  """Declare what a node's function or class does with its handles.
 
     @graph.uses(queue='insert', learner='variables')
     def run_actor(index, learner, queue): ...
 
   Args:
-    **kinds: Parameter that takes a handle -> one of `KINDS`.
+    **kinds: Parameter that takes a handle -> one of `EDGE_KINDS`.
 
   Raises:
-    ValueError: There is no such kind; or, when it decorates, no such parameter.
+    ValueError: A kind is unknown, or the decorated function lacks a parameter.
   """
   for name, kind in kinds.items():
-    if kind not in KINDS:
+    if kind not in EDGE_KINDS:
       raise ValueError(
-        f'{name} must be one of {", ".join(KINDS)}, got {kind!r}'
+        f'{name} must be one of {", ".join(EDGE_KINDS)}, got {kind!r}'
       )
 
   def declare(function: _Callable) -> _Callable:
@@ -48,7 +48,7 @@ def uses(**kinds: str) -> Callable[[_Callable], _Callable]:
           f'uses must name parameters of {function.__qualname__}, '
           f'{", ".join(known)}, got {name!r}'
         )
-    setattr(function, DECLARED, kinds)
+    setattr(function, USES_ATTRIBUTE, kinds)
     return function
 
   return declare
@@ -59,13 +59,12 @@ class Node:
   """One node of a program.
 
   Attributes:
-    name: `<group>/<index>`, and `<group>/<index>/<number>` of one that is
-      colocated in it.
-    role: What it is one of several of: its group, and for a colocated one
-      `<group>.<function>`.
-    function: What it runs or constructs, `<module>.<name>`.
-    about: First line of that one's docstring; empty where it has none.
-    arguments: Name -> value as text; handles are edges, not arguments.
+    name: `<group>/<index>`; `<group>/<index>/<number>` of a node that is
+      colocated in another.
+    role: Its group; `<group>.<function>` of a colocated node.
+    function: `<module>.<name>` of the function or class that it runs.
+    about: First line of that function's docstring, or ''.
+    arguments: Name -> value as text. Handles are edges, not arguments.
   """
 
   name: str
@@ -79,9 +78,9 @@ class Node:
 
 @dataclasses.dataclass(frozen=True)
 class Edge:
-  """A handle to the node `service` that the node `user` was given.
+  """A handle to the node `service` that was passed to the node `user`.
 
-  `kind` is one of `KINDS`, `label` the parameter that takes the handle.
+  `kind` is one of `EDGE_KINDS`, `label` the parameter that takes the handle.
   """
 
   user: str
@@ -91,18 +90,18 @@ class Edge:
 
   @property
   def source(self) -> str:
-    """Where what flows comes from."""
-    return self.service if self.kind in _TAKEN else self.user
+    """Name of the node that the data comes from."""
+    return self.service if self.kind in _FETCHED else self.user
 
   @property
   def target(self) -> str:
-    """Where it goes."""
-    return self.user if self.kind in _TAKEN else self.service
+    """Name of the node that the data goes to."""
+    return self.user if self.kind in _FETCHED else self.service
 
 
 @dataclasses.dataclass(frozen=True)
 class RoleEdge:
-  """All `count` edges of a kind and label from where data flows to where."""
+  """The `count` edges between two roles with the same kind and label."""
 
   source: str
   target: str
@@ -113,7 +112,7 @@ class RoleEdge:
 
 @dataclasses.dataclass(frozen=True)
 class ProgramGraph:
-  """A program's nodes, in its order, and edges, by user."""
+  """The nodes of a program in its order, and the edges by user."""
 
   name: str
   nodes: Sequence[Node]
@@ -121,7 +120,7 @@ class ProgramGraph:
 
   @functools.cached_property
   def roles(self) -> Mapping[str, Sequence[Node]]:
-    """Role -> its nodes, in the order of the program."""
+    """Nodes by role, in the order of the program."""
     roles: dict[str, list[Node]] = {}
     for node in self.nodes:
       roles.setdefault(node.role, []).append(node)
@@ -129,7 +128,7 @@ class ProgramGraph:
 
   @functools.cached_property
   def role_edges(self) -> Sequence[RoleEdge]:
-    """The edges between roles, in the order of the first of each."""
+    """Edges between roles, in the order in which each first appears."""
     role = {node.name: node.role for node in self.nodes}
     counts: dict[tuple[str, str, str, str], int] = {}
     for edge in self.edges:
@@ -138,7 +137,7 @@ class ProgramGraph:
     return [RoleEdge(*key, count) for key, count in counts.items()]
 
   def has_tables(self, role: str) -> bool:
-    """Whether others insert there or sample from there."""
+    """Return True if nodes insert into or sample from this role."""
     ends = {'insert': 'target', 'sample': 'source'}
     return any(
       edge.kind in ends and getattr(edge, ends[edge.kind]) == role
@@ -146,15 +145,20 @@ class ProgramGraph:
     )
 
   def to_json(self) -> str:
-    """As `graph.json` holds it; `from_json` is the inverse."""
+    """Return the content of `graph.json`; `from_json` is the inverse."""
     return json.dumps(dataclasses.asdict(self), indent=1) + '\n'
 
   @classmethod
   def from_json(cls, text: str) -> 'ProgramGraph':
-    """Reads what `to_json` wrote."""
+    """Parse the text that `to_json` returns."""
     content = json.loads(text)
     return cls(
       content['name'],
       [Node(**node) for node in content['nodes']],
       [Edge(**edge) for edge in content['edges']],
     )
+
+
+def log_name(node: str) -> str:
+  """Return the name of a node's log file; colocated nodes share one."""
+  return '_'.join(node.split('/')[:2]) + '.log'

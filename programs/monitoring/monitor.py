@@ -1,7 +1,7 @@
-"""The monitor: who does what in a program, recorded every second.
+"""The monitor: records the statistics of all nodes every second.
 
-Nodes push their figures to it, and it asks nobody: nodes can die, restart and
-move without anyone waiting for them.
+Nodes push to the monitor and it never calls them, so that a node can die,
+restart or move while nobody waits for it.
 """
 
 import collections
@@ -20,26 +20,27 @@ from absl import logging
 
 from programs.monitoring import recording, watchdog
 
-PERIOD_SECONDS = 1.0
-# Of a push, whose sums the next one holds as well.
-CALL_TIMEOUT_SECONDS = 2.0
+PERIOD_SECONDS = 1.0  # Between pushes of a node, and between records.
+CALL_TIMEOUT_SECONDS = 2.0  # A lost push is harmless: the next has its counts.
 
-# What is older says nothing of now: pushes come every second.
-_FRESH_SECONDS = 5.0
-
-_CHILDREN_TICKS = 10  # All processes of the machine are looked through then.
-_ERROR_SECONDS = 60  # Between lines that say the same.
-_UNLIMITED = 1e300  # Rate limiters that never wait have such a bound.
+_FRESH_SECONDS = 5.0  # Older tables and processes are left out of a record.
+_CHILDREN_TICKS = 10  # Pushes between searches for new child processes.
+_ERROR_SECONDS = 60  # Between repetitions of a log line.
+_UNLIMITED = 1e300  # `max_diff` of a rate limiter that never blocks is larger.
 
 
 @contextlib.contextmanager
 def reporting(
   monitor: Any, name: str, read: Callable[[], Mapping[str, Any]]
 ) -> Iterator[None]:
-  """Pushes a node's figures every second, as long as the context is open.
+  """Push a node's statistics every second while the context is open.
 
-  What its process uses goes along with them. Another thread calls `read`: see
-  `recording`, and `read_tables`. Without a monitor, None, nothing is pushed.
+  Adds the CPU time and memory of its process.
+
+  Args:
+    monitor: Client of the monitor; None pushes nothing.
+    name: Name of the node.
+    read: Returns the statistics (see `recording`); called by another thread.
   """
   if monitor is None:
     yield
@@ -50,7 +51,7 @@ def reporting(
 
   def repeat() -> None:
     while not over.wait(PERIOD_SECONDS):
-      # The monitor may be gone, which is no reason for its node to go.
+      # A node must survive the monitor.
       with contextlib.suppress(Exception):
         monitor.push(name, {**read(), **process, 'process': usage.read()})
 
@@ -64,7 +65,7 @@ def reporting(
 
 
 def read_tables(queue: Any) -> dict[str, Any]:
-  """'tables' of a record, by a Reverb client; None where there is no answer."""
+  """Return 'tables' of a record; None in it if Reverb does not answer."""
   try:
     tables = queue.server_info(timeout=1)
   except Exception as error:  # Reverb's and gRPC's own, of many types.
@@ -74,7 +75,7 @@ def read_tables(queue: Any) -> dict[str, Any]:
 
 
 class MonitorNode:
-  """Records what nodes push; public methods are served by Courier."""
+  """Records what nodes push. Courier serves its public methods."""
 
   def __init__(
     self,
@@ -83,7 +84,7 @@ class MonitorNode:
     watchdog_seconds: float,
     name: str = 'monitor/0',
   ) -> None:
-    """Records to `metrics/graph.jsonl` in `directory`, the run's."""
+    """Record to `metrics/graph.jsonl` in the run directory `directory`."""
     self._stop = lp.stop_event()
     self._start = time.time()
     self._name = name
@@ -95,47 +96,49 @@ class MonitorNode:
     self._lock = threading.Lock()
     self._pushed: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
-  def push(self, name: str, figures: Mapping[str, Any]) -> None:
-    """Takes a node's figures.
+  def push(self, name: str, statistics: Mapping[str, Any]) -> None:
+    """Take a node's statistics for the next record.
 
-    See `recording`; 'tables' of the queue; and 'host', 'pid' and 'process', as
-    of 'processes' there.
+    Args:
+      name: Name of the node.
+      statistics: Keys of 'nodes' in `recording`; 'tables', from the queue; and
+        'host', 'pid' and 'process' (an entry of 'processes').
     """
     with self._lock:
-      self._pushed[name] = time.monotonic(), figures
+      self._pushed[name] = time.monotonic(), statistics
 
   def run(self) -> None:
-    """Records every second until the program stops.
+    """Record every second until the program stops.
 
     Raises:
-      watchdog.StuckError: The program is stuck, and that is to end it.
+      watchdog.StuckError: The program is stuck and the action is 'stop'.
     """
     with reporting(self, self._name, dict):
       while not self._stop.wait(PERIOD_SECONDS):
         try:
-          record = self._look()
-          new = self._watchdog.look(record)
-        except Exception:  # What watches must not end what it watches.
-          logging.exception('Nothing seen')
+          record = self._make_record()
+          new = self._watchdog.check(record)
+        except Exception:  # The monitor must not end the run.
+          logging.exception('This second cannot be recorded')
           continue
         try:
           self._recorder.write({**record, 'warnings': self._watchdog.warnings})
         except OSError as error:
           logging.log_every_n_seconds(
-            logging.ERROR, 'Nothing recorded: %s', _ERROR_SECONDS, error
+            logging.ERROR, 'Cannot write a record: %s', _ERROR_SECONDS, error
           )
         for warning in new:
           logging.warning('%s', warning)
         if new and self._is_fatal:
           raise watchdog.StuckError('\n'.join(new))
 
-  def _look(self) -> dict[str, Any]:
+  def _make_record(self) -> dict[str, Any]:
     now = time.monotonic()
     with self._lock:
       pushed = dict(sorted(self._pushed.items()))
     fresh = {
-      name: figures
-      for name, (at, figures) in pushed.items()
+      name: statistics
+      for name, (at, statistics) in pushed.items()
       if now - at <= _FRESH_SECONDS
     }
     tables = [each['tables'] for each in fresh.values() if each.get('tables')]
@@ -144,11 +147,11 @@ class MonitorNode:
       'start': self._start,
       'nodes': {
         name: {
-          **{k: v for k, v in figures.items() if k not in ('process', 'pid')},
+          **{k: v for k, v in each.items() if k not in ('process', 'pid')},
           'age_seconds': round(now - at, 3),
         }
-        for name, (at, figures) in pushed.items()
-        if 'activity' in figures
+        for name, (at, each) in pushed.items()
+        if 'activity' in each
       },
       'tables': dict(collections.ChainMap(*tables)) if tables else None,
       'processes': _processes(fresh),
@@ -156,17 +159,17 @@ class MonitorNode:
     }
 
 
-def _processes(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-  """Node -> what its process uses, where it has one of its own."""
-  own = {
+def _processes(pushed: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+  """Return CPU time and memory by node, of nodes that share no process."""
+  processes = {
     name: (each['host'], each['pid'])
-    for name, each in figures.items()
+    for name, each in pushed.items()
     if 'process' in each
   }
-  count = collections.Counter(own.values())
+  count = collections.Counter(processes.values())
   return {
-    name: figures[name]['process']
-    for name, process in own.items()
+    name: pushed[name]['process']
+    for name, process in processes.items()
     if count[process] == 1
   }
 
@@ -192,7 +195,7 @@ def _machine() -> dict[str, Any]:
   total = idle = 0.0
   for index, times in enumerate(psutil.cpu_times(percpu=True)):
     if index in cores:
-      total += sum(times[:8])  # A guest's time is in the user's already.
+      total += sum(times[:8])  # User time includes the time of guests.
       idle += times.idle + times.iowait
   return {
     'cores': len(cores),
@@ -204,14 +207,14 @@ def _machine() -> dict[str, Any]:
 
 
 class _Usage:
-  """CPU time and memory of this process and of all below it."""
+  """CPU time and memory of this process and its descendants."""
 
   def __init__(self) -> None:
     self._members: list[psutil.Process] = []
     self._ticks = 0
 
   def read(self) -> dict[str, float]:
-    """As of 'processes' in a record."""
+    """Return an entry of 'processes' in a record."""
     if self._ticks % _CHILDREN_TICKS == 0:
       this = psutil.Process()
       self._members = [this, *this.children(recursive=True)]
@@ -220,6 +223,6 @@ class _Usage:
     for process in self._members:
       with contextlib.suppress(psutil.Error), process.oneshot():
         times = process.cpu_times()
-        cpu += sum(times[:4])  # Of children that have ended as well.
+        cpu += sum(times[:4])  # Includes children that have ended.
         rss += process.memory_info().rss
     return {'cpu_seconds': round(cpu, 2), 'rss_bytes': int(rss)}

@@ -1,4 +1,4 @@
-"""What the monitor's records come to: rates, shares and states by node."""
+"""Statistics from the monitor's records: rates, shares of time and states."""
 
 import dataclasses
 import statistics
@@ -8,8 +8,8 @@ from typing import Any
 from programs.monitoring import graph as graph_lib
 from programs.monitoring import recording
 
-# States of a node, best first: at its own work, waiting for what comes before
-# it, blocked by what comes after it, without anything to do.
+# States of a node, best first: doing its own work, waiting for data from
+# upstream, blocked by a full queue downstream, without work.
 STATES = ('busy', 'waiting', 'blocked', 'idle')
 
 SILENT_SECONDS = 10.0  # Nodes push every second.
@@ -17,25 +17,28 @@ SILENT_SECONDS = 10.0  # Nodes push every second.
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-  """A figure over the nodes of a role."""
+  """A statistic over the nodes of a role."""
 
-  least: float
+  minimum: float
   median: float
-  most: float
+  maximum: float
 
 
 @dataclasses.dataclass(frozen=True)
-class NodeFigures:
-  """One node over a stretch of time. What is not known is absent or None.
+class NodeStatistics:
+  """One node over a time window. Unknown values are absent or None.
 
   Attributes:
     states: State -> share of the time, 0 to 1.
-    activities: Activity -> the same.
-    milliseconds: Activity -> mean time of one call.
-    rates: What is counted -> how many a second.
-    counts: What is counted -> how many since the node's start.
-    cores: Of the processor, that its process and its children use.
-    rss_bytes: Memory of these.
+    activities: Activity -> share of the time, 0 to 1.
+    milliseconds: Activity -> mean time of a call.
+    rates: Counter -> growth a second.
+    counts: Counter -> count since the node's start.
+    gauges: Name -> last value.
+    activity: The current one.
+    cores: Mean number of CPU cores in use by its process and children.
+    rss_bytes: Resident memory of its process and children.
+    is_silent: True if it has not pushed for `SILENT_SECONDS`.
   """
 
   states: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -52,16 +55,16 @@ class NodeFigures:
 
   @property
   def state(self) -> str | None:
-    """What it is most of the time."""
+    """The state that takes most of the time; None if unknown."""
     return max(self.states, key=self.states.__getitem__, default=None)
 
 
 @dataclasses.dataclass(frozen=True)
-class TableFigures:
-  """One table over a stretch of time.
+class TableStatistics:
+  """One table over a time window.
 
   Attributes:
-    insert_headroom: Items until its rate limiter blocks; None: it never does.
+    insert_headroom: Items until its rate limiter blocks; None: never.
     waiting_for_samples: Share of the time that inserts waited for a sample.
     waiting_for_inserts: Share of the time that samplers waited for an insert.
   """
@@ -76,29 +79,30 @@ class TableFigures:
 
 
 @dataclasses.dataclass(frozen=True)
-class Figures:
-  """A program over a stretch of time.
+class ProgramStatistics:
+  """A program over a time window.
 
   Attributes:
-    nodes: Name -> figures, of those that pushed or have a process.
-    machine_busy: Share of the machine's processors that was in use.
+    nodes: Statistics by name, of nodes that have pushed.
+    machine_busy: Share of the machine's cores that was in use.
   """
 
   seconds: float
-  nodes: Mapping[str, NodeFigures]
-  tables: Mapping[str, TableFigures]
+  nodes: Mapping[str, NodeStatistics]
+  tables: Mapping[str, TableStatistics]
   cores: int
   machine_busy: float
   warnings: Sequence[str]
 
   def spreads(self, names: Iterable[str]) -> dict[str, dict[str, Spread]]:
-    """Least, median and most over nodes, of each figure that any of them has.
+    """Return the spread over nodes of each statistic that any of them has.
 
-    Field of `NodeFigures` -> figure -> spread; 'process' has cores, rss_bytes.
+    Field of `NodeStatistics` -> key -> spread; 'process' -> 'cores' or
+    'rss_bytes' -> spread.
     """
     found: dict[str, dict[str, list[float]]] = {}
     for name in names:
-      node = self.nodes.get(name, NodeFigures())
+      node = self.nodes.get(name, NodeStatistics())
       for field, values in {
         'states': node.states,
         'activities': node.activities,
@@ -107,25 +111,24 @@ class Figures:
         'gauges': node.gauges,
         'process': {'cores': node.cores, 'rss_bytes': node.rss_bytes},
       }.items():
-        for figure, value in values.items():
+        for key, value in values.items():
           if value is not None:
-            by_figure = found.setdefault(field, {})
-            by_figure.setdefault(figure, []).append(value)
+            found.setdefault(field, {}).setdefault(key, []).append(value)
     return {
       field: {
-        figure: Spread(min(values), statistics.median(values), max(values))
-        for figure, values in by_figure.items()
+        key: Spread(min(values), statistics.median(values), max(values))
+        for key, values in by_key.items()
       }
-      for field, by_figure in found.items()
+      for field, by_key in found.items()
     }
 
   def edge_rate(
     self, graph: graph_lib.ProgramGraph, edge: graph_lib.RoleEdge
   ) -> float | None:
-    """How much flows along an edge, items or fetches a second; or None."""
+    """Return the items or fetches a second along an edge; None if unknown."""
     tables = self.tables.values()
     if edge.kind == 'insert' and tables:
-      # What goes to several tables is the same item.
+      # Queue and replay receive the same items.
       return max(table.inserts_per_second for table in tables)
     if edge.kind == 'sample' and tables:
       return sum(table.samples_per_second for table in tables)
@@ -140,30 +143,32 @@ class Figures:
     return None
 
 
-def make_figures(records: Sequence[recording.Record]) -> Figures | None:
-  """The figures of records, by their time; None where there are too few.
+def make_statistics(
+  records: Sequence[recording.Record],
+) -> ProgramStatistics | None:
+  """Return the statistics of records, by time; None if they span no time.
 
-  Of each start of the monitor the first and the last record count, and for
-  tables those in which the server answered.
+  The first and the last record of each start of the monitor count; for
+  tables, of the records in which the server answered.
   """
-  stretches: dict[float, list[recording.Record]] = {}
+  starts: dict[float, list[recording.Record]] = {}
   for record in records:
-    stretches.setdefault(record['start'], []).append(record)
-  deltas = recording.deltas(stretches.values())
+    starts.setdefault(record['start'], []).append(record)
+  deltas = recording.deltas(starts.values())
   seconds = deltas.get('time', 0.0)
   if seconds <= 0:
     return None
   last = dict(records[-1])
   for part in ('nodes', 'processes'):
-    # A start may have ended before its nodes reported anything.
+    # The last start may have ended before its nodes pushed.
     last[part] = {
-      name: reported
-      for stretch in stretches.values()
-      for name, reported in stretch[-1][part].items()
+      name: pushed
+      for each in starts.values()
+      for name, pushed in each[-1][part].items()
     }
   tables = [r['tables'] for r in records if r['tables'] is not None]
   machine = deltas['machine']
-  return Figures(
+  return ProgramStatistics(
     seconds,
     {
       name: _node(
@@ -191,11 +196,10 @@ def _node(
   rss_bytes: int | None,
   cpu_seconds: float | None,
   seconds: float,
-) -> NodeFigures:
-  # A node that is silent has spent nothing.
+) -> NodeStatistics:
   spent = {n: s for n, s in delta.get('seconds', {}).items() if s}
   if len(spent) > 1:
-    spent.pop('starting', None)  # What it does, not how it began.
+    spent.pop('starting', None)  # Left out once the node works.
   whole = sum(spent.values()) or 1.0
   calls = {n: c for n, c in delta.get('calls', {}).items() if c}
   activities = {name: value / whole for name, value in spent.items()}
@@ -203,7 +207,7 @@ def _node(
   for activity, share in activities.items():
     state = pushed.get('kinds', {}).get(activity, 'busy')
     states[state] = states.get(state, 0.0) + share
-  return NodeFigures(
+  return NodeStatistics(
     states=states,
     activities=activities,
     milliseconds={
@@ -227,9 +231,9 @@ def _node(
 
 def _table(
   last: Mapping[str, Any], delta: Mapping[str, float], seconds: float
-) -> TableFigures:
+) -> TableStatistics:
   rates = {name: value / max(seconds, 1e-9) for name, value in delta.items()}
-  return TableFigures(
+  return TableStatistics(
     last['size'],
     last['capacity'],
     last['insert_headroom'],

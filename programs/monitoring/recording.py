@@ -1,23 +1,23 @@
-"""What the monitor records: `metrics/graph.jsonl`, a line every second.
+"""The records of the monitor: `metrics/graph.jsonl`, a JSON line a second.
 
-A record holds sums since the start of each node and table, so that any two
-tell exactly what was between them, whatever lies or is lost in between:
+Counters run from the start of each node and table, so that the difference of
+any two records is exact, even if records between them are lost:
 
   time       seconds since 1970
-  start      the same, of the monitor's start: other sums than before it
-  nodes      name -> what it pushed last: sums 'seconds' and 'calls' by
-             activity, 'counts' by name; the present 'activity' and
-             'activity_seconds'; 'kinds' of activities; 'gauges' by name;
-             'host'; and 'age_seconds' of the push
+  start      time at which the monitor started, and all counters with it
+  nodes      name -> last push: counters 'seconds' and 'calls' by activity,
+             'counts' by name; current 'activity' and 'activity_seconds';
+             'kinds', the state of each activity; 'gauges' by name; 'host';
+             'age_seconds' since the push
   tables     name -> 'size', 'capacity', 'insert_headroom' of the rate limiter
-             (null: it never waits); sums 'inserts', 'samples',
+             (null: it never blocks); counters 'inserts', 'samples',
              'waiting_for_samples_seconds', 'waiting_for_inserts_seconds'; null
-             where the server has not answered for some seconds
-  processes  node -> sum 'cpu_seconds' and 'rss_bytes', with its children; of
-             nodes that push and have a process of their own
-  machine    the monitor's: 'cores' that may be used; sums 'busy_seconds' and
-             'total_seconds' over these; 'memory_used_bytes', 'memory_bytes'
-  warnings   what the watchdog says now
+             while the server does not answer
+  processes  node -> counter 'cpu_seconds', and 'rss_bytes', children included;
+             of nodes that share no process
+  machine    of the monitor: 'cores' that may be used; counters 'busy_seconds'
+             and 'total_seconds' over them; 'memory_used_bytes', 'memory_bytes'
+  warnings   current warnings of the watchdog
 """
 
 import contextlib
@@ -37,7 +37,7 @@ _PARTS = {
 
 
 class Recorder:
-  """Appends records; thins the older ones when there are too many bytes."""
+  """Appends records, and drops every second one when the file is too long."""
 
   def __init__(self, path: pathlib.Path, max_bytes: int = MAX_BYTES) -> None:
     self._path = path
@@ -45,10 +45,10 @@ class Recorder:
     path.parent.mkdir(parents=True, exist_ok=True)
 
   def write(self, record: Record) -> None:
-    """Appends a record.
+    """Append a record.
 
     Raises:
-      OSError: The file cannot be written, or its folder is gone.
+      OSError: The file cannot be written, or its directory is gone.
     """
     line = json.dumps(record, separators=(',', ':')).encode() + b'\n'
     with open(self._path, 'ab') as file:
@@ -58,24 +58,28 @@ class Recorder:
       self._thin()
 
   def _thin(self) -> None:
-    """Keeps every second record: the older, the farther apart they get."""
+    """Keep every second record, so that older records lie farther apart."""
     lines = self._path.read_bytes().splitlines(keepends=True)
     temporary = self._path.with_name(f'.{self._path.name}.{os.getpid()}')
-    # From the end, so that the newest stays.
+    # Counted from the end, so that the newest record stays.
     temporary.write_bytes(b''.join(lines[::-2][::-1]))
     os.replace(temporary, self._path)
 
 
 class Reader:
-  """Follows a file of records, thinned and replaced as it may be."""
+  """Follows a file of records that may be thinned and replaced.
+
+  Attributes:
+    is_new_file: True if the last `read` began at the start of another file.
+  """
 
   def __init__(self, path: pathlib.Path) -> None:
-    self.began_anew = True  # Whether `read` told all of another file.
+    self.is_new_file = True
     self._path = path
     self._offset, self._inode = 0, -1
 
   def read(self) -> list[Record]:
-    """The records since the last call; all of them where the file is new."""
+    """Return the records since the last call; all of a new file."""
     with contextlib.ExitStack() as stack:
       try:
         file = stack.enter_context(open(self._path, 'rb'))
@@ -84,14 +88,14 @@ class Reader:
       status = os.fstat(file.fileno())
       if status.st_ino != self._inode or status.st_size < self._offset:
         self._offset, self._inode = 0, status.st_ino
-      self.began_anew = not self._offset
+      self.is_new_file = not self._offset
       file.seek(self._offset)
       text = file.read()
     whole = text[: text.rfind(b'\n') + 1]
     self._offset += len(whole)
     records: list[Record] = []
     for line in whole.splitlines():
-      with contextlib.suppress(ValueError):  # Half a line, left by a crash.
+      with contextlib.suppress(ValueError):  # A crash cut the line short.
         record = json.loads(line)
         if isinstance(record, dict) and record.keys() >= _PARTS:
           records.append(record)
@@ -99,10 +103,10 @@ class Reader:
 
 
 def is_under_way(record: Record) -> bool:
-  """Whether data flows: who samples has had a batch, and is not done.
+  """Return True if data flows: the learner has had a batch and is not done.
 
-  Before, all wait for the slowest start; after, the last evaluation runs while
-  the queue is full. Neither says which side is slow.
+  Before that all nodes wait for the slowest start; after it the last
+  evaluation runs while the queue is full. Neither shows a bottleneck.
   """
   return record['tables'] is not None and any(
     node['calls'].get('waiting_for_data')
@@ -111,10 +115,10 @@ def is_under_way(record: Record) -> bool:
   )
 
 
-class Ends:
+class Endpoints:
   """The first and the last record of each start of the monitor.
 
-  Of those that are under way; of all where fewer than two of a start are.
+  Counts only records that are under way, unless no start has two of them.
   """
 
   def __init__(self, records: Iterable[Record] = ()) -> None:
@@ -124,7 +128,7 @@ class Ends:
       self.add(record)
 
   def add(self, record: Record) -> None:
-    """Takes the next record, in the order of their time."""
+    """Add the next record, in order of time."""
     self._all.setdefault(record['start'], [record, record])[1] = record
     if is_under_way(record):
       ends = self._under_way.setdefault(record['start'], [record, record])
@@ -132,28 +136,28 @@ class Ends:
 
   @property
   def are_under_way(self) -> bool:
-    """Whether they say which side is slow."""
+    """True if the records can show a bottleneck."""
     return any(first is not last for first, last in self._under_way.values())
 
   def records(self) -> list[Record]:
-    """Two records of each start."""
+    """Return two records of each start."""
     pairs = self._under_way if self.are_under_way else self._all
     return [record for pair in pairs.values() for record in pair]
 
 
-def deltas(stretches: Iterable[Sequence[Record]]) -> dict[str, Any]:
-  """What the sums have grown by over stretches of records.
+def deltas(starts: Iterable[Sequence[Record]]) -> dict[str, Any]:
+  """Sum the growth of all counters over several starts of the monitor.
 
   Args:
-    stretches: Records of one start each, by their time.
+    starts: Records of one start each, by time.
 
   Returns:
-    As a record, with the seconds between as 'time'. 'tables' and 'tables_time'
-    are from the first to the last record in which the server answered. Empty
-    without stretches.
+    A record of the differences; 'time' is the seconds covered. 'tables' and
+    'tables_time' run from the first to the last record in which the server
+    answered. Empty without starts.
   """
   total: dict[str, Any] = {}
-  for records in stretches:
+  for records in starts:
     answered = [record for record in records if record['tables'] is not None]
     first, last = (answered[0], answered[-1]) if answered else ({}, {})
     delta = {
@@ -168,7 +172,7 @@ def deltas(stretches: Iterable[Sequence[Record]]) -> dict[str, Any]:
 def _growth(
   first: Mapping[str, Any], last: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """By how much each number has grown; all of it where it began anew."""
+  """Return the growth of each number; all of it after a restart at 0."""
   grown: dict[str, Any] = {}
   for name, value in last.items():
     if isinstance(value, Mapping):

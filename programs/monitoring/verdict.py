@@ -1,43 +1,44 @@
-"""Which side of a program is slow, in one sentence with the shares of time."""
+"""Name the bottleneck of a program, with shares of time and a remedy."""
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from programs.monitoring import graph as graph_lib
 from programs.monitoring import node_statistics
 
-_HELD_UP = 0.1  # A side that waits for less of its time is not held up.
-_ALIKE = 0.5  # Both are, where one waits for so much of what the other does.
-_FULL = 0.9  # The processors have nothing left to give.
-_WORTH = 0.05  # Activities that are worth a word.
+_MIN_WAIT = 0.1  # A side that waits for less of its time is not slowed down.
+_COMPARABLE = 0.5  # Both sides are, if one waits for this much of the other.
+_FULL_LOAD = 0.9  # More processes do not help above this share of the cores.
+_MIN_SHARE = 0.05  # Activities below it are not listed.
 
-# What helps, by what the inserting nodes are at most.
+# By the activity that takes most of the time of the nodes that insert.
 _REMEDIES = {
-  'environment': 'add actors or use more processes (--num_actors, '
-  '--env_processes)',
-  'forward_pass': 'use more environments for each forward pass '
-  '(--num_envs_per_actor), a smaller network or more actors',
-  'writing': 'use longer unrolls (--unroll_length) or more actors',
-  'waiting_for_inference': 'see whether the inference server is busy (then a '
-  'GPU, or --inference=local) or waits for requests (then a lower '
-  '--inference_min_batch or --inference_timeout_ms, or more actors)',
-  'fetching_variables': 'use longer unrolls (--unroll_length): variables are '
-  'fetched after each',
+  'environment': 'Add actors (--num_actors) or environment processes '
+  '(--env_processes).',
+  'forward_pass': 'Use more environments for each forward pass '
+  '(--num_envs_per_actor), a smaller network or more actors.',
+  'writing': 'Use longer unrolls (--unroll_length) or more actors.',
+  'waiting_for_inference': 'If the inference server is busy, give it a GPU or '
+  'use --inference=local; if it waits for requests, lower '
+  '--inference_min_batch or --inference_timeout_ms, or add actors.',
+  'fetching_variables': 'Use longer unrolls (--unroll_length): variables are '
+  'fetched after each.',
 }
 
-Side = Literal['producers', 'consumers', 'queue', 'reading', 'none']
+Side = Literal['producers', 'consumers', 'queue', 'sampling', 'none']
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """Where the bottleneck is.
+  """The bottleneck of a program.
 
   Attributes:
-    side: 'producers' (who inserts), 'consumers' (who samples), 'queue' (both
-      wait for what lies between them), 'reading' (who samples waits though
-      inserts do so too: sampling from the table is slow), or 'none'.
+    side: 'producers' (nodes that insert), 'consumers' (nodes that sample),
+      'queue' (both wait: it is too small), 'sampling' (consumers wait although
+      the queue is full), or 'none'.
+    sentence: The bottleneck, the shares of time that show it and a remedy.
   """
 
   side: Side
@@ -45,70 +46,74 @@ class Verdict:
 
 
 def judge(
-  graph: graph_lib.ProgramGraph, figures: node_statistics.Figures
+  graph: graph_lib.ProgramGraph, program: node_statistics.ProgramStatistics
 ) -> Verdict | None:
-  """Judges a program by what its nodes did over a stretch of time.
+  """Name the bottleneck of a program over the time of its statistics.
 
-  None where none insert or none sample, or these have reported nothing yet.
+  Returns None if no node inserts or samples, or none of them has pushed yet.
   """
   producers = _nodes(graph, 'insert', 'source')
   consumers = _nodes(graph, 'sample', 'target')
-  made, used = _mean(figures, producers), _mean(figures, consumers)
+  made, used = _mean(program, producers), _mean(program, consumers)
   if not made or not used:
     return None
-  tables = figures.tables.values()
+  tables = program.tables.values()
   waiting, blocked = used['state waiting'], made['state blocked']
-  held = max((t.waiting_for_samples for t in tables), default=0)
-  starved = max((t.waiting_for_inserts for t in tables), default=0)
-  side = _side(waiting, blocked, held, starved)
-  who, is_who = _subject(producers)
-  whom, is_whom = _subject(consumers)
-  waits = f'{whom} for data {waiting:.0%} of the time'
-  blocks = f'{who} for room in the queue {blocked:.0%} of the time'
-  full = _full(figures)
+  full = max((t.waiting_for_samples for t in tables), default=0)
+  empty = max((t.waiting_for_inserts for t in tables), default=0)
+  side = _side(waiting, blocked, full, empty)
+  names, are, wait = _words(producers)
+  others, are_others, wait_others = _words(consumers)
+  waits = f'{others} {wait_others} for data {waiting:.0%} of the time'
+  blocks = f'{names} {wait} for queue space {blocked:.0%} of the time'
   remedy = max(_REMEDIES, key=lambda name: made.get(name, 0.0))
   capacities = ', '.join(
-    f'{name} holds {t.capacity:,}' for name, t in figures.tables.items()
+    f'{name} holds {t.capacity:,}' for name, t in program.tables.items()
   )
+  load = _load(program)
+  threads = '' if load else 'more threads (--learner_threads), '
   sentence = {
-    'none': f'Neither side holds up the other: {waits}, {blocks}{full}.',
-    'queue': f'{waits}, and {blocks}: the queue between them is the bottleneck '
-    f'({capacities}); make it larger (--queue_capacity){full}.',
-    'reading': f'{waits}, although items wait to be sampled {held:.0%} of it: '
-    'sampling from Reverb is the bottleneck; fewer and larger items '
-    f'(--unroll_length){full}.',
-    'producers': f'{waits}: {is_who} the bottleneck; {_activities(made)}'
-    f'{full or ": " + _REMEDIES[remedy]}.',
-    'consumers': f'{blocks}: {is_whom} the bottleneck; {_activities(used)}: '
-    f'{"" if full else "more threads (--learner_threads), "}a GPU or fewer '
-    f'actors{full}.',
+    'none': f'No bottleneck: {waits}, and {blocks}.',
+    'queue': f'The queue is the bottleneck: {waits}, and {blocks} '
+    f'({capacities}). Raise --queue_capacity.',
+    'sampling': f'Sampling from Reverb is the bottleneck: {waits}, although '
+    f'the queue is full {full:.0%} of it. Use fewer, larger items '
+    '(--unroll_length).',
+    'producers': f'{names.capitalize()} {are} the bottleneck: {waits}. '
+    f'{_activities(producers, made)}{"" if load else " " + _REMEDIES[remedy]}',
+    'consumers': f'{others.capitalize()} {are_others} the bottleneck: {blocks}.'
+    f' {_activities(consumers, used)} Use {threads}a GPU or fewer actors.',
   }[side]
-  return Verdict(side, sentence[0].upper() + sentence[1:])
+  return Verdict(side, sentence + load)
 
 
-def _side(waiting: float, blocked: float, held: float, starved: float) -> Side:
-  """Who holds up whom, by the shares of time that they wait.
+def _side(waiting: float, blocked: float, full: float, empty: float) -> Side:
+  """Compare the shares of time that the two sides wait.
 
-  `waiting` is of who samples, for data; `blocked` of who inserts, for room; and
-  of the table, `held` are inserts for samples, `starved` samplers for inserts.
+  Args:
+    waiting: Of consumers, for data.
+    blocked: Of producers, for queue space.
+    full: Of the table, for samplers, with inserts pending.
+    empty: Of the table, for inserts, with samplers pending.
   """
   less, more = sorted((waiting, blocked))
-  if more < _HELD_UP:
+  if more < _MIN_WAIT:
     return 'none'
-  if less >= max(_HELD_UP, _ALIKE * more):
+  if less >= max(_MIN_WAIT, _COMPARABLE * more):
     return 'queue'
   if waiting < more:
     return 'consumers'
-  return 'reading' if held >= max(_HELD_UP, _ALIKE * starved) else 'producers'
+  is_full = full >= max(_MIN_WAIT, _COMPARABLE * empty)
+  return 'sampling' if is_full else 'producers'
 
 
-def _full(figures: node_statistics.Figures) -> str:
-  """That the processors have nothing left to give, where they have not."""
-  if figures.machine_busy < _FULL:
+def _load(program: node_statistics.ProgramStatistics) -> str:
+  """Return a sentence on the machine's cores if all are busy, else ''."""
+  if program.machine_busy < _FULL_LOAD:
     return ''
   return (
-    f"; the machine's cores ({figures.cores}) are {figures.machine_busy:.0%} "
-    'busy, so that more processes would not help'
+    f" The machine's cores ({program.cores}) are {program.machine_busy:.0%} "
+    'busy: more processes would not help, more cores would.'
   )
 
 
@@ -119,21 +124,22 @@ def _nodes(
   return {role: graph.roles[role] for role in roles}
 
 
-def _subject(roles: Mapping[str, Sequence[graph_lib.Node]]) -> tuple[str, str]:
-  """'the actors wait', 'the actors are'."""
+def _words(
+  roles: Mapping[str, Sequence[graph_lib.Node]],
+) -> tuple[str, str, str]:
+  """Return 'the actors', 'are', 'wait'; in the singular of a single node."""
   is_one = sum(map(len, roles.values())) == 1
   names = [r if len(nodes) == 1 else f'{r}s' for r, nodes in roles.items()]
-  name = f'the {" and ".join(names)}'
-  wait, are = ('waits', 'is') if is_one else ('wait', 'are')
-  return f'{name} {wait}', f'{name} {are}'
+  verbs = ('is', 'waits') if is_one else ('are', 'wait')
+  return f'the {" and ".join(names)}', *verbs
 
 
 def _mean(
-  figures: node_statistics.Figures,
+  program: node_statistics.ProgramStatistics,
   roles: Mapping[str, Sequence[graph_lib.Node]],
 ) -> dict[str, float]:
-  """Activity, and 'state <state>' -> mean share over nodes that reported."""
-  found = [figures.nodes.get(n.name) for nodes in roles.values() for n in nodes]
+  """Return mean shares of time by activity and by 'state <state>'."""
+  found = [program.nodes.get(n.name) for nodes in roles.values() for n in nodes]
   shares = [
     {
       **node.activities,
@@ -148,10 +154,11 @@ def _mean(
   }
 
 
-def _activities(means: Mapping[str, float]) -> str:
-  """'environment 71%, forward pass 12%', largest first."""
-  return ', '.join(
+def _activities(roles: Iterable[str], means: Mapping[str, float]) -> str:
+  """Return 'Actor time: environment 71%, forward pass 12%.'."""
+  shares = ', '.join(
     f'{name.replace("_", " ")} {means[name]:.0%}'
     for name in sorted(means, key=means.__getitem__, reverse=True)
-    if means[name] >= _WORTH and not name.startswith('state ')
+    if means[name] >= _MIN_SHARE and not name.startswith('state ')
   )
+  return f'{" and ".join(roles).capitalize()} time: {shares}.'

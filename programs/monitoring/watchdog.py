@@ -1,74 +1,76 @@
-"""Says in words that a program is stuck, from what the monitor records."""
+"""Detect a program that is stuck, from the records of the monitor."""
 
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from programs.monitoring import recording
+from programs.monitoring import graph, recording
 
 ACTIONS = ('warn', 'stop')
 
-# Before the first batch everything may take so many times longer: simulators
-# load their levels.
-_START_FACTOR = 5
+_START_FACTOR = 5  # Limit before the first batch: simulators load levels.
 
 
 class StuckError(Exception):
-  """The program is stuck; the message says who waits for whom."""
+  """The program is stuck; the message names the nodes."""
 
 
 class Watchdog:
-  """Looks at each record; says what is wrong once, and that it is over."""
+  """Checks records for nodes that wait or are silent for too long."""
 
   def __init__(self, seconds: float) -> None:
-    """A node may wait or be silent for so many seconds."""
+    """Let a node wait or be silent for `seconds`."""
     self._seconds = seconds
-    self._found: dict[str, str] = {}  # What is wrong -> in words.
+    self._found: dict[str, str] = {}  # Key of a fault -> warning.
     self._has_begun = False
-    self._answered = time.monotonic()  # When the Reverb server did last.
+    self._answered = time.monotonic()  # Last answer of the Reverb server.
 
   @property
   def warnings(self) -> Sequence[str]:
-    """What is wrong at present."""
+    """Warnings of the last record."""
     return list(self._found.values())
 
-  def look(self, record: recording.Record) -> list[str]:
-    """What is wrong since this record, each said once until it is over."""
+  def check(self, record: recording.Record) -> list[str]:
+    """Return new warnings; each once until its cause is over."""
     before = self._found
-    # As it was said first, lest it be said again with every second.
+    # Texts contain times: the first stays, so that it is logged once.
     self._found = {
-      key: before.get(key, text) for key, text in self._judge(record)
+      key: before.get(key, text) for key, text in self._find_faults(record)
     }
     return [text for key, text in self._found.items() if key not in before]
 
-  def _judge(self, record: recording.Record) -> Iterator[tuple[str, str]]:
-    # Whoever samples has had a batch: its first wait is over.
+  def _find_faults(self, record: recording.Record) -> Iterator[tuple[str, str]]:
+    # The learner has had a batch: its first wait is over.
     self._has_begun |= any(
       node['calls'].get('waiting_for_data') for node in record['nodes'].values()
     )
-    patience = self._seconds * (1 if self._has_begun else _START_FACTOR)
-    state = _describe_tables(record)
+    limit, rule = self._seconds, f'--watchdog_seconds={self._seconds:g}.'
+    if not self._has_begun:
+      limit, rule = _START_FACTOR * limit, f'{_START_FACTOR} x {rule}'
+    rule = f'longer than {rule}'
+    tables = _describe_tables(record)
     now = record['time']
     blocked = []
     for name, node in record['nodes'].items():
       activity = node['activity'].replace('_', ' ')
       lasted = node['activity_seconds']
-      is_long = lasted >= patience
-      if node['age_seconds'] >= patience:
+      is_long = lasted >= limit
+      if node['age_seconds'] >= limit:
         yield (
           f'{name} silent',
           f'{name} has been silent since {_clock(now - node["age_seconds"])}, '
-          f'when it was at: {activity}. See its log.',
+          f'{rule} Last activity: {activity}. Is its process alive? '
+          f'See logs/{graph.log_name(name)}.',
         )
       elif is_long and _state(node) == 'waiting':
         yield (
           f'{name} waits',
-          f'{name} has been {activity} since {_clock(now - lasted)}. {state} '
-          'Does the node that it waits for still run? See the logs.',
+          f'{name} has been {activity} since {_clock(now - lasted)}, {rule} '
+          f'{tables} Is the node that it waits for alive? See the logs.',
         )
       elif is_long and _state(node) == 'blocked':
         blocked.append((lasted, name))
-    # When who samples is done, the queue fills up and stays so.
+    # The queue stays full once the learner is done.
     is_over = any(
       _state(node) == 'idle' and 'waiting_for_data' in node['seconds']
       for node in record['nodes'].values()
@@ -77,18 +79,18 @@ class Watchdog:
       names = ', '.join(name for _, name in blocked)
       yield (
         'blocked',
-        f'The queue has not drained since {_clock(now - max(blocked)[0])}: '
-        f'{names} cannot insert. {state} Does the node that samples still run? '
-        'See its log.',
+        f'The queue has been full since {_clock(now - max(blocked)[0])}, {rule}'
+        f' {tables} {names} cannot insert. Is the node that samples alive? See '
+        'its log.',
       )
     if record['tables'] is not None:
       self._answered = time.monotonic()
     silence = time.monotonic() - self._answered
-    if silence >= patience:
+    if silence >= limit:
       yield (
         'no answer',
-        f'The Reverb server has not answered since {_clock(now - silence)}. '
-        'See its log.',
+        f'The Reverb server has not answered since {_clock(now - silence)}, '
+        f'{rule} Is its process alive? See its log.',
       )
 
 

@@ -1,8 +1,8 @@
-"""A Launchpad program read as a graph.
+"""Build the graph of any Launchpad program.
 
-An edge is a handle that a node was given; it leads to the node that owns the
-handle's address. What flows along it follows from the handle's type or, where
-the same type serves several purposes, is declared by its user (`graph.uses`).
+Each handle that a node receives is an edge to the node that owns the handle's
+address. Its kind follows from the handle's type, or from the declaration of
+the node's function (`graph.uses`) where a type serves several purposes.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ from programs.monitoring import graph
 
 
 def make_graph(program: lp.Program) -> graph.ProgramGraph:
-  """The graph of any Launchpad program, which need not be launched.
+  """Return the graph of a Launchpad program, launched or not.
 
   Raises:
-    ValueError: A handle leads to a node that is not in the program.
+    ValueError: A handle belongs to a node of another program.
   """
   found = [
     each
@@ -40,7 +40,7 @@ def make_graph(program: lp.Program) -> graph.ProgramGraph:
   nodes, edges = [], []
   for group, name, role, node in found:
     function, arguments = _call(node)
-    declared = getattr(function, graph.DECLARED, {})
+    declared = getattr(function, graph.USES_ATTRIBUTE, {})
     plain = {}
     for argument, value in arguments.items():
       handles = list(_handles(value))
@@ -61,7 +61,7 @@ def make_graph(program: lp.Program) -> graph.ProgramGraph:
 def _flatten(
   group: str, name: str, role: str, node: base.Node
 ) -> Iterator[tuple[str, str, str, base.Node]]:
-  """Group, name, role and node, of a node and then of those inside it."""
+  """Yield group, name, role and node of a node and of those inside it."""
   yield group, name, role, node
   for number, inner in enumerate(getattr(node, '_nodes', ())):
     function, _ = _call(inner)
@@ -70,8 +70,8 @@ def _flatten(
 
 
 def _call(node: base.Node) -> tuple[Callable[..., Any], dict[str, Any]]:
-  """What a node runs or constructs, and its arguments by name."""
-  # Asked by what it has: to name `lp.ReverbNode` takes TensorFlow.
+  """Return the function or class that a node runs, and its arguments."""
+  # By attribute: naming `lp.ReverbNode` would import TensorFlow.
   if hasattr(node, '_priority_tables_fn'):
     function, args, kwargs = node._priority_tables_fn, (), {}
   elif hasattr(node, '_constructor'):
@@ -79,7 +79,7 @@ def _call(node: base.Node) -> tuple[Callable[..., Any], dict[str, Any]]:
   elif hasattr(node, '_func_args'):
     function = node._function
     args, kwargs = node._func_args, node._func_kwargs
-  else:  # Somebody's own kind of node.
+  else:  # A node type that Launchpad does not define.
     return type(node), {
       f'input_handles_{index}': handle
       for index, handle in enumerate(node.input_handles)
@@ -89,7 +89,7 @@ def _call(node: base.Node) -> tuple[Callable[..., Any], dict[str, Any]]:
     function = function.func
   try:
     signature = inspect.signature(function)
-  except ValueError:  # Some of those that are written in C have none.
+  except ValueError:  # Some functions written in C have no signature.
     signature = inspect.signature(lambda *arguments, **named: None)
   bound = signature.bind_partial(*args, **kwargs)
   arguments: dict[str, Any] = {}
@@ -105,7 +105,7 @@ def _call(node: base.Node) -> tuple[Callable[..., Any], dict[str, Any]]:
 
 
 def _handles(value: Any) -> Iterator[base.Handle]:
-  """The handles of an argument, as Launchpad finds them."""
+  """Yield the handles inside an argument, as Launchpad finds them."""
   for leaf in tree.flatten(value):
     if isinstance(leaf, base.Handle):
       yield leaf
@@ -118,8 +118,8 @@ def _owner(handle: base.Handle, owners: Mapping[int, str]) -> str:
     if isinstance(value, lp.Address) and id(value) in owners:
       return owners[id(value)]
   raise ValueError(
-    f'program must have the node that {type(handle).__name__} leads to, got '
-    'a handle of another program'
+    f'program must contain the node that owns each handle, got a '
+    f'{type(handle).__name__} of another program'
   )
 
 
@@ -129,7 +129,7 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _text(value: Any) -> str:
-  """One short line; of a large configuration its type alone."""
+  """Return one short line; for a dataclass its type alone."""
   if dataclasses.is_dataclass(value):
     return type(value).__name__
   shortened = reprlib.Repr()

@@ -1,1 +1,1 @@
-"""What people look at: terminal, dashboard, report."""
+"""Views of a run: terminal, dashboard, report, drawings of its graph."""

@@ -1,4 +1,4 @@
-"""Runs side by side: which are the same, their curves over seeds."""
+"""Compare runs: group seeds, average their curves, list what differs."""
 
 import dataclasses
 import os
@@ -10,20 +10,20 @@ import numpy as np
 
 from environments import suites
 from programs.runs import flags
-from programs.views import curves as curves_lib
-from programs.views import reading, scores, view
+from programs.views import metrics, reading, scores, view
 
 _METHOD = (
-  'Curves: thin, single runs; thick, the mean over runs that differ in their '
-  'seed alone, smoothed, as far as all of them have come. Intervals are 95%: '
-  "over runs Student's t over the runs' means (how training goes with other "
-  'seeds), of one run a bootstrap over episodes (how exactly this agent was '
-  'measured). Runs that were evaluated long before the others are left out of '
-  'the last evaluation; the best was chosen by its own score, so it flatters. '
-  'Human %: 0 is a random agent, 100 a human; of several levels the median.'
+  'Curves: thin lines are single runs; a thick line is the smoothed mean over '
+  'runs that differ only in their seed, up to the frames that all of them have '
+  "reached. Intervals are 95%: over several runs, Student's t over the means "
+  'of the runs (variation between seeds); of a single run, a bootstrap over '
+  'episodes (precision of this evaluation). The last evaluation of a group '
+  'leaves out runs that stopped at less than 90% of the frames of the longest. '
+  'The best evaluation is selected by its own score and thus optimistic. Human '
+  '%: 0 is a random agent, 100 a human; over several levels, the median.'
 )
-# Where a run is kept and watched; runs that differ in nothing else learn the
-# same but for chance. A preset is in the fields that it sets.
+# Fields that do not change what is learned: where a run is stored, how it is
+# monitored. A preset counts by the fields that it sets.
 _UNRELATED = {
   *('logdir', 'seed', 'preset', 'monitor', 'watchdog', 'watchdog_seconds'),
   *('log_period_seconds', 'checkpoint_period_seconds', 'test_num_episodes'),
@@ -31,11 +31,11 @@ _UNRELATED = {
   *('dataset_path', 'level_cache', 'renderer'),
 }
 _NUM_POINTS = 200
-_SMOOTHED_SHARE = 1 / 40  # Of the frames that a curve is drawn over.
+_SMOOTHED_SHARE = 1 / 40  # Of the frames of a curve.
 
 
 def names(paths: Sequence[pathlib.Path]) -> list[str]:
-  """The shortest names that tell absolute paths apart, from their end."""
+  """Return the shortest endings that distinguish absolute paths."""
   if len({path.name for path in paths}) == len(paths):
     return [path.name or str(path) for path in paths]
   common = os.path.commonpath(paths)
@@ -43,11 +43,11 @@ def names(paths: Sequence[pathlib.Path]) -> list[str]:
 
 
 def compare(runs: scores.Runs) -> dict[str, Any]:
-  """All that there is to say of runs together, as plain data.
+  """Compare runs; returns plain data.
 
-  'runs', a row each; 'groups' of runs that differ in their seed alone;
-  'curves' by level, one for each group: see `_make_curve`; 'differing'
-  fields of the configuration; 'scores', see `make_scores`; and the 'method'.
+  'runs', one record each; 'groups' of runs that differ only in their seed;
+  'curves' by level, one a group (see `_make_curve`); 'differing' fields of the
+  configuration; 'scores' (see `make_scores`); 'method', an explanation.
   """
   groups = make_groups(runs)
   fields = {name: _fields(run) for name, run in runs.items()}
@@ -59,7 +59,7 @@ def compare(runs: scores.Runs) -> dict[str, Any]:
         'group': group,
         'seed': fields[name].get('seed'),
         'state': runs[name].state,
-        'frames': curves_lib.number(runs[name].learner.last, 'frames'),
+        'frames': metrics.number(runs[name].learner.last, 'frames'),
         'total': fields[name].get('total_environment_frames'),
         'verdict': sentence(runs[name]),
       }
@@ -80,19 +80,16 @@ def compare(runs: scores.Runs) -> dict[str, Any]:
 
 
 def sentence(run: reading.Run) -> str:
-  """The verdict; or why there is none."""
+  """Return the verdict, or why there is none."""
   if run.verdict:
     return run.verdict.sentence
-  if run.figures is None:
-    return (
-      'Which side was slow is not known: nothing was recorded '
-      '(--monitor=true records it).'
-    )
-  return 'Which side was slow is not known: too little was recorded.'
+  if run.statistics is None:
+    return 'No verdict: the monitor recorded nothing (see --monitor).'
+  return 'No verdict: the run was too short, or the learner had no batch.'
 
 
 def _fields(run: reading.Run) -> dict[str, Any]:
-  """Field -> value; those that an older version did not have, at default."""
+  """Return field -> value; fields missing in older runs at their default."""
   return {
     **{
       field.name: field.default
@@ -104,18 +101,18 @@ def _fields(run: reading.Run) -> dict[str, Any]:
 
 
 def make_groups(runs: scores.Runs) -> dict[str, list[str]]:
-  """Names of runs that learn the same but for chance, by what tells them."""
+  """Group runs that differ only in their seed; titles say what differs."""
   kinds = {
     name: {n: repr(v) for n, v in _fields(run).items() if n not in _UNRELATED}
     for name, run in runs.items()
   }
   groups: dict[str, list[str]] = {}
   for name, kind in kinds.items():
-    # Levels have other defaults each: what they differ in is their name.
+    # Defaults depend on the level, so only runs on the same are compared.
     peers = [k for k in kinds.values() if k['level_name'] == kind['level_name']]
-    telling = [n for n in kind if len({peer.get(n) for peer in peers}) > 1]
-    title = [f'{field}={_fields(runs[name])[field]}' for field in telling]
-    if len(peers) < len(kinds) or not telling:
+    varied = [n for n in kind if len({peer.get(n) for peer in peers}) > 1]
+    title = [f'{field}={_fields(runs[name])[field]}' for field in varied]
+    if len(peers) < len(kinds) or not varied:
       title.insert(0, runs[name].level_name)
     groups.setdefault(', '.join(title), []).append(name)
   return groups
@@ -124,9 +121,9 @@ def make_groups(runs: scores.Runs) -> dict[str, list[str]]:
 def make_curves(
   groups: Mapping[str, Sequence[str]], runs: scores.Runs
 ) -> dict[str, list[dict[str, Any]]]:
-  """Level -> a curve of each group that is trained in it.
+  """Return level -> a curve of each group that was trained on it.
 
-  A suite's median over levels comes first, under '<suite>, median human %'.
+  The median of a suite comes first, under '<suite>, median human %'.
   """
   found: dict[str, list[dict[str, Any]]] = {}
   for group, members in groups.items():
@@ -150,8 +147,8 @@ def make_curves(
 
 
 def _curves(run: reading.Run) -> dict[str, np.ndarray]:
-  """Level -> `[2, N]` frames and returns, in the configuration's order."""
-  # Of an older run means of the last 100 games.
+  """Return level -> `[2, N]` frames and returns, in configured order."""
+  # Older runs have only means over the last 100 episodes.
   older = {run.level_name: run.learner.curves['episode_return']}
   levels = run.levels.curves or older
   order = [*suites.split(run.level_name), *levels]
@@ -164,7 +161,7 @@ def _curves(run: reading.Run) -> dict[str, np.ndarray]:
 
 
 def _evaluated(run: reading.Run, level: str) -> set[str]:
-  """A level, and the one that it is tested on instead."""
+  """Return a level and its test level."""
   trained = suites.split(run.level_name)
   if level not in trained:
     return {level}
@@ -173,13 +170,13 @@ def _evaluated(run: reading.Run, level: str) -> set[str]:
 
 
 def _make_curve(points: Sequence[np.ndarray]) -> dict[str, Any]:
-  """The mean over runs and its interval, on the frames that all have reached.
+  """Average runs over the frames that all of them have reached.
 
   Args:
-    points: `[2, N]` of each run that has any: frames, ascending; returns.
+    points: `[2, N]` ascending frames and returns of each run that has any.
 
   Returns:
-    'x', 'y', and of several runs 'low' and 'high'; 'lines' of each run.
+    'x', 'y', and for several runs 'low' and 'high'; 'lines' of each run.
   """
   if not points:
     return {'x': [], 'y': [], 'lines': []}
@@ -204,17 +201,17 @@ def _make_curve(points: Sequence[np.ndarray]) -> dict[str, Any]:
 def smooth(
   frames: np.ndarray, returns: np.ndarray, grid: np.ndarray, width: float
 ) -> np.ndarray:
-  """Means around each point of a grid.
+  """Average the returns around each point of a grid.
 
   Args:
     frames: `[N]`, ascending, at least one.
     returns: `[N]`.
     grid: `[G]` frames.
-    width: Frames, half of them before a point; where less than three values
-      lie in them, the neighbours on both sides are interpolated instead.
+    width: Window in frames, centred on a point. With less than three values
+      in it, the neighbours on both sides are interpolated instead.
 
   Returns:
-    `[G]`.
+    `[G]` means.
   """
   low = np.searchsorted(frames, grid - width / 2, 'left')
   high = np.searchsorted(frames, grid + width / 2, 'right')

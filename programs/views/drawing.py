@@ -1,9 +1,9 @@
-"""A program's graph as a picture, in SVG.
+"""Draw the graph of a program as SVG.
 
-Drawn are roles, not nodes: 64 actors are one box, 'actor x 64'. The layout is
-ours, since a graph of a few roles needs none of what a layout engine installs:
-a row along what flows from role to role, edges that lead back or farther below,
-and above those who only call and are called, as a monitor.
+Draws roles, not nodes: 64 actors are one box, 'actor x 64'. A few roles need
+no layout engine: boxes stand in a row along the data flow, edges that lead
+back or skip a box run below it, and observers (roles that only call and are
+called, such as a monitor) stand above.
 """
 
 import collections
@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 from programs.monitoring import graph as graph_lib
 
-_WIDTH, _HEIGHT = 168, 64  # Of a box, in pixels, as everything here.
+# In pixels.
+_WIDTH, _HEIGHT = 168, 64  # Of a box.
 _COLUMN = 300  # From one box to the next.
-_GAP = 68  # Between those who watch and others.
+_GAP = 68  # Between observers and other boxes.
 _MARGIN = 28
 _LANE = 30  # Below the boxes, for each edge that leads back.
-_LINE = 16  # For each further line in a box.
+_LINE = 16  # For each additional line in a box.
 
 COLORS = {
   'insert': '#1f6feb',
@@ -32,13 +33,13 @@ DASHES = {'variables': '7 4', 'call': '2 4'}
 
 
 def title(role: str, nodes: Sequence[graph_lib.Node]) -> str:
-  """'actor x 64', or the role alone."""
+  """Return 'actor x 64', or the role alone of a single node."""
   return role if len(nodes) == 1 else f'{role} x {len(nodes)}'
 
 
 def order(graph: graph_lib.ProgramGraph) -> list[str]:
-  """The roles along what flows, and at the end those who watch."""
-  above = watching(graph)
+  """Return the roles along the data flow, observers last."""
+  above = observers(graph)
   left = [role for role in graph.roles if role not in above]
   placed: list[str] = []
   while left:
@@ -47,25 +48,25 @@ def order(graph: graph_lib.ProgramGraph) -> list[str]:
       for edge in graph.role_edges
       if edge.source in left
       and edge.source != edge.target
-      and edge.kind != 'variables'  # These lead back.
+      and edge.kind != 'variables'  # Variables flow back to the actors.
     }
-    # The first that nothing flows to, or of a cycle any.
+    # The first role without an inflow; any of a cycle.
     role = next((role for role in left if role not in behind), left[0])
     left.remove(role)
     placed.append(role)
   return placed + [role for role in graph.roles if role in above]
 
 
-def watching(graph: graph_lib.ProgramGraph) -> set[str]:
-  """Roles that only call and are called, where others do more than that."""
-  calling = {r for e in graph.role_edges for r in (e.source, e.target)}
-  doing = {
+def observers(graph: graph_lib.ProgramGraph) -> set[str]:
+  """Return the roles that only call and are called; none if all are."""
+  connected = {r for e in graph.role_edges for r in (e.source, e.target)}
+  working = {
     role
     for edge in graph.role_edges
     if edge.kind != 'call'
     for role in (edge.source, edge.target)
   }
-  return calling - doing if doing else set()
+  return connected - working if working else set()
 
 
 class _Point(NamedTuple):
@@ -74,17 +75,17 @@ class _Point(NamedTuple):
 
 
 def svg(graph: graph_lib.ProgramGraph, num_lines: int = 0) -> str:
-  """A picture; boxes have `num_lines` empty lines and lead to `#<role>`."""
+  """Draw the graph; boxes have `num_lines` empty lines and link `#<role>`."""
   height = _HEIGHT + _LINE * num_lines
   corners = _corners(graph, height)
-  above = watching(graph)
+  above = observers(graph)
   floor = max((p.y for p in corners.values()), default=0) + height
   drawn = [_marker(kind, color) for kind, color in COLORS.items()]
   seen: collections.Counter[tuple[str, str]] = collections.Counter()
   for edge in graph.role_edges:
     source, target = corners[edge.source], corners[edge.target]
     if {edge.source, edge.target} & above:
-      path, middle = _upright(source, target, height)
+      path, middle = _to_observer(source, target, height)
     elif target.x - source.x == _COLUMN:
       y = source.y + height / 2 + 16 * seen[edge.source, edge.target]
       seen[edge.source, edge.target] += 1
@@ -112,8 +113,8 @@ def svg(graph: graph_lib.ProgramGraph, num_lines: int = 0) -> str:
 
 
 def _corners(graph: graph_lib.ProgramGraph, height: float) -> dict[str, _Point]:
-  """Where boxes are; who watches, above the middle of others."""
-  above, roles = watching(graph), order(graph)
+  """Place the boxes; observers above the middle of the others."""
+  above, roles = observers(graph), order(graph)
   count = len(roles) - len(above)
   top = _MARGIN + (height + _GAP if above else 0)
   middle = max((count - len(above)) / 2, 0)
@@ -142,7 +143,7 @@ def _box(
   height: float,
   num_lines: int,
 ) -> str:
-  """A box, with two more behind it where it stands for several."""
+  """Draw a box, with two more behind it if the role has several nodes."""
   parts = [
     f'<rect x="{corner.x + shift:g}" y="{corner.y - shift:g}" rx="8" '
     f'width="{_WIDTH}" height="{height:g}" fill="white" stroke="#24292f"/>'
@@ -178,7 +179,7 @@ def _edge(edge: graph_lib.RoleEdge, path: str, middle: _Point) -> str:
 def _below(
   source: _Point, target: _Point, height: float, lane: float
 ) -> tuple[str, _Point]:
-  """Down from one box, along a lane below all, and up into another."""
+  """Route an edge down, along a lane below all boxes, and up again."""
   x, end = source.x + _WIDTH * 0.6, target.x + _WIDTH * 0.4
   turn = math.copysign(10, end - x)
   path = (
@@ -189,12 +190,12 @@ def _below(
   return path, _Point((x + end) / 2, lane - 7)
 
 
-def _upright(
+def _to_observer(
   source: _Point, target: _Point, height: float
 ) -> tuple[str, _Point]:
-  """Between a box and one that watches it from above."""
+  """Route an edge between a box and an observer above it."""
   rises = source.y > target.y
-  # Who watches has edges all along its side.
+  # The edges of an observer spread along its lower side.
   lower, upper = (source, target) if rises else (target, source)
   lean = max(min((lower.x - upper.x) / _COLUMN, 1.0), -1.0) * _WIDTH * 0.4
   top = _Point(upper.x + _WIDTH / 2 + lean, upper.y + height)

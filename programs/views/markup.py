@@ -1,4 +1,4 @@
-"""A program's graph as Mermaid and a page of HTML."""
+"""Write the graph of a program as Mermaid and HTML."""
 
 import html as html_lib
 import types
@@ -10,7 +10,7 @@ from programs.runs import run_directory
 from programs.views import drawing
 
 _NOTHING: Mapping[str, Any] = types.MappingProxyType({})
-Facts = Mapping[str, Mapping[str, str]]  # Node -> what else is known of it.
+Facts = Mapping[str, Mapping[str, str]]  # Node -> name -> value.
 
 _STYLE = """
 body { font: 14px system-ui, sans-serif; margin: 2em; color: #24292f }
@@ -24,7 +24,7 @@ dd { margin: 0; overflow-wrap: anywhere }
 
 
 def mermaid(graph: graph_lib.ProgramGraph) -> str:
-  """A Mermaid flowchart, as GitHub renders it."""
+  """Return a Mermaid flowchart, which GitHub renders."""
   names = {role: f'n{number}' for number, role in enumerate(graph.roles)}
   lines = ['flowchart LR']
   for role, nodes in graph.roles.items():
@@ -37,7 +37,7 @@ def mermaid(graph: graph_lib.ProgramGraph) -> str:
 
 
 def html(graph: graph_lib.ProgramGraph, facts: Facts | None = None) -> str:
-  """A page of the picture, and of every role, unfolding to its nodes' facts."""
+  """Return a page with the drawing and a table of each role's nodes."""
   parts = [
     f'<title>{_escape(graph.name)}</title><style>{_STYLE}</style>',
     drawing.svg(graph),
@@ -62,9 +62,14 @@ def write_files(
   processes: Mapping[str, int] = _NOTHING,
   machines: Mapping[str, str] = _NOTHING,
 ) -> None:
-  """Writes `graph.json`, `graph.mmd` and `graph.html` to the run directory.
+  """Write `graph.json`, `graph.mmd` and `graph.html` to the run directory.
 
-  `processes` and `machines` have ids and addresses of nodes, as far as known.
+  Args:
+    graph: The graph.
+    directory: The run directory.
+    resources: Launch settings, with environment variables, by node group.
+    processes: Process ids by node, if known.
+    machines: Addresses of machines by node, if known.
   """
   facts = {}
   for node in graph.nodes:
@@ -73,11 +78,11 @@ def write_files(
       known = {
         'machine': machines.get(node.name),
         'process': processes.get(node.name),
-        'log': directory.logs / f'{node.name.replace("/", "_")}.log',
+        'log': directory.logs / graph_lib.log_name(node.name),
         'environment': ' '.join(f'{name}={value}' for name, value in settings),
       }
       facts[node.name] = {
-        what: str(value) for what, value in known.items() if value is not None
+        name: str(value) for name, value in known.items() if value is not None
       }
   run_directory.write_text(directory.path / 'graph.json', graph.to_json())
   run_directory.write_text(directory.path / 'graph.mmd', mermaid(graph))

@@ -1,4 +1,4 @@
-"""Learning curves as PNG."""
+"""Plot learning curves as PNG."""
 
 import math
 import pathlib
@@ -15,9 +15,9 @@ _DPI = 110
 def draw_curves(
   curves: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> matplotlib.figure.Figure:
-  """Returns over frames, an axes for each level and a color for each group.
+  """Plot returns over frames: axes by level, colours by group of runs.
 
-  There is at least one level; see `comparison.make_curves`.
+  Takes the result of `comparison.make_curves`, with at least one level.
   """
   groups = dict.fromkeys(c['group'] for each in curves.values() for c in each)
   colors = {group: f'C{index % 10}' for index, group in enumerate(groups)}
@@ -38,7 +38,7 @@ def draw_curves(
         if low is not None and high is not None:
           axes.plot([frames, frames], [low, high], color=color, linewidth=1)
         axes.plot(frames, mean, 'o', color=color, mfc='white', ms=4)
-    limits = axes.get_ylim()  # Intervals of two runs are wide: cut them off.
+    limits = axes.get_ylim()  # Wide intervals, as of two runs, are cut off.
     for curve in each:
       if 'low' in curve:
         ends = curve['low'], curve['high']
@@ -59,5 +59,5 @@ def draw_curves(
 
 
 def save(figure: matplotlib.figure.Figure, path: pathlib.Path) -> None:
-  """Writes a PNG."""
+  """Write a PNG."""
   figure.savefig(path, dpi=_DPI, metadata={'Software': None})

@@ -1,8 +1,7 @@
-"""A run directory, read for all that people look at.
+"""Read a run directory for terminal, dashboard and report.
 
-Everything is there as far as it is there: files may not exist yet, be half
-written, damaged, replaced, or be those of another run that was started in the
-same place.
+Its files may not exist yet, be incomplete, damaged or replaced, or belong to
+another run that was started in the same place; none of that is an error.
 """
 
 import collections
@@ -19,90 +18,89 @@ from typing import Any
 from programs.monitoring import graph as graph_lib
 from programs.monitoring import node_statistics, recording
 from programs.monitoring import verdict as verdict_lib
-from programs.views import curves as curves_lib
-from programs.views import evaluations
+from programs.views import metrics
 
-WINDOW_SECONDS = 10  # Of figures, while a run goes on.
-LOG_BYTES = 65536  # Of a log, what is shown: its end.
-_LOST_SECONDS = 15.0  # A record is written every second.
-_RECENT_SECONDS = 600.0  # Over which a speed can be asked for.
+WINDOW_SECONDS = 10  # Of the statistics of a live run.
+LOG_BYTES = 65536  # Shown from the end of a log.
+_LOST_SECONDS = 15.0  # Without a record, though one is due every second.
+_RECENT_SECONDS = 600.0  # Longest window of `frames_per_second`.
 
 
 class Run:
-  """A run that is looked at again and again.
+  """A run, live or ended; `refresh` reads what is new.
 
   Attributes:
-    config: Group -> field -> value; empty where there is none.
+    config: Group -> field -> value; empty if unknown.
     state: 'starting'; 'running'; 'finished', 'failed' or 'interrupted'; 'lost'
-      where it neither goes on nor has said that it ended.
-    figures: Of the last seconds of a run that goes on, of the whole of one
-      that does not; None before there are any.
-    age_seconds: Since the last record; None before there is one.
-    suite: Curves; None before its name is known.
+      if it no longer runs but has not recorded its end.
+    statistics: Over the last seconds of a live run, over all of an ended one;
+      None without records.
+    age_seconds: Seconds since the last record; None without records.
+    suite: Curves of the suite's scores; None before its name is known.
   """
 
   def __init__(self, directory: pathlib.Path) -> None:
     self.directory = directory
     self._identity: tuple[int, int] | None = None
-    self._begin()
+    self._clear()
 
-  def _begin(self) -> None:
-    metrics = self.directory / 'metrics'
+  def _clear(self) -> None:
+    folder = self.directory / 'metrics'
     self.config: Mapping[str, Mapping[str, Any]] = {}
     self.meta: Mapping[str, Any] = {}
     self.graph: graph_lib.ProgramGraph | None = None
     self.state = 'starting'
-    self.figures: node_statistics.Figures | None = None
+    self.statistics: node_statistics.ProgramStatistics | None = None
     self.verdict: verdict_lib.Verdict | None = None
     self.age_seconds: float | None = None
-    self.learner = curves_lib.CurveFile(
-      metrics / 'learner.csv',
+    self.learner = metrics.CurveFile(
+      folder / 'learner.csv',
       *('episode_return', 'loss', 'entropy', 'policy_lag_mean'),
     )
-    self.levels = curves_lib.CurveFile(metrics / 'levels.csv', 'episode_return')
-    self.suite: curves_lib.CurveFile | None = None
-    self.evaluations = evaluations.Evaluations(self.directory / 'evaluations')
+    self.levels = metrics.CurveFile(folder / 'levels.csv', 'episode_return')
+    self.suite: metrics.CurveFile | None = None
+    self.evaluations = metrics.Evaluations(self.directory / 'evaluations')
     self._changes = 0
     self._clock: collections.deque[tuple[float, float]] = collections.deque()
-    self._begin_records()
+    self._clear_records()
 
-  def _begin_records(self) -> None:
+  def _clear_records(self) -> None:
     self._reader = recording.Reader(self.directory / 'metrics/graph.jsonl')
-    self._ends = recording.Ends()
+    self._endpoints = recording.Endpoints()
     self._recent: collections.deque[recording.Record] = collections.deque(
       maxlen=WINDOW_SECONDS + 1
     )
 
   @property
   def is_over(self) -> bool:
-    """Whether it does not go on."""
+    """True once the run has ended or is lost."""
     return self.state not in ('starting', 'running')
 
   @property
   def level_name(self) -> str:
-    """What it is trained on; empty where that is not known."""
+    """Level or suite of the training; '' if unknown."""
     return str(self.config.get('run', {}).get('level_name', ''))
 
   @property
   def total_frames(self) -> float | None:
-    """Where learning ends."""
+    """Frames at which training ends; None if unknown."""
     total = self.config.get('agent', {}).get('total_environment_frames')
     return total if isinstance(total, int | float) else None
 
   @property
   def started(self) -> float:
-    """When it was started last, in seconds since 1970; 0: not known."""
+    """Time of the last start in seconds since 1970; 0 if unknown."""
     return timestamp(self.meta.get('started')) or 0.0
 
   @property
   def ended(self) -> Mapping[str, Any]:
-    """How and when; empty where it has not said."""
+    """Recorded end, with 'kind' and 'time'; empty if there is none."""
     ended = self.meta.get('ended')
     return ended if isinstance(ended, dict) else {}
 
   @property
   def seconds(self) -> float | None:
-    """For how long it has gone on since then; None: not known."""
+    """Duration since the last start; None if unknown."""
     if not self.started:
       return None
     end = timestamp(self.ended.get('time'))
@@ -111,18 +109,18 @@ class Run:
 
   @property
   def version(self) -> str:
-    """Another text after there was something to read besides records."""
+    """A text that changes whenever something besides records was read."""
     files = self.learner, self.levels, self.evaluations
     count = self._changes + sum(each.version for each in files)
-    # Counted anew for another run and by another process.
+    # The count restarts for another run and in another process.
     return f'{os.getpid()} {self._identity} {count}'
 
-  def look(self) -> None:
-    """Reads what is new."""
+  def refresh(self) -> None:
+    """Read what is new."""
     identity = _identify(self.directory)
     if identity != self._identity:
       self._identity = identity
-      self._begin()
+      self._clear()
     before = self.config, self.graph
     self.config = _read_groups(self.directory / 'config.json') or self.config
     self.graph = read_graph(self.directory) or self.graph
@@ -133,15 +131,13 @@ class Run:
     try:
       self._read_records()
     except (ValueError, KeyError, TypeError, AttributeError):
-      # Of another version, or not even ours.
-      self._begin_records()
-      self.figures = self.verdict = None
+      # Records of another version.
+      self._clear_records()
+      self.statistics = self.verdict = None
 
   def _read_curves(self) -> None:
-    for row in self.learner.read():
-      now, frames = (
-        curves_lib.number(row, name) for name in ('time', 'frames')
-      )
+    for record in self.learner.read():
+      now, frames = (metrics.number(record, n) for n in ('time', 'frames'))
       if self._clock and now < self._clock[-1][0]:  # Another file.
         self._clock.clear()
       if self._clock and (speed := _speed(self._clock[-1], (now, frames))):
@@ -152,17 +148,17 @@ class Run:
     self.levels.read()
     if self.suite is None and self.level_name.isidentifier():
       path = self.directory / 'metrics' / f'{self.level_name}.csv'
-      self.suite = curves_lib.CurveFile(path, 'training_median')
+      self.suite = metrics.CurveFile(path, 'training_median')
     if self.suite:
       self.suite.read()
 
   def _read_records(self) -> None:
     records = self._reader.read()
-    if self._reader.began_anew:
-      self._ends = recording.Ends()
+    if self._reader.is_new_file:
+      self._endpoints = recording.Endpoints()
       self._recent.clear()
     for record in records:
-      self._ends.add(record)
+      self._endpoints.add(record)
       self._recent.append(record)
     self.age_seconds = None
     if self._recent and self._recent[-1]['time'] >= self.started:
@@ -172,16 +168,16 @@ class Run:
     )
     self.state = self._judge_state(is_fresh)
     if self.is_over:
-      found = self._ends.records()
-      judged = found if self._ends.are_under_way else []
+      found = self._endpoints.records()
+      judged = found if self._endpoints.are_under_way else []
     else:
       last = self._recent[-1]['start'] if is_fresh else None
       found = [each for each in self._recent if each['start'] == last]
       judged = [each for each in found if recording.is_under_way(each)]
-    self.figures = node_statistics.make_figures(found)
-    told = node_statistics.make_figures(judged)
+    self.statistics = node_statistics.make_statistics(found)
+    flowing = node_statistics.make_statistics(judged)
     self.verdict = (
-      verdict_lib.judge(self.graph, told) if self.graph and told else None
+      verdict_lib.judge(self.graph, flowing) if self.graph and flowing else None
     )
 
   def _judge_state(self, is_fresh: bool) -> str:
@@ -193,7 +189,7 @@ class Run:
     return 'running' if is_fresh or not is_recorded else 'starting'
 
   def frames_per_second(self, seconds: float) -> float | None:
-    """Mean over the last seconds, or as much as there is; None: not known."""
+    """Return the mean over the last `seconds`, or less if the run is young."""
     points = list(self._clock)
     if len(points) < 2:
       return None
@@ -203,16 +199,15 @@ class Run:
     return _speed(next(late, points[-2]), points[-1])
 
   def mean_frames_per_second(self) -> float | None:
-    """Mean over all that is known; None where nothing is."""
+    """Return the mean over the whole run; None if unknown."""
     speeds = self.learner.curves['frames_per_second'].to_dict()['y']
     return sum(speeds) / len(speeds) if speeds else None
 
   def log(self, node: str, size: int = LOG_BYTES) -> dict[str, Any] | None:
-    """The end of a node's log, in whole lines; None: there is no such node."""
+    """Return the last lines of a node's log; None if there is no such node."""
     if self.graph is None or node not in {n.name for n in self.graph.nodes}:
       return None
-    # What is colocated writes to the log of its process.
-    name = '_'.join(node.split('/')[:2]) + '.log'
+    name = graph_lib.log_name(node)
     length, data = 0, b''
     with (
       contextlib.suppress(OSError),
@@ -228,7 +223,7 @@ class Run:
 
 
 def read_graph(directory: pathlib.Path) -> graph_lib.ProgramGraph | None:
-  """The graph that a run left; None where there is none of this version."""
+  """Read the graph of a run; None if missing or of another version."""
   try:
     text = (directory / 'graph.json').read_text(encoding='utf-8')
     return graph_lib.ProgramGraph.from_json(text)
@@ -237,7 +232,7 @@ def read_graph(directory: pathlib.Path) -> graph_lib.ProgramGraph | None:
 
 
 def is_in_use(directory: pathlib.Path) -> bool:
-  """Whether a process runs in a run directory now: it holds the lock."""
+  """Return True if a process holds the lock of a run directory."""
   try:
     with open(directory / '.lock', encoding='utf-8') as file:
       fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -249,7 +244,7 @@ def is_in_use(directory: pathlib.Path) -> bool:
 
 
 def timestamp(text: Any) -> float | None:
-  """Seconds since 1970 of a time in ISO 8601; None where it is none."""
+  """Convert a time in ISO 8601 to seconds since 1970; None if it is none."""
   try:
     return datetime.datetime.fromisoformat(text).timestamp()
   except (TypeError, ValueError):
@@ -257,7 +252,7 @@ def timestamp(text: Any) -> float | None:
 
 
 def _read_groups(path: pathlib.Path) -> Mapping[str, Mapping[str, Any]]:
-  """A `config.json`; empty where it is damaged or not there."""
+  """Read a `config.json`; empty if missing or damaged."""
   groups = _read_json(path)
   is_good = all(isinstance(group, dict) for group in groups.values())
   return groups if is_good else {}
@@ -266,13 +261,13 @@ def _read_groups(path: pathlib.Path) -> Mapping[str, Mapping[str, Any]]:
 def _speed(
   first: tuple[float, float], last: tuple[float, float]
 ) -> float | None:
-  """Frames a second between two times; None where these are the same."""
+  """Return the frames a second between two times; None if these are equal."""
   seconds, frames = last[0] - first[0], last[1] - first[1]
   return max(frames, 0.0) / seconds if seconds > 0 else None
 
 
 def _identify(directory: pathlib.Path) -> tuple[int, int] | None:
-  """Another value where another run stands in the directory's place."""
+  """Return a value that changes if another directory takes the path."""
   with contextlib.suppress(OSError):
     status = os.stat(directory)
     return status.st_dev, status.st_ino
@@ -280,7 +275,7 @@ def _identify(directory: pathlib.Path) -> tuple[int, int] | None:
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
-  """Empty where there is no such file, or no object in it."""
+  """Read a JSON object; empty if missing or damaged."""
   with contextlib.suppress(OSError, ValueError):
     content = json.loads(path.read_text(encoding='utf-8'))
     return content if isinstance(content, dict) else {}

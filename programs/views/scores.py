@@ -1,4 +1,4 @@
-"""Evaluations of several runs side by side, and over seeds."""
+"""Tabulate evaluation scores of runs, and their means over seeds."""
 
 import csv
 import io
@@ -11,20 +11,20 @@ import scipy.special
 
 from programs.views import reading
 
-_AS_FAR = 0.9
+_MIN_PROGRESS = 0.9  # Of the frames of the longest run of a group.
 _COLUMNS = (
   *('group', 'run', 'level_name', 'evaluation', 'frames', 'runs', 'episodes'),
   *('mean_return', 'mean_return_low', 'mean_return_high', 'human_normalised'),
 )
 
-Runs = Mapping[str, reading.Run]  # By a name that tells them apart.
-Score = Mapping[str, Any]  # By `_COLUMNS`; None where it is not known.
+Runs = Mapping[str, reading.Run]  # By a unique name.
+Score = Mapping[str, Any]  # By `_COLUMNS`; None if unknown.
 
 
 def mean_interval(
   values: Sequence[float] | Sequence[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Mean over runs and its 95% interval, by Student's t.
+  """Return the mean over runs and its 95% interval by Student's t.
 
   Args:
     values: `[R, ...]`, of at least two runs.
@@ -40,7 +40,7 @@ def mean_interval(
 
 
 def make_scores(groups: Mapping[str, Sequence[str]], runs: Runs) -> list[Score]:
-  """The last and the best evaluation of training, and what else was evaluated.
+  """Return scores of the last, the best and all separate evaluations.
 
   Scores of groups of at least two evaluated runs come first, then of runs.
   """
@@ -48,23 +48,24 @@ def make_scores(groups: Mapping[str, Sequence[str]], runs: Runs) -> list[Score]:
   of_groups: list[Score] = []
   for group, members in groups.items():
     found: list[Score] = [
-      {'group': group, 'run': name, 'runs': 1, 'evaluation': which, **row}
+      {'group': group, 'run': name, 'runs': 1, 'evaluation': which, **level}
       for name in members
       for which, evaluation in _chosen(runs[name]).items()
-      for row in _score_rows(evaluation)
+      for level in _level_scores(evaluation)
     ]
     of_runs += found
     by_key: dict[tuple[str, str], list[Score]] = {}
     for score in found:
       key = (score['level_name'], score['evaluation'])
       by_key.setdefault(key, []).append(score)
-    alike = [_as_far(each) for each in by_key.values()]
-    of_groups += [_over_runs(each) for each in alike if len(each) > 1]
+    of_groups += [
+      _over_runs(each) for each in map(_late, by_key.values()) if len(each) > 1
+    ]
   return [*of_groups, *of_runs]
 
 
 def _chosen(run: reading.Run) -> dict[str, Mapping[str, Any]]:
-  """'last' and 'best' of training, then others by the name of their folder."""
+  """Return 'last' and 'best' of training, then others by folder name."""
   of_training = run.evaluations.of_training()
   others = {
     name: each
@@ -75,7 +76,7 @@ def _chosen(run: reading.Run) -> dict[str, Mapping[str, Any]]:
     return others
 
   def score(evaluation: Mapping[str, Any]) -> tuple[float, int]:
-    # As for the best checkpoint.
+    # The rule that selects the best checkpoint.
     summary, levels = evaluation['summary'], evaluation['levels']
     is_suite = len(levels) > 1 and 'cap_100' in summary
     name = 'cap_100' if is_suite else 'mean_return'
@@ -88,8 +89,8 @@ def _chosen(run: reading.Run) -> dict[str, Mapping[str, Any]]:
   }
 
 
-def _score_rows(evaluation: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-  """A row for each level, and one for all of several."""
+def _level_scores(evaluation: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+  """Yield a score for each level, and one over all if there are several."""
   levels, summary = list(evaluation['levels']), evaluation['summary']
   if len(levels) > 1:
     together = {
@@ -97,32 +98,33 @@ def _score_rows(evaluation: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
       'human_normalised': summary.get('median'),
     }
     levels.append({**summary, **together})
-  for row in levels:
+  for level in levels:
     yield {
       'frames': evaluation['trained_frames'],
-      **{name: row.get(name) for name in ('level_name', *_COLUMNS[6:])},
+      **{name: level.get(name) for name in ('level_name', *_COLUMNS[6:])},
     }
 
 
-def _as_far(rows: Sequence[Score]) -> list[Score]:
-  """Those that were evaluated about as late as the latest."""
-  latest = max(row['frames'] for row in rows)
+def _late(scores: Sequence[Score]) -> list[Score]:
+  """Drop last evaluations that are much earlier than the latest."""
+  latest = max(score['frames'] for score in scores)
   return [
-    row
-    for row in rows
-    if row['evaluation'] != 'last' or row['frames'] >= _AS_FAR * latest
+    score
+    for score in scores
+    if score['evaluation'] != 'last'
+    or score['frames'] >= _MIN_PROGRESS * latest
   ]
 
 
-def _over_runs(rows: Sequence[Score]) -> Score:
-  mean, low, high = mean_interval([row['mean_return'] for row in rows])
-  human = [row['human_normalised'] for row in rows]
+def _over_runs(scores: Sequence[Score]) -> Score:
+  mean, low, high = mean_interval([score['mean_return'] for score in scores])
+  human = [score['human_normalised'] for score in scores]
   return {
-    **rows[0],
+    **scores[0],
     'run': None,
-    'runs': len(rows),
-    'frames': round(sum(row['frames'] for row in rows) / len(rows)),
-    'episodes': sum(row['episodes'] for row in rows),
+    'runs': len(scores),
+    'frames': round(sum(score['frames'] for score in scores) / len(scores)),
+    'episodes': sum(score['episodes'] for score in scores),
     'mean_return': float(mean),
     'mean_return_low': float(low),
     'mean_return_high': float(high),
@@ -131,7 +133,7 @@ def _over_runs(rows: Sequence[Score]) -> Score:
 
 
 def to_csv(scores: Sequence[Score]) -> str:
-  """Scores as a table; what is not known is empty."""
+  """Return scores as CSV; unknown values are empty."""
   text = io.StringIO()
   writer = csv.DictWriter(text, _COLUMNS, lineterminator='\n')
   writer.writeheader()

@@ -1,9 +1,8 @@
-"""The dashboard's server: a page, and what it shows as JSON.
+"""The HTTP server of the dashboard: serves the page, and its data as JSON.
 
-It listens on this machine alone and answers browsers of this machine alone: a
-page from elsewhere whose name leads here (DNS rebinding) is refused by its
-`Host`. Requests name nodes, levels and evaluations, which are looked up among
-those of the run; no request names a path.
+Listens on the loopback interface only, and refuses requests with a foreign
+`Host` header (DNS rebinding). Requests name nodes, levels and evaluations,
+which are looked up among those of the run; no request names a path.
 """
 
 import re
@@ -15,7 +14,6 @@ import werkzeug.exceptions
 import werkzeug.serving
 import werkzeug.wrappers
 
-from programs.views import page_files
 from programs.views import view as view_lib
 
 HOST = '127.0.0.1'
@@ -37,16 +35,16 @@ _Response = werkzeug.wrappers.Response
 
 
 class App:
-  """The WSGI application."""
+  """The WSGI application of the dashboard."""
 
   def __init__(self, view: view_lib.View) -> None:
     self._view = view
-    self._files = page_files.read()
+    self._files = view_lib.read_page()
 
   def __call__(
     self, environ: Mapping[str, Any], start_response: Callable[..., Any]
   ) -> Iterable[bytes]:
-    """Answers a request, or says why not."""
+    """Answer a request, or refuse it with the reason."""
     request = _Request(dict(environ))
     try:
       response = self._answer(request)
@@ -59,12 +57,12 @@ class App:
   def _answer(self, request: _Request) -> _Response:
     if not _OUR_NAMES.fullmatch(request.environ.get('HTTP_HOST', '')):
       raise werkzeug.exceptions.Forbidden(
-        'Host must be localhost or 127.0.0.1: this server answers browsers of '
-        'its own machine.'
+        'Host must be localhost or 127.0.0.1: this server answers only '
+        'browsers of its own machine.'
       )
     if request.method not in ('GET', 'HEAD'):
       raise werkzeug.exceptions.MethodNotAllowed(
-        ['GET', 'HEAD'], 'The method must be GET or HEAD: nothing is changed.'
+        ['GET', 'HEAD'], 'The method must be GET or HEAD.'
       )
     name = request.path.removeprefix('/') or 'index.html'
     if name in self._files:
@@ -77,7 +75,7 @@ class App:
 
 
 class _QuietHandler(werkzeug.serving.WSGIRequestHandler):
-  """Writes no line for each request."""
+  """A handler that logs no requests."""
 
   def log_request(self, *unused: object) -> None:
     pass
@@ -86,12 +84,12 @@ class _QuietHandler(werkzeug.serving.WSGIRequestHandler):
 def make_server(
   view: view_lib.View, port: int
 ) -> werkzeug.serving.BaseWSGIServer:
-  """Listens already, at a port, 0 for any free one; `serve_forever` answers.
+  """Listen on a port, 0 for any free one; `serve_forever` answers requests.
 
   Raises:
-    OSError: The port is taken, or not for us.
+    OSError: The port is taken or not permitted.
   """
-  # By ourselves, since werkzeug would end the process where a port is taken.
+  # werkzeug would end the process if it found the port taken.
   with socket.create_server((HOST, port)) as listening:
     return werkzeug.serving.make_server(
       HOST,

@@ -1,48 +1,128 @@
-"""A run in the terminal: how far it is, and its graph with figures."""
+"""Show a run in the terminal: its progress, and its graph with statistics."""
 
 import datetime
 import math
+import pathlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import rich.console
+import rich.live
 import rich.table
 import rich.text
+from absl import logging
 
 from programs.monitoring import graph as graph_lib
 from programs.monitoring import node_statistics
-from programs.views import curves, drawing, reading
+from programs.views import drawing, metrics, reading
 
-# Told apart without colours too.
-_LOOKS = {
+# Legible without colours too.
+_STATE_STYLES = {
   'busy': ('█', 'green'),
   'waiting': ('▒', 'yellow'),
   'blocked': ('▓', 'red'),
   'idle': ('░', 'bright_black'),
 }
 _BAR = 24  # Characters.
-_WORTH = 0.005  # Shares below are not told.
-_WINDOWS_SECONDS = (10, 60, 300)  # Over which speeds are means.
+_MIN_SHARE = 0.005  # Smaller shares are not shown.
+_WINDOWS_SECONDS = (10, 60, 300)  # Of the mean speeds.
+_LINE_SECONDS = 10.0  # Between status lines without a terminal.
+_REFRESH_SECONDS = 0.5  # Between readings of the run by `Status`.
 
 _Spreads = Mapping[str, node_statistics.Spread]
 
 
+class Status:
+  """The progress of a run: live in a terminal, else a line every 10 s.
+
+  A context manager; call `update` a few times a second inside it.
+  """
+
+  def __init__(
+    self, directory: pathlib.Path, console: rich.console.Console, started: float
+  ) -> None:
+    """Follow a run whose command began at `started`, seconds since 1970."""
+    self._console, self._started = console, started
+    self._run = reading.Run(directory)
+    self._refresh()
+    self._earlier = self._run.learner.last  # Record of an earlier start.
+    self._is_learning = False
+    self._next_refresh = self._next_line = 0.0
+    self._warned: Sequence[str] = ()
+    self._live = rich.live.Live(
+      console=console, refresh_per_second=4, transient=False
+    )
+
+  def __enter__(self) -> 'Status':
+    if self._console.is_terminal:
+      self._live.start()
+    return self
+
+  def __exit__(self, *exception: object) -> None:
+    self._refresh()
+    if self._console.is_terminal:
+      self._live.update(progress(self._run), refresh=True)
+      self._live.stop()
+    elif self._is_learning:
+      self._print_line()
+
+  def update(self) -> None:
+    """Read what is new and show it."""
+    now = time.monotonic()
+    if now < self._next_refresh:
+      return
+    self._next_refresh = now + _REFRESH_SECONDS
+    self._refresh()
+    last = self._run.learner.last
+    if last and not self._is_learning and last is not self._earlier:
+      self._is_learning = True
+      # The record follows the step by up to `log_period_seconds`.
+      seconds = metrics.number(last, 'time') - self._started
+      self._print(f'first learner step {seconds:.1f} s after the command')
+    if self._console.is_terminal:
+      self._live.update(progress(self._run))
+      return
+    statistics = self._run.statistics
+    warnings = statistics.warnings if statistics else ()
+    for warning in warnings:
+      if warning not in self._warned:
+        self._print(f'WARNING {warning}')
+    self._warned = warnings
+    if self._is_learning and now >= self._next_line:
+      self._next_line = now + _LINE_SECONDS
+      self._print_line()
+
+  def _refresh(self) -> None:
+    try:
+      self._run.refresh()
+    except Exception:  # The status must not end the run.
+      logging.exception('Cannot read the run directory for the status')
+
+  def _print_line(self) -> None:
+    texts = '  '.join(f'{name} {text}' for name, text in facts(self._run))
+    self._print(f'{datetime.datetime.now():%H:%M:%S} {texts}')
+
+  def _print(self, text: str) -> None:
+    self._console.print(text, markup=False, soft_wrap=True)
+
+
 def progress(run: reading.Run) -> rich.console.Group:
-  """What runs and how far it is, warnings and the verdict."""
+  """Return the state and progress of a run, its warnings and the verdict."""
   head = [str(run.directory), run.state]
   if run.seconds:
     head.append(str(datetime.timedelta(seconds=round(run.seconds))))
   parts: list[rich.console.RenderableType] = [
     rich.text.Text('  '.join(head), style='bold')
   ]
-  figures = run.figures
-  for warning in figures.warnings if figures else ():
+  statistics = run.statistics
+  for warning in statistics.warnings if statistics else ():
     parts.append(rich.text.Text(warning, style='bold red'))
   if run.verdict:
     parts.append(rich.text.Text(run.verdict.sentence))
   parts.append(
-    f'machine: {figures.cores} cores, {figures.machine_busy:.0%} busy'
-    if figures
-    else 'No figures yet: nodes import TensorFlow, or run unwatched.'
+    f'machine: {statistics.cores} cores, {statistics.machine_busy:.0%} busy'
+    if statistics
+    else 'No statistics yet: the nodes are starting, or --monitor is off.'
   )
   table = rich.table.Table.grid(padding=(0, 2, 0, 0))
   for name, text in facts(run):
@@ -51,15 +131,15 @@ def progress(run: reading.Run) -> rich.console.Group:
 
 
 def facts(run: reading.Run) -> Iterator[tuple[str, str]]:
-  """Name and text of what there is to tell of a run that learns."""
+  """Yield name and text of each metric once a run learns."""
   if not run.learner.last:
     return
 
   def number(name: str, digits: int = 0) -> str:
-    value = curves.number(run.learner.last, name)
+    value = metrics.number(run.learner.last, name)
     return f'{value:,.{digits}f}' if math.isfinite(value) else '?'
 
-  frames = curves.number(run.learner.last, 'frames')
+  frames = metrics.number(run.learner.last, 'frames')
   total = run.total_frames or math.nan
   text = f'{frames:,.0f} of {total:,.0f} ({min(frames / total, 1.0):.0%})'
   yield 'frames', text
@@ -82,10 +162,11 @@ def facts(run: reading.Run) -> Iterator[tuple[str, str]]:
     f'{"/".join(lags)}/{number("policy_lag_max")} learner steps',
   )
   yield 'queue', f'{number("queue_size")} unrolls'
-  waits = curves.number(run.learner.last, 'learner_wait_share')
+  waits = metrics.number(run.learner.last, 'learner_wait_share')
   yield 'learner busy', f'{1 - waits:.0%}' if math.isfinite(waits) else '?'
-  if (restarts := curves.number(run.learner.last, 'environment_restarts')) > 0:
-    yield 'crashes', f'{restarts:,.0f} environments started again'
+  restarts = metrics.number(run.learner.last, 'environment_restarts')
+  if restarts > 0:
+    yield 'crashes', f'{restarts:,.0f} environments restarted'
   for each in list(run.evaluations.found.values())[:1]:
     summary = each['summary']
     mean, error = summary['mean_return'], summary.get('standard_error')
@@ -98,22 +179,23 @@ def facts(run: reading.Run) -> Iterator[tuple[str, str]]:
 
 
 def graph_text(
-  graph: graph_lib.ProgramGraph, figures: node_statistics.Figures | None
+  graph: graph_lib.ProgramGraph,
+  statistics: node_statistics.ProgramStatistics | None,
 ) -> rich.console.Group:
-  """Roles along what flows, each with its figures and the edges it gives to."""
-  above = drawing.watching(graph)
+  """Return the roles along the data flow, with statistics and outflows."""
+  above = drawing.observers(graph)
   shown: list[rich.console.RenderableType] = []
   for role in drawing.order(graph):
     nodes = graph.roles[role]
     head = rich.text.Text(f'{drawing.title(role, nodes):<16}', style='bold')
     shown.append(head)
-    if figures:
-      shown += _figures(head, role, graph, figures)
+    if statistics:
+      shown += _role_text(head, role, graph, statistics)
     for edge in graph.role_edges:
-      # The calls of those who watch are left out.
+      # Calls of observers are left out.
       if edge.source == role and not {edge.source, edge.target} & above:
-        rate = figures.edge_rate(graph, edge) if figures else None
-        flow = '' if rate is None else f' {_figure(rate)}/s'
+        rate = statistics.edge_rate(graph, edge) if statistics else None
+        flow = '' if rate is None else f' {_number(rate)}/s'
         target = drawing.title(edge.target, graph.roles[edge.target])
         text = f'    ── {edge.kind}{flow} ──▶ {target}'
         shown.append(rich.text.Text(text, style='cyan'))
@@ -121,17 +203,17 @@ def graph_text(
   return rich.console.Group(*shown)
 
 
-def _figures(
+def _role_text(
   head: rich.text.Text,
   role: str,
   graph: graph_lib.ProgramGraph,
-  figures: node_statistics.Figures,
+  statistics: node_statistics.ProgramStatistics,
 ) -> Iterator[rich.console.RenderableType]:
-  """Goes on with the line of a role, and makes those below it."""
+  """Complete the head line of a role, and yield the lines below it."""
   nodes = graph.roles[role]
-  spreads = figures.spreads(node.name for node in nodes)
+  spreads = statistics.spreads(node.name for node in nodes)
   if graph.has_tables(role):
-    for name, table in figures.tables.items():
+    for name, table in statistics.tables.items():
       share = table.size / max(table.capacity, 1)
       head.append_text(_bar([(share, '█', 'blue')]))
       head.append(f'  {name} {table.size:,} of {table.capacity:,}  ')
@@ -143,11 +225,10 @@ def _figures(
     medians = {name: spread.median for name, spread in states.items()}
     head.append_text(_states_bar(medians))
     head.append(f'  {_shares(states, {})}')
-  known = {
-    n.name: figures.nodes[n.name] for n in nodes if n.name in figures.nodes
-  }
-  if silent := ', '.join(name for name in known if known[name].is_silent):
-    yield rich.text.Text(f'    silent: {silent}', style='bold red')
+  known = [node.name for node in nodes if node.name in statistics.nodes]
+  silent = [name for name in known if statistics.nodes[name].is_silent]
+  if silent:
+    yield rich.text.Text(f'    silent: {", ".join(silent)}', style='bold red')
   calls = spreads.get('milliseconds', {})
   if activities := _shares(spreads.get('activities', {}), calls):
     yield rich.text.Text(f'    {activities}')
@@ -156,7 +237,7 @@ def _figures(
 
 
 def _bar(parts: Sequence[tuple[float, str, str]]) -> rich.text.Text:
-  """Shares, each with its character and style, side by side; then nothing."""
+  """Draw (share, character, style) side by side, padded to a full bar."""
   text, done, drawn = rich.text.Text(), 0.0, 0
   for share, character, style in [*parts, (1.0, '░', 'bright_black')]:
     done += share
@@ -168,22 +249,27 @@ def _bar(parts: Sequence[tuple[float, str, str]]) -> rich.text.Text:
 
 def _states_bar(states: Mapping[str, float]) -> rich.text.Text:
   whole = sum(states.values()) or 1.0
-  return _bar([(states.get(s, 0.0) / whole, *_LOOKS[s]) for s in _LOOKS])
+  return _bar(
+    [
+      (states.get(name, 0.0) / whole, *style)
+      for name, style in _STATE_STYLES.items()
+    ]
+  )
 
 
 def _shares(shares: _Spreads, calls: _Spreads) -> str:
-  """'forward pass 37% (0.46 ms)', the longest first."""
-  told = []
+  """Return 'forward pass 37% (0.46 ms)', the largest share first."""
+  texts = []
   for name in sorted(shares, key=lambda n: -shares[n].median):
-    if shares[name].most >= _WORTH:
-      each = f' ({_figure(calls[name].median)} ms)' if name in calls else ''
+    if shares[name].maximum >= _MIN_SHARE:
+      each = f' ({_number(calls[name].median)} ms)' if name in calls else ''
       share = _spread(shares[name], '{:.0%}'.format)
-      told.append(f'{name.replace("_", " ")} {share}{each}')
-  return ', '.join(told)
+      texts.append(f'{name.replace("_", " ")} {share}{each}')
+  return ', '.join(texts)
 
 
 def _counts(spreads: Mapping[str, _Spreads]) -> Iterator[str]:
-  """What is not time: '0.60 cores', 'agent steps 1,200/s'."""
+  """Yield all but shares of time: '0.60 cores', 'agent steps 1,200/s'."""
   process = spreads.get('process', {})
   if 'cores' in process:
     yield f'{_spread(process["cores"], "{:.2f}".format)} cores'
@@ -191,7 +277,7 @@ def _counts(spreads: Mapping[str, _Spreads]) -> Iterator[str]:
     yield f'{_spread(process["rss_bytes"], lambda v: f"{v / 1e6:,.0f}")} MB'
   calls = spreads.get('milliseconds', {})
   for name, spread in spreads.get('rates', {}).items():
-    if name not in calls and spread.most:
+    if name not in calls and spread.maximum:
       yield f'{name.replace("_", " ")} {_spread(spread)}/s'
   for name, spread in spreads.get('gauges', {}).items():
     yield f'{name.replace("_", " ")} {_spread(spread)}'
@@ -200,14 +286,14 @@ def _counts(spreads: Mapping[str, _Spreads]) -> Iterator[str]:
 def _spread(
   spread: node_statistics.Spread, show: Callable[[float], str] | None = None
 ) -> str:
-  """One figure where all nodes have the same, else least/median/most."""
-  ends = (spread.least, spread.median, spread.most)
-  texts = [(show or _figure)(value) for value in ends]
+  """Return minimum/median/maximum, or one number if they are the same."""
+  ends = (spread.minimum, spread.median, spread.maximum)
+  texts = [(show or _number)(value) for value in ends]
   return texts[0] if len(set(texts)) == 1 else '/'.join(texts)
 
 
-def _figure(value: float) -> str:
-  """Three digits that count."""
+def _number(value: float) -> str:
+  """Return about three significant digits."""
   if abs(value) >= 100 or value == int(value):
     return f'{value:,.0f}'
   return f'{value:.1f}' if abs(value) >= 10 else f'{value:.2f}'

@@ -1,8 +1,9 @@
-"""What the page shows of a run, as plain data: for a server, or for a file."""
+"""The dashboard's page and the data of a run that it shows."""
 
 import dataclasses
 import json
 import math
+import pathlib
 import shlex
 import threading
 import time
@@ -11,25 +12,25 @@ from typing import Any
 
 from programs.monitoring import graph as graph_lib
 from programs.monitoring import node_statistics
-from programs.views import curves as curves_lib
-from programs.views import drawing, reading
+from programs.views import drawing, metrics, reading
 
-_FRESH_SECONDS = 0.4  # Several pages share what was read so recently.
+_PAGE = pathlib.Path(__file__).with_name('page')
+_FRESH_SECONDS = 0.4  # Open pages share data that is not older.
 _EXPORTED_LOG_BYTES = 4096
 
 Settings = list[dict[str, Any]]
 
 
 class View:
-  """A run as the page wants it; safe for threads."""
+  """A run as data for the page; thread-safe."""
 
   def __init__(
     self, run: reading.Run, describe: Callable[[Mapping[str, Any]], Settings]
   ) -> None:
-    """`describe` makes settings of the content of `config.json`."""
+    """Show `run`; `describe` converts the content of `config.json`."""
     self._run, self._describe = run, describe
     self._lock = threading.Lock()
-    self._looked = -_FRESH_SECONDS
+    self._refreshed = -_FRESH_SECONDS
     self._parts: Mapping[str, Callable[[str], Any]] = {
       'state': lambda _: _state(run),
       'graph': lambda _: _graph(run.graph),
@@ -40,24 +41,24 @@ class View:
     }
 
   def read(self, part: str, name: str = '') -> Any:
-    """A part of what the page shows; None where there is none such.
+    """Return a part of the page's data; None if there is no such part.
 
     Args:
-      part: 'state', which changes all the time; 'graph', 'curves' of a level,
-        or else of all; 'evaluations', of which one in full; 'configuration';
-        'log' of a node.
-      name: Of the level, evaluation or node.
+      part: 'state', which changes every second; 'graph'; 'curves' of a level,
+        or of all; 'evaluations', one of them in full; 'configuration'; 'log'
+        of a node.
+      name: Name of the level, evaluation or node.
     """
     if part not in self._parts:
       return None
     with self._lock:
-      if time.monotonic() - self._looked >= _FRESH_SECONDS:
-        self._run.look()
-        self._looked = time.monotonic()
+      if time.monotonic() - self._refreshed >= _FRESH_SECONDS:
+        self._run.refresh()
+        self._refreshed = time.monotonic()
       return self._parts[part](name)
 
   def export(self) -> dict[str, dict[str, Any]]:
-    """Part -> name -> what `read` says, for a page that asks nobody."""
+    """Return part -> name -> data, for a page without a server."""
     run = self._run
     self.read('state')
     content = {part: {'': read('')} for part, read in self._parts.items()}
@@ -75,37 +76,37 @@ class View:
       return []
     facts: dict[str, Any] = {}
     for name, value in run.meta.items():
-      if name not in ('processes', 'machines'):  # The nodes' own.
+      if name not in ('processes', 'machines'):  # Shown with the nodes.
         facts |= value if isinstance(value, dict) else {name: value}
     return [
       *self._describe(run.config),
       *(
-        {'group': 'start and end', 'name': name, 'value': _text(value)}
+        {'group': 'provenance', 'name': name, 'value': _text(value)}
         for name, value in facts.items()
       ),
     ]
 
 
 def _text(value: Any) -> str:
-  """A command line is one that can be typed."""
+  """Return a value as text; a list as a shell command."""
   if isinstance(value, list):
     return shlex.join(map(str, value))
   return '' if value is None else str(value)
 
 
 def _state(run: reading.Run) -> dict[str, Any]:
-  figures, graph, row = run.figures, run.graph, run.learner.last
-  frames = curves_lib.number(row, 'frames') if row else 0.0
+  statistics, graph, last = run.statistics, run.graph, run.learner.last
+  frames = metrics.number(last, 'frames') if last else 0.0
   rate = (
     run.mean_frames_per_second() if run.is_over else run.frames_per_second(60)
   )
   left = max((run.total_frames or 0) - frames, 0)
   roles, edges = {}, {}
-  if graph and figures:
-    roles = {role: _role(graph, figures, role) for role in graph.roles}
+  if graph and statistics:
+    roles = {role: _role(graph, statistics, role) for role in graph.roles}
     edges = {
-      f'{edge.source} {edge.kind} {edge.target}': figures.edge_rate(graph, edge)
-      for edge in graph.role_edges
+      f'{e.source} {e.kind} {e.target}': statistics.edge_rate(graph, e)
+      for e in graph.role_edges
     }
   return {
     'version': run.version,
@@ -124,16 +125,16 @@ def _state(run: reading.Run) -> dict[str, Any]:
       'total': run.total_frames,
       'frames_per_second': rate,
       'seconds_left': left / rate if rate and not run.is_over else None,
-      'episode_return': row.get('episode_return'),
+      'episode_return': last.get('episode_return'),
     },
-    'figures': figures
+    'statistics': statistics
     and {
-      'seconds': figures.seconds,
-      'cores': figures.cores,
-      'machine_busy': figures.machine_busy,
+      'seconds': statistics.seconds,
+      'cores': statistics.cores,
+      'machine_busy': statistics.machine_busy,
     },
     'verdict': run.verdict and dataclasses.asdict(run.verdict),
-    'warnings': list(figures.warnings) if figures else [],
+    'warnings': list(statistics.warnings) if statistics else [],
     'roles': roles,
     'edges': edges,
     'nodes': {
@@ -144,44 +145,46 @@ def _state(run: reading.Run) -> dict[str, Any]:
 
 
 def _role(
-  graph: graph_lib.ProgramGraph, figures: node_statistics.Figures, role: str
+  graph: graph_lib.ProgramGraph,
+  statistics: node_statistics.ProgramStatistics,
+  role: str,
 ) -> dict[str, Any]:
   names = [node.name for node in graph.roles[role]]
-  found = [figures.nodes[name] for name in names if name in figures.nodes]
-  spreads = figures.spreads(names).get('states', {})
-  cores = [node.cores for node in found if node.cores is not None]
-  memory = [n.rss_bytes for n in found if n.rss_bytes is not None]
-  tables = figures.tables if graph.has_tables(role) else {}
+  nodes = [statistics.nodes[n] for n in names if n in statistics.nodes]
+  spreads = statistics.spreads(names).get('states', {})
+  cores = [node.cores for node in nodes if node.cores is not None]
+  memory = [n.rss_bytes for n in nodes if n.rss_bytes is not None]
+  tables = statistics.tables if graph.has_tables(role) else {}
   return {
-    'states': _mean(node.states for node in found),
+    'states': _mean(node.states for node in nodes),
     'spreads': {name: vars(spread) for name, spread in spreads.items()},
-    'activities': _mean(node.activities for node in found),
+    'activities': _mean(node.activities for node in nodes),
     'cores': sum(cores) if cores else None,
     'rss_bytes': sum(memory) if memory else None,
-    'silent': sum(node.is_silent for node in found),
+    'silent': sum(node.is_silent for node in nodes),
     'tables': {name: vars(table) for name, table in tables.items()},
   }
 
 
 def _mean(shares: Iterable[Mapping[str, float]]) -> dict[str, float]:
-  told = [each for each in shares if each]
-  names = dict.fromkeys(name for each in told for name in each)
+  known = [each for each in shares if each]
+  names = dict.fromkeys(name for each in known for name in each)
   return {
-    name: sum(each.get(name, 0.0) for each in told) / len(told)
+    name: sum(each.get(name, 0.0) for each in known) / len(known)
     for name in names
   }
 
 
 def _node(run: reading.Run, name: str) -> dict[str, Any]:
-  nodes = run.figures.nodes if run.figures else {}
-  found = nodes.get(name, node_statistics.NodeFigures())
+  nodes = run.statistics.nodes if run.statistics else {}
+  found = nodes.get(name, node_statistics.NodeStatistics())
   pids = run.meta.get('processes')
   pid = pids.get(name) if isinstance(pids, dict) else None
   return {**vars(found), 'state': found.state, 'pid': pid}
 
 
 def _graph(graph: graph_lib.ProgramGraph | None) -> dict[str, Any]:
-  """The drawing, with room for two lines in each box, and all roles."""
+  """Return the drawing, with two empty lines in each box, and the roles."""
   if graph is None:
     return {'svg': None, 'roles': []}
   return {
@@ -199,7 +202,7 @@ def _graph(graph: graph_lib.ProgramGraph | None) -> dict[str, Any]:
 
 
 def _curves(run: reading.Run, level: str) -> dict[str, Any]:
-  """Learning curves; of all levels where there is none of this name."""
+  """Return the curves of a level; of all if there is none of this name."""
   curves = {name: c.to_dict() for name, c in run.learner.curves.items()}
   returns = curves.pop('episode_return', {'x': [], 'y': []})
   is_level = level in run.levels.curves
@@ -212,7 +215,7 @@ def _curves(run: reading.Run, level: str) -> dict[str, Any]:
 
 
 def _evaluations(run: reading.Run, name: str) -> dict[str, Any]:
-  """All names; and one in full, or the latest where there is none such."""
+  """Return all names and the named evaluation, by default the latest."""
   found = run.evaluations.found
   name = name if name in found else next(iter(found), '')
   return {'names': list(found), 'name': name, 'content': found.get(name)}
@@ -221,21 +224,30 @@ def _evaluations(run: reading.Run, name: str) -> dict[str, Any]:
 def evaluation_points(
   run: reading.Run, levels: Collection[str]
 ) -> list[list[float | None]]:
-  """Frames, mean return and its interval of the evaluations while training.
+  """Return frames, mean return and interval of evaluations during training.
 
-  They are of `levels`; over all levels where these are none.
+  Those of `levels`; the means over all levels if it is empty.
   """
   names = ('mean_return', 'mean_return_low', 'mean_return_high')
   return [
-    [each['trained_frames'], *(row.get(name) for name in names)]
+    [each['trained_frames'], *(score.get(name) for name in names)]
     for each in run.evaluations.of_training()
-    for row in (each['levels'] if levels else [each['summary']])
-    if not levels or row['level_name'] in levels
+    for score in (each['levels'] if levels else [each['summary']])
+    if not levels or score['level_name'] in levels
   ]
 
 
+def read_page() -> dict[str, str]:
+  """Return the page's files, name -> content."""
+  return {
+    path.name: path.read_text(encoding='utf-8')
+    for path in _PAGE.iterdir()
+    if path.suffix in ('.html', '.css', '.js')
+  }
+
+
 def to_json(content: Any) -> str:
-  """As JSON, which has no numbers that are not finite: null there."""
+  """Return JSON with null for numbers that are not finite."""
   return json.dumps(_finite(content), allow_nan=False, separators=(',', ':'))
 
 

@@ -80,7 +80,7 @@ def rig(tmp_path, quick):
   made.close()
 
 
-FIGURES = {
+STATISTICS = {
   'activity': 'environment',
   'activity_seconds': 0.0,
   'seconds': {'environment': 1.5},
@@ -135,7 +135,9 @@ def test_a_server_that_is_gone(rig):
 
 
 def test_nodes_push_while_they_run(rig):
-  read = iter([{**FIGURES, 'calls': {'environment': n}} for n in range(1000)])
+  read = iter(
+    [{**STATISTICS, 'calls': {'environment': n}} for n in range(1000)]
+  )
   with monitor.reporting(rig.monitor, 'actor/3', lambda: next(read)):
     record = rig.wait_until(
       lambda record: (
@@ -158,12 +160,12 @@ def test_a_monitor_that_is_gone_disturbs_nobody(quick):
   class Gone:
     calls = 0
 
-    def push(self, name, figures):
+    def push(self, name, statistics):
       self.calls += 1
       raise RuntimeError('Deadline Exceeded')
 
   gone = Gone()
-  with monitor.reporting(gone, 'actor/0', lambda: FIGURES):
+  with monitor.reporting(gone, 'actor/0', lambda: STATISTICS):
     processes.wait_until(lambda: gone.calls > 2, 10)
 
 
@@ -171,7 +173,7 @@ def test_a_process_and_its_children(quick):
   """CPU and memory of a node are those of its environments too."""
   pushed = []
   keeping = types.SimpleNamespace(
-    push=lambda name, figures: pushed.append(figures['process'])
+    push=lambda name, each: pushed.append(each['process'])
   )
   spin = 'x = bytearray(90_000_000)\nwhile True: pass'
   alone = psutil.Process().memory_info().rss
@@ -194,14 +196,14 @@ def test_the_machine(rig):
 
 def test_its_own_faults_end_nothing(rig, caplog):
   rig.monitor.push('actor/0', {'activity': 'without the rest'})
-  processes.wait_until(lambda: 'Nothing seen' in caplog.text, 20)
+  processes.wait_until(lambda: 'cannot be recorded' in caplog.text, 20)
   assert rig.thread.is_alive()
-  rig.monitor.push('actor/0', FIGURES)
+  rig.monitor.push('actor/0', STATISTICS)
   rig.wait_until(lambda record: 'calls' in record['nodes'].get('actor/0', {}))
 
 
 WAITING = {
-  **FIGURES,
+  **STATISTICS,
   'activity': 'waiting_for_data',
   'activity_seconds': 10.0,
   'kinds': {'waiting_for_data': 'waiting'},
@@ -217,7 +219,7 @@ def test_what_the_watchdog_says(tmp_path, quick, caplog, action):
       record = rig.wait_until(lambda record: record['warnings'])
       rig.thread.join(20 if action == 'stop' else 0.5)
     (warning,) = record['warnings']
-    assert warning.startswith('learner/0 has been waiting for data since')
+    assert 'learner/0' in warning and 'waiting for data' in warning
     assert caplog.text.count(warning) == 1
     if action == 'stop':
       assert [str(error) for error in rig.errors] == [warning]

@@ -59,7 +59,7 @@ def stretch(**more):
 
 
 def test_a_node():
-  made = node_statistics.make_figures(stretch())
+  made = node_statistics.make_statistics(stretch())
   assert made.seconds == 10
   node = made.nodes['actor/0']
   # What it did before it acted is left out, though it is in the sums.
@@ -79,7 +79,7 @@ def test_a_node():
 
 
 def test_the_table_and_the_machine():
-  made = node_statistics.make_figures(stretch(warnings=['Stuck.']))
+  made = node_statistics.make_statistics(stretch(warnings=['Stuck.']))
   table = made.tables['queue']
   assert (table.size, table.capacity, table.insert_headroom) == (4, 32, 28)
   assert table.inserts_per_second == pytest.approx(20.0)
@@ -90,11 +90,11 @@ def test_the_table_and_the_machine():
   assert made.warnings == ['Stuck.']
 
 
-def test_a_node_that_began_anew_counts_from_its_start():
+def test_a_node_that_is_new_file_counts_from_its_start():
   first, _, last = stretch()
   again = make_actor(3.0, 1.0, 100, 1600, starting=2.0)
   last = {**last, 'nodes': {'actor/0': again}}
-  node = node_statistics.make_figures([first, last]).nodes['actor/0']
+  node = node_statistics.make_statistics([first, last]).nodes['actor/0']
   assert node.activities == pytest.approx(
     {'environment': 0.75, 'waiting_for_queue': 0.25}
   )
@@ -107,7 +107,7 @@ def test_starts_of_the_monitor_add_up():
     {**record, 'start': 9000.0, 'time': record['time'] + 50_000}
     for record in stretch()
   ]
-  made = node_statistics.make_figures([*stretch(), *later])
+  made = node_statistics.make_statistics([*stretch(), *later])
   assert made.seconds == 20
   assert made.nodes['actor/0'].rates['agent_steps'] == pytest.approx(640)
   assert made.nodes['actor/0'].cores == pytest.approx(0.6)
@@ -117,11 +117,11 @@ def test_starts_of_the_monitor_add_up():
 def test_what_is_not_known():
   first, _, last = stretch()
   bare = {'nodes': {}, 'tables': None, 'processes': {}}
-  made = node_statistics.make_figures([{**first, **bare}, {**last, **bare}])
+  made = node_statistics.make_statistics([{**first, **bare}, {**last, **bare}])
   assert made.nodes == {} and made.tables == {}
   # A server that answers again, and a process without figures of its own.
   silent = {'actor/0': make_actor(1.0, 1.0, 1, 1, age=11)}
-  made = node_statistics.make_figures(
+  made = node_statistics.make_statistics(
     [
       {**first, **bare},
       {**last, 'nodes': silent, 'processes': {'queue/0': {'rss_bytes': 3}}},
@@ -137,7 +137,7 @@ def test_what_is_not_known():
 def test_a_server_that_did_not_answer_at_an_end():
   first, _, last = stretch()
   second = {**first, 'time': 2002.0}
-  made = node_statistics.make_figures(
+  made = node_statistics.make_statistics(
     [{**first, 'tables': None}, second, last, {**last, 'tables': None}]
   )
   assert made.tables['queue'].inserts_per_second == pytest.approx(200 / 8)
@@ -154,7 +154,7 @@ def make_several():
       calls={'fetching_variables': 20 * (index + 1)},
     )
   last['learner/0'] = make_node('learner_step')
-  return node_statistics.make_figures(
+  return node_statistics.make_statistics(
     [make_record(0.0, first), make_record(10.0, last)]
   )
 
@@ -176,7 +176,7 @@ def test_rates_of_edges():
     impala.make_program(flags.resolve({'logdir': 'x', 'num_actors': 3}))
   )
   edges = {(e.source, e.kind, e.target): e for e in graph.role_edges}
-  flowing = node_statistics.make_figures(stretch())
+  flowing = node_statistics.make_statistics(stretch())
   insert = edges['actor', 'insert', 'queue']
   sample = edges['queue', 'sample', 'learner']
   variables = edges['learner', 'variables', 'actor']

@@ -29,10 +29,10 @@ def test_what_is_written_is_read(path):
   nodes = {'actor/0': {'seconds': {'a': 0.5}}}
   recorder.write(record(1, nodes=nodes))
   assert reader.read() == [record(1, nodes=nodes)]
-  assert reader.began_anew
+  assert reader.is_new_file
   recorder.write(record(2))
   assert numbers(reader.read()) == [2]
-  assert not reader.began_anew
+  assert not reader.is_new_file
   assert reader.read() == []
 
 
@@ -82,4 +82,4 @@ def test_another_run_in_its_place_is_read_from_its_start(path):
   for number in range(20, 40):
     recording.Recorder(path).write(record(number))
   assert numbers(reader.read()) == list(range(20, 40))
-  assert reader.began_anew
+  assert reader.is_new_file

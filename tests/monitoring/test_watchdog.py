@@ -18,7 +18,7 @@ LEARNING = {'learner/9': make_node(calls={'waiting_for_data': 1})}
 
 def look(nodes, tables=FLOWING, before=LEARNING):
   record = make_record(5000.0, {**before, **nodes}, tables)
-  return watchdog.Watchdog(SECONDS).look(record)
+  return watchdog.Watchdog(SECONDS).check(record)
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_nothing_to_say(nodes):
     (
       'learner/0',
       make_node('waiting_for_data', lasting=60),
-      "waiting for data.*'queue' holds 3 of 32.*900 inserts and 897 samples",
+      'waiting for data.*--watchdog_seconds=60.*3 of 32.*900.*897',
     ),
     (
       'actor/3',
       make_node('fetching_variables', lasting=60),
       'fetching variables',
     ),
-    ('actor/7', make_node('forward_pass', age=60), 'silent.*forward pass'),
+    ('actor/7', make_node('forward_pass', age=60), 'silent.*logs/actor_7.log'),
   ],
 )
 def test_what_stands_still_is_named(name, node, said):
@@ -83,9 +83,8 @@ def test_a_queue_that_never_drains():
     ),
   }
   (warning,) = look(nodes, FULL)
-  assert 'The queue has not drained since' in warning
-  assert 'actor/0, actor/1 cannot insert' in warning
-  assert "Table 'queue' holds 32 of 32" in warning
+  for part in ('actor/0, actor/1 ', '32 of 32', '--watchdog_seconds=60'):
+    assert part in warning
 
 
 def test_the_queue_may_be_full_when_learning_is_over():
@@ -109,13 +108,13 @@ def test_a_server_that_does_not_answer(monkeypatch):
   def at(time, tables=None, nodes=LEARNING):
     nonlocal now
     now = time
-    return dog.look(make_record(50_000 + time, nodes, tables))
+    return dog.check(make_record(50_000 + time, nodes, tables))
 
   assert at(1299, nodes={}) == []  # It may take long to start.
   assert at(1300, FLOWING) == []
   assert at(1359) == []
   (warning,) = at(1360)
-  assert 'Reverb server has not answered since' in warning
+  assert 'Reverb server' in warning
   assert at(1361, FLOWING) == []
   assert dog.warnings == []
   assert at(1420) == []
@@ -129,7 +128,7 @@ def test_it_is_said_once_until_it_is_over():
     node = make_node(
       'waiting_for_data', lasting=lasting, calls={'waiting_for_data': 9}
     )
-    return dog.look(make_record(time, {'learner/0': node}, FLOWING))
+    return dog.check(make_record(time, {'learner/0': node}, FLOWING))
 
   (first,) = at(1060, 60)
   assert at(1061, 61) == [] and dog.warnings == [first]

@@ -19,7 +19,7 @@ from run_files import (
   RESULTS,
   make_records,
   record,
-  write_rows,
+  write_csv,
   write_run,
 )
 
@@ -59,7 +59,7 @@ def test_a_run_that_goes_on(path, client):
   write_run(path, age=20.0, num_actors=2)
   warnings = ['actor/0 has been silent']
   record(path, make_records(time.time() - 11, 0.8, 0.0, 2, warnings=warnings))
-  write_rows(path / 'metrics/learner.csv', LEARNER, {**LEARNER,
+  write_csv(path / 'metrics/learner.csv', LEARNER, {**LEARNER,
              'frames': 1280, 'time': 1010.0, 'learner_steps': 2})  # fmt: skip
   state = get(client, '/state')
   assert state['run']['state'] == 'running'
@@ -87,7 +87,7 @@ def test_a_run_that_goes_on(path, client):
 def test_what_is_not_known_is_null(path, client):
   write_run(path)
   unknown = {**LEARNER, 'episode_return': math.nan}
-  write_rows(path / 'metrics/learner.csv', unknown, {**unknown, 'frames': 1280})
+  write_csv(path / 'metrics/learner.csv', unknown, {**unknown, 'frames': 1280})
   low = {'mean_return_low': math.nan, 'mean_return_high': math.inf}
   summary = {**RESULTS['summary'], **low}
   run_directory.write_json(
@@ -102,7 +102,7 @@ def test_what_is_not_known_is_null(path, client):
 
 def test_levels_have_curves_of_their_own(path, client):
   write_run(path, level_name='catch')
-  write_rows(
+  write_csv(
     path / 'metrics/levels.csv', LEVEL, {**LEVEL, 'level_name': '<i>x</i>'}
   )
   run_directory.write_json(path / 'evaluations/640/results.json', RESULTS)

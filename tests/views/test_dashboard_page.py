@@ -168,7 +168,7 @@ def test_figures_of_a_run_move(page):
   page.wait('#level', '^catch$')
   page.wait_for_frames(more_than=page.frames())
   page.wait_for_frames(more_than=page.frames())
-  page.wait('#verdict', 'wait.* for .* of the time')
+  page.wait('#verdict', 'bottleneck')
   actor = '#graph a[data-role=actor]'
   page.wait(f'{actor} text >> nth=0', '^actor x 2$')
   page.wait(f'{actor} text >> nth=1', r'^(busy|waiting|back-pressured) \d+%')
@@ -192,7 +192,7 @@ def test_the_curve_is_drawn(page):
   )
   picture = page.page.locator('#returns svg').bounding_box()
   page.page.mouse.move(picture['x'] + 300, picture['y'] + 100)
-  page.wait('#returns .told', r'^-?[\d.]+ at frame [\d,]+$')
+  page.wait('#returns .readout', r'^-?[\d.]+ at frame [\d,]+$')
   for name in ('frames_per_second', 'policy_lag_mean', 'entropy', 'loss'):
     assert page.page.locator(f'#small-{name} path.line').count() == 1
   page.check()
@@ -238,7 +238,7 @@ def test_a_run_is_stopped_and_goes_on_to_its_end(page, directory, learning):
 def test_a_finished_run_is_there_at_once(browser, page):
   fresh = Page(browser, page.address)
   fresh.wait('#state', '^finished ')
-  fresh.wait('#verdict', 'of the time')
+  fresh.wait('#verdict', 'bottleneck')
   fresh.page.get_by_text('Configuration').click()
   fresh.wait('#configuration dd.flag >> nth=0', '.')
   fresh.page.set_viewport_size({'width': 800, 'height': 900})
@@ -259,7 +259,7 @@ def test_another_run_in_its_place(page, directory):
   aside = directory.with_name('aside')
   directory.rename(aside)
   page.wait('#state', '^starting$')
-  page.wait('#returns', '^nothing yet$')
+  page.wait('#returns', '^no data yet$')
   sync_api.expect(page.page.locator('#graph svg')).to_have_count(0)
   shutil.copytree(aside, directory)
   page.wait('#state', '^finished ')
@@ -293,7 +293,7 @@ def test_a_report_shows_it_without_a_server(browser, directory, tmp_path):
   page = Page(browser, (tmp_path / 'index.html').as_uri())
   page.wait('#directory', f'^{directory}$')
   page.wait('#state', '^finished ')
-  page.wait('#verdict', 'of the time')
+  page.wait('#verdict', 'bottleneck')
   page.wait('#scores tbody tr >> nth=0', '2 runs')
   assert page.page.locator('#intervals path.area').count() == 1
   page.page.get_by_role('link', name='other').click()

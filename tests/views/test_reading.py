@@ -1,7 +1,6 @@
 """A run directory that is whole, goes on, is damaged or replaced."""
 
 import json
-import math
 import time
 
 import pytest
@@ -12,12 +11,12 @@ from run_files import (
   RESULTS,
   make_records,
   record,
-  write_rows,
+  write_csv,
   write_run,
 )
 
 from programs.runs import flags, run_directory
-from programs.views import comparison, curves, evaluations, reading, view
+from programs.views import comparison, reading, view
 
 
 @pytest.fixture
@@ -27,18 +26,18 @@ def path(tmp_path):
 
 def read(path):
   run = reading.Run(path)
-  run.look()
+  run.refresh()
   return run
 
 
 def test_nothing_there_is_no_error(path):
   run = read(path)
-  assert (run.state, run.graph, run.figures) == ('starting', None, None)
+  assert (run.state, run.graph, run.statistics) == ('starting', None, None)
   assert run.config == {} and not run.learner.last and not run.evaluations.found
   with write_run(path).locked():
-    run.look()
+    run.refresh()
   assert run.state == 'starting' and run.graph
-  run.look()
+  run.refresh()
   assert run.state == 'lost'  # Killed before its first record.
 
 
@@ -56,14 +55,14 @@ def test_how_a_run_fares(path, ended, started_ago, age, expected):
   record(path, make_records(time.time() - age - 11))
   run = read(path)
   assert run.state == expected
-  assert run.figures and run.verdict
+  assert run.statistics and run.verdict
 
 
 def test_a_run_that_starts_again_has_no_figures_yet(path):
   with write_run(path, age=0).locked():
     record(path, make_records(time.time() - 71))
     run = read(path)
-  assert (run.state, run.figures) == ('starting', None)
+  assert (run.state, run.statistics) == ('starting', None)
 
 
 def test_an_unwatched_run_runs(path):
@@ -83,7 +82,7 @@ def test_no_verdict_while_no_data_flows(path, calls, ended):
   write_run(path, 90, ended)
   record(path, records)
   run = read(path)
-  assert run.figures and run.verdict is None
+  assert run.statistics and run.verdict is None
 
 
 def test_of_a_run_that_ended_only_what_flowed_is_judged(path):
@@ -108,13 +107,13 @@ def test_figures_of_the_last_seconds_and_of_all_starts(path):
   record(path, make_records(now - 100, waiting=0.0))
   record(path, make_records(now - 11, waiting=0.8))
   run = read(path)
-  assert run.figures.seconds == 10
-  states = run.figures.nodes['learner/0'].states
+  assert run.statistics.seconds == 10
+  states = run.statistics.nodes['learner/0'].states
   assert states['waiting'] == pytest.approx(0.8)
   directory.update_meta(ended=ENDED)
-  run.look()
-  assert run.figures.seconds == 20
-  states = run.figures.nodes['learner/0'].states
+  run.refresh()
+  assert run.statistics.seconds == 20
+  states = run.statistics.nodes['learner/0'].states
   assert states['waiting'] == pytest.approx(0.4)
 
 
@@ -124,29 +123,29 @@ def test_half_a_line_waits_for_its_end(path):
   file = path / 'metrics/graph.jsonl'
   run_directory.write_text(file, f'{lines[0]}\n{lines[1][:50]}')
   run = read(path)
-  assert run.figures is None
+  assert run.statistics is None
   with open(file, 'a', encoding='utf-8') as records:
     records.write(lines[1][50:] + '\n')
-  run.look()
-  assert run.figures.seconds == 10
+  run.refresh()
+  assert run.statistics.seconds == 10
 
 
 def test_another_run_in_the_same_place(path):
   write_run(path, 20.0)
   record(path, make_records(time.time() - 11))
-  write_rows(path / 'metrics/learner.csv', LEARNER)
-  write_rows(path / 'metrics/levels.csv', LEVEL)
+  write_csv(path / 'metrics/learner.csv', LEARNER)
+  write_csv(path / 'metrics/levels.csv', LEVEL)
   run = read(path)
   before = run.version
   assert list(run.levels.curves) == ['catch']
   path.rename(path.with_name('aside'))
-  run.look()
+  run.refresh()
   assert run.state == 'starting' and run.graph is None
   write_run(path, num_actors=7)
-  run.look()
+  run.refresh()
   assert run.version != before
   assert not run.learner.last and not run.levels.curves
-  assert run.figures is None
+  assert run.statistics is None
   assert len(run.graph.roles['actor']) == 7
 
 
@@ -174,7 +173,7 @@ def test_another_run_in_the_same_place(path):
 def test_odd_content_is_no_error(path, name, text):
   write_run(path, 20.0)
   record(path, make_records(time.time() - 11))
-  write_rows(path / 'metrics/learner.csv', LEARNER)
+  write_csv(path / 'metrics/learner.csv', LEARNER)
   run_directory.write_text(path / name, text)
   run = read(path)
   content = view.View(run, flags.describe).export()
@@ -184,7 +183,7 @@ def test_odd_content_is_no_error(path, name, text):
 def test_the_speed_of_late_and_on_average(path):
   frames = 0
   for second in range(101):
-    write_rows(
+    write_csv(
       path / 'metrics/learner.csv',
       {**LEARNER, 'time': 1000.0 + second, 'frames': frames},
     )
@@ -203,40 +202,21 @@ def test_the_speed_of_late_and_on_average(path):
 @pytest.mark.parametrize('times', [(), (1.0,), (1.0, 1.0)])
 def test_the_speed_is_not_known_of_one_time(path, times):
   for at in times:
-    write_rows(path / 'metrics/learner.csv', {**LEARNER, 'time': at})
+    write_csv(path / 'metrics/learner.csv', {**LEARNER, 'time': at})
   assert read(path).frames_per_second(10) is None
 
 
 def test_a_file_of_other_columns_goes_on(path):
   write_run(path)
   file = path / 'metrics/learner.csv'
-  write_rows(file, LEARNER)
+  write_csv(file, LEARNER)
   run = read(path)
   before = run.version
   file.rename(file.with_name('learner.before-17.csv'))
-  write_rows(file, {**LEARNER, 'frames': 1280, 'new': 1})
-  run.look()
+  write_csv(file, {**LEARNER, 'frames': 1280, 'new': 1})
+  run.refresh()
   assert run.version != before
   assert run.learner.curves['loss'].to_dict()['x'] == [640, 1280]
-
-
-def test_a_curve_stays_short():
-  curve = curves.Curve()
-  for x in range(100_000):
-    curve.add(x, 2 * x)
-    curve.add(x, math.nan)
-  found = curve.to_dict()
-  points = [*zip(found['x'], found['y'], strict=True)]
-  assert curves.MAX_POINTS / 2 <= len(points) <= curves.MAX_POINTS
-  assert all(y == 2 * x for x, y in points)
-  assert points[0][0] < 500 and points[-1][0] > 99_500
-
-
-def test_what_is_learned_again_takes_the_place_of_what_was_lost():
-  curve = curves.Curve()
-  for x in (1, 2, 3, 4, 5, 3.5, 4.5):
-    curve.add(x, x)
-  assert curve.to_dict()['x'] == [1, 2, 3, 3.5, 4.5]
 
 
 def test_evaluations(path):
@@ -249,21 +229,6 @@ def test_evaluations(path):
   assert list(found.found) == ['640_greedy', '640']
   assert 'returns' not in found.found['640']['levels'][0]
   assert len(found.of_training()) == 1
-
-
-@pytest.mark.parametrize(
-  'text',
-  [
-    '[]',
-    '{"trained_frames": 1, "levels": 1, "summary": {}}',
-    '{"trained_frames": 1, "summary": {"mean_return": 1, "episodes": 1}, '
-    '"levels": [{"episodes": 1, "mean_return": null}]}',
-    '{"trained_frames": 1, "summary": {}, "levels": []}',
-  ],
-)
-def test_results_of_somebody_else_are_passed_over(tmp_path, text):
-  (tmp_path / 'results.json').write_text(text)
-  assert evaluations.read_results(tmp_path / 'results.json') is None
 
 
 def test_the_end_of_a_log(path):

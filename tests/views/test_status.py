@@ -12,12 +12,12 @@ from run_files import (
   RESULTS,
   make_records,
   record,
-  write_rows,
+  write_csv,
   write_run,
 )
 
 from programs.runs import run_directory
-from programs.views import status
+from programs.views import terminal
 
 ROW = {**LEARNER, 'frames': 500_000}
 START = {**LEARNER, 'time': 990.0, 'frames': 400_000}
@@ -26,7 +26,7 @@ START = {**LEARNER, 'time': 990.0, 'frames': 400_000}
 @contextlib.contextmanager
 def looking(path, is_terminal, monkeypatch):
   """A status of a run that goes on, and what it has shown."""
-  monkeypatch.setattr(status, '_LOOK_SECONDS', 0.0)
+  monkeypatch.setattr(terminal, '_REFRESH_SECONDS', 0.0)
   console = rich.console.Console(
     file=io.StringIO(),
     force_terminal=is_terminal,
@@ -35,7 +35,7 @@ def looking(path, is_terminal, monkeypatch):
   )
   with (
     write_run(path, 60, total_environment_frames=1_000_000).locked(),
-    status.Status(path, console, 950.0) as made,
+    terminal.Status(path, console, 950.0) as made,
   ):
     yield made, console.file.getvalue
 
@@ -48,7 +48,7 @@ def show(tmp_path, monkeypatch, request):
     with looking(tmp_path, request.param, monkeypatch) as (made, text):
       made.update()
       if rows:
-        write_rows(tmp_path / 'metrics/learner.csv', *rows)
+        write_csv(tmp_path / 'metrics/learner.csv', *rows)
       if results:
         run_directory.write_json(
           tmp_path / 'evaluations/640/results.json', results
@@ -93,13 +93,13 @@ def test_what_is_not_known_yet(show):
 def test_an_evaluation_and_crashes(show):
   text = show([{**ROW, 'environment_restarts': 1230}], RESULTS)
   assert '0.50 +- 0.12 over 2 episodes at frame 640' in text
-  assert '1,230 environments started again' in text
+  assert '1,230 environments' in text
 
 
 def test_lines_come_seldom(tmp_path, monkeypatch):
   with looking(tmp_path, False, monkeypatch) as (made, text):
     for _ in range(5):
-      write_rows(tmp_path / 'metrics/learner.csv', ROW)
+      write_csv(tmp_path / 'metrics/learner.csv', ROW)
       made.update()
   # One at the first row, and one at the end.
   assert text().count('  return ') == 2
@@ -117,23 +117,23 @@ def test_warnings_are_told_again_when_they_come_again(
       made.update()
   assert warnings[0] in text()
   if is_terminal:
-    assert 'The learner waits for data 80% of the time: the actors' in text()
+    assert 'waits for data 80% of the time' in text()
   else:
     assert text().count('WARNING learner/0') == 2
 
 
 def test_what_cannot_be_shown_does_not_end_the_run(tmp_path, monkeypatch):
   with looking(tmp_path, False, monkeypatch) as (made, _):
-    monkeypatch.setattr(status.reading.Run, 'look', lambda self: 1 / 0)
+    monkeypatch.setattr(terminal.reading.Run, 'refresh', lambda self: 1 / 0)
     made.update()
 
 
 def test_an_earlier_start_has_no_line(tmp_path, monkeypatch):
-  write_rows(tmp_path / 'metrics/learner.csv', ROW)
+  write_csv(tmp_path / 'metrics/learner.csv', ROW)
   with looking(tmp_path, False, monkeypatch) as (made, text):
     made.update()
     assert text() == ''
-    write_rows(tmp_path / 'metrics/learner.csv', ROW)
+    write_csv(tmp_path / 'metrics/learner.csv', ROW)
     made.update()
   assert 'frames 500,000' in text()
 

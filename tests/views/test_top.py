@@ -15,7 +15,7 @@ from run_files import (
   make_graph,
   make_records,
   record,
-  write_rows,
+  write_csv,
   write_run,
 )
 
@@ -25,9 +25,9 @@ from programs.views import terminal
 
 
 def drawn(graph, records=None):
-  figures = records and node_statistics.make_figures([*records])
+  statistics = records and node_statistics.make_statistics([*records])
   console = rich.console.Console(file=io.StringIO(), width=130)
-  console.print(terminal.graph_text(graph, figures))
+  console.print(terminal.graph_text(graph, statistics))
   return console.file.getvalue()
 
 
@@ -73,12 +73,12 @@ def test_the_command_on_a_finished_run(tmp_path, capsys, monkeypatch):
   monkeypatch.setenv('COLUMNS', '200')
   write_run(tmp_path, ended=ENDED, num_actors=3)
   record(tmp_path, make_records(time.time() - 11, warnings=['Stuck [here].']))
-  write_rows(tmp_path / 'metrics/learner.csv', LEARNER)
+  write_csv(tmp_path / 'metrics/learner.csv', LEARNER)
   assert top.main([f'--logdir={tmp_path}']) == 0
   text = capsys.readouterr().out
   for part in (
     *('finished', '640 of 500,000', 'actor x 3', 'Stuck [here].'),
-    'The learner waits for data 80% of the time: the actors',
+    'waits for data 80% of the time',
   ):
     assert part in text
 

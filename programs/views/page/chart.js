@@ -1,7 +1,7 @@
-// Curves with axes, as SVG.
+// Draw curves with axes as SVG.
 'use strict';
 
-/** Round figures from low to high, about `count` of them. */
+/** Return about `count` round numbers from low to high. */
 function ticks(low, high, count) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -13,7 +13,7 @@ function ticks(low, high, count) {
 }
 
 /**
- * Draws a chart into an element, and again when the window changes.
+ * Draw a chart into an element, and again whenever it is resized.
  *
  * content: {label, lines: [{x, y, low, high, kind, name}],
  *           points: [[x, y, low, high]], isSmall, height}
@@ -32,7 +32,7 @@ function render(host) {
   const width = host.clientWidth;
   if (!width) return;
   if (!points.length && !lines.some((line) => line.x.length))
-    return host.replaceChildren(make('p', {class: 'faint'}, 'nothing yet'));
+    return host.replaceChildren(make('p', {class: 'faint'}, 'no data yet'));
   const scale = makeScale(host.content, width);
   const {x, y, frame} = scale;
   const picture = draw('svg', {width, height, viewBox: `0 0 ${width} ${height}`,
@@ -45,8 +45,8 @@ function render(host) {
       draw('circle', {cx: x(at), cy: y(mean), r: 3.5})));
   const mark = draw('g', {class: 'mark'});
   picture.append(mark);
-  const told = make('output', {class: 'told'});
-  host.replaceChildren(picture, told);
+  const readout = make('output', {class: 'readout'});
+  host.replaceChildren(picture, readout);
   picture.addEventListener('pointermove', (event) => {
     const at = event.clientX - picture.getBoundingClientRect().left;
     const top = event.clientY - picture.getBoundingClientRect().top;
@@ -55,15 +55,15 @@ function render(host) {
     mark.replaceChildren(
       draw('path', {d: `M${x(near.x)} ${frame.top}V${frame.bottom}`}),
       draw('circle', {cx: x(near.x), cy: y(near.y), r: 3.5}));
-    told.textContent = `${near.text} at frame ${number(near.x)}`;
+    readout.textContent = `${near.text} at frame ${number(near.x)}`;
   });
   picture.addEventListener('pointerleave', () => {
     mark.replaceChildren();
-    told.textContent = '';
+    readout.textContent = '';
   });
 }
 
-/** A line, on the area between its ends where it has them. */
+/** Draw a line, over the area of its interval if it has one. */
 function curve(line, {x, y}) {
   const kind = line.kind ?? '';
   const path = (values) => values.map((value, i) =>
@@ -77,7 +77,7 @@ function curve(line, {x, y}) {
   return drawn;
 }
 
-/** From values to places; what lies outside is moved to the edge. */
+/** Return functions from values to pixels, clipped to the frame. */
 function makeScale({lines, points, isSmall, height}, width) {
   const xs = [...lines.flatMap((line) => line.x), ...points.map((point) => point[0])];
   const ys = [...lines.flatMap((line) => line.y),
@@ -121,12 +121,12 @@ function axes({frame, low, high, right, x, y}, isSmall) {
   return drawn;
 }
 
-/** The value of a curve or point that is nearest to the pointer. */
+/** Return the value of a curve or point that is nearest to the pointer. */
 function nearest({lines, points}, distance) {
   const found = [
     ...lines.flatMap(({x, y, name}) => x.map((at, i) => (
-      {x: at, y: y[i], text: `${name ? `${name}: ` : ''}${figure(y[i])}`}))),
-    ...points.map(([x, y, low, high]) => ({x, y, text: `evaluation ${figure(y)}`
+      {x: at, y: y[i], text: `${name ? `${name}: ` : ''}${rounded(y[i])}`}))),
+    ...points.map(([x, y, low, high]) => ({x, y, text: `evaluation ${rounded(y)}`
       + (interval(low, high) && `, 95% interval ${interval(low, high)}`)})),
   ];
   return found.reduce((best, each) => distance(each) <= distance(best) ? each : best);

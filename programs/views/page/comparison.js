@@ -1,4 +1,4 @@
-// What a report says of several runs: curves over seeds, scores, what differs.
+// Compare the runs of a report: curves over seeds, scores, what differs.
 'use strict';
 
 const NUM_COLORS = 6;
@@ -12,7 +12,7 @@ function startComparison() {
   byId('over-runs').hidden = runs.length < 2;
   setText(byId('comparison-title'), `Report of ${exported.made}`);
   setText(byId('method'), method);
-  fillTable('compared', ['run', 'group', 'seed', 'state', 'frames', 'bottleneck'],
+  fillTable('compared', ['run', 'group', 'seed', 'state', 'frames', 'verdict'],
     runs.map((run) => [
       make('a', {href: '#', 'data-run': run.name}, run.name), run.group,
       String(run.seed ?? UNKNOWN), run.state,
@@ -31,11 +31,11 @@ function startComparison() {
   showScores(scores);
 }
 
-/** Chooses the run that the rest of the page is about. */
+/** Show another run in the rest of the page. */
 function showRun(name) {
   shownRun = name;
   chosen.level = chosen.evaluation = '';
-  look();
+  refresh();
 }
 
 function color(group, groups) {
@@ -56,12 +56,12 @@ function showIntervals(groups, curves) {
 }
 
 function showScores(scores) {
-  const isScored = scores.some((row) => row.human_normalised !== null);
+  const isScored = scores.some((score) => score.human_normalised !== null);
   fillTable('scores', ['', 'level', 'evaluation', 'frames', 'episodes',
     'mean return', '95% interval', ...(isScored ? ['human %'] : [])],
-    scores.map((row) => [
-      row.run ?? `${row.group}, ${row.runs} runs`, row.level_name,
-      row.evaluation, number(row.frames), number(row.episodes),
-      figure(row.mean_return), interval(row.mean_return_low, row.mean_return_high),
-      ...(isScored ? [number(row.human_normalised, 1)] : [])]));
+    scores.map((score) => [
+      score.run ?? `${score.group}, ${score.runs} runs`, score.level_name,
+      score.evaluation, number(score.frames), number(score.episodes),
+      rounded(score.mean_return), interval(score.mean_return_low, score.mean_return_high),
+      ...(isScored ? [number(score.human_normalised, 1)] : [])]));
 }

@@ -1,21 +1,21 @@
-// A role that was opened: its nodes in a table, and the log of one of them.
+// Show an opened role: a table of its nodes, and the log of one of them.
 'use strict';
 
 const RESTARTS = 'environment_restarts';
 
 let roles = [];
 
-/** What the address names: {role, node}, each empty where there is none. */
+/** Return the {role, node} in the address; empty if there is none. */
 function opened() {
   let name = '';
   try {
     name = decodeURIComponent(location.hash.slice(1));
-  } catch { /* An address that was typed wrong. */ }
+  } catch { /* Not a valid address. */ }
   const role = roles.find((each) => each.role === name || each.nodes.includes(name));
   return {role, node: role && role.role !== name ? name : ''};
 }
 
-/** Shows the panel of what the address names, or hides it. */
+/** Show the panel of the opened role, or hide it. */
 function updateDetails(nodes) {
   const {role} = opened();
   byId('details').hidden = !role;
@@ -23,8 +23,8 @@ function updateDetails(nodes) {
   setText(byId('details-title'), role.title);
   setText(byId('details-about'), role.about);
   const focused = document.activeElement?.hash;
-  fillTable('nodes', ['node', 'states', 'now', 'share and time of a call',
-    'figures', 'cores', 'memory', 'restarts', 'host, process'],
+  fillTable('nodes', ['node', 'state', 'activity', 'activities: share, time a call',
+    'rates and values', 'cores', 'memory', 'env restarts', 'host, pid'],
     role.nodes.map((name) => row(name, nodes[name])));
   [...byId('nodes').querySelectorAll('a')]
     .find((link) => link.hash === focused)?.focus();
@@ -42,30 +42,30 @@ function row(name, node) {
     make('span', {class: 'faint'}, node.state ? bar : '', state),
     node.is_silent ? make('b', {class: 'failure'}, 'silent')
       : words(node.activity ?? UNKNOWN),
-    list(activities(node)), list(figures(node)), number(node.cores, 2),
+    list(activities(node)), list(metrics(node)), number(node.cores, 2),
     megabytes(node.rss_bytes), number(node.counts[RESTARTS]),
     [node.host, node.pid].filter(Boolean).join(' ') || UNKNOWN,
   ];
 }
 
-/** [activity, 'share, ms'], largest first. */
+/** Return [activity, 'share, ms'], largest share first. */
 function activities(node) {
   return Object.entries(node.activities)
     .filter(([, share]) => share >= 0.005)
     .sort((a, b) => b[1] - a[1])
     .map(([name, share]) => {
       const each = node.milliseconds[name];
-      return [name, percent(share) + (each === undefined ? '' : `, ${figure(each)} ms`)];
+      return [name, percent(share) + (each === undefined ? '' : `, ${rounded(each)} ms`)];
     });
 }
 
-/** What is counted, and what was told last; calls of activities are above. */
-function figures(node) {
+/** Return rates of counters, other than calls of activities, and gauges. */
+function metrics(node) {
   return [
     ...Object.entries(node.rates)
       .filter(([name]) => !(name in node.activities) && name !== RESTARTS)
-      .map(([name, rate]) => [name, `${figure(rate)}/s`]),
-    ...Object.entries(node.gauges).map(([name, value]) => [name, figure(value)]),
+      .map(([name, rate]) => [name, `${rounded(rate)}/s`]),
+    ...Object.entries(node.gauges).map(([name, value]) => [name, rounded(value)]),
   ];
 }
 
@@ -74,7 +74,7 @@ function list(entries) {
     [make('dt', {}, words(name)), make('dd', {}, value)]));
 }
 
-/** Reads the end of the opened node's log, and goes on at its end. */
+/** Show the end of the opened node's log; keep scrolling with it. */
 async function updateLog() {
   const {node} = opened();
   byId('log').hidden = !node;
@@ -83,7 +83,7 @@ async function updateLog() {
   const text = byId('log-text');
   const isAtEnd = text.scrollTop + text.clientHeight >= text.scrollHeight - 8;
   setText(byId('log-title'), `Log of ${node}`);
-  setText(byId('log-note'), log.is_whole ? log.name : `the end of ${log.name}`);
+  setText(byId('log-note'), log.is_whole ? log.name : `last lines of ${log.name}`);
   setText(text, log.text || '(empty)');
   if (isAtEnd) text.scrollTop = text.scrollHeight;
 }

@@ -1,4 +1,4 @@
-// Where the page's content is from, figures as text, elements of the page.
+// Read the data of the page, format numbers, build elements.
 'use strict';
 
 const SVG = 'http://www.w3.org/2000/svg';
@@ -6,29 +6,29 @@ const UNKNOWN = '–';
 const STATES = {
   busy: 'busy', waiting: 'waiting', blocked: 'back-pressured', idle: 'idle'};
 
-// A report holds all that it shows; a dashboard asks its server.
+// A report contains its data; a dashboard requests it from the server.
 const exported = JSON.parse(byId('exported')?.textContent ?? 'null');
 let shownRun = exported && Object.keys(exported.runs)[0];
 
-/** A part of what is known of the run; null where it cannot be had. */
+/** Return a part of the run's data; null if it is not available. */
 async function read(part, name = '') {
   if (exported) return exported.runs[shownRun][part][name] ?? null;
   try {
     const answer = await fetch(`${part}?${new URLSearchParams({name})}`);
     return answer.ok ? await answer.json() : null;
   } catch {
-    return null;  // The server is gone; the next round tells.
+    return null;  // The server is gone; the next refresh says so.
   }
 }
 
-/** With thousands separated and as many digits behind the point. */
+/** Format with thousands separators and fixed decimals. */
 function number(value, digits = 0) {
   return typeof value !== 'number' ? UNKNOWN : value.toLocaleString('en-US', {
     minimumFractionDigits: digits, maximumFractionDigits: digits});
 }
 
-/** With about three digits: 0.0123, 1.23, 123, 12,345. */
-function figure(value) {
+/** Format with about three significant digits: 0.0123, 1.23, 123, 12,345. */
+function rounded(value) {
   if (typeof value !== 'number') return UNKNOWN;
   const size = Math.abs(value);
   if (size && size < 0.0001) return value.toExponential(1);
@@ -36,7 +36,7 @@ function figure(value) {
   return number(value, digits);
 }
 
-/** 1.2M, 35k: for axes with little room. */
+/** Format as 1.2M or 35k, for small axes. */
 function short(value) {
   return value.toLocaleString('en-US', {
     notation: 'compact', maximumSignificantDigits: 3});
@@ -46,7 +46,7 @@ function percent(share) {
   return typeof share !== 'number' ? UNKNOWN : `${Math.round(100 * share)}%`;
 }
 
-/** 0:01:40, 27:00:00. */
+/** Format as 0:01:40 or 27:00:00. */
 function duration(seconds) {
   if (typeof seconds !== 'number') return UNKNOWN;
   const whole = Math.max(Math.round(seconds), 0);
@@ -61,15 +61,15 @@ function megabytes(bytes) {
 
 function interval(low, high) {
   return typeof low !== 'number' || typeof high !== 'number' ? ''
-    : `${figure(low)} to ${figure(high)}`;
+    : `${rounded(low)} to ${rounded(high)}`;
 }
 
-/** 'waiting for queue' of 'waiting_for_queue'. */
+/** Convert 'waiting_for_queue' to 'waiting for queue'. */
 function words(name) {
   return name.replaceAll('_', ' ');
 }
 
-/** [name, value] of the largest. */
+/** Return [name, value] of the largest value. */
 function largest(shares) {
   return Object.entries(shares).sort((a, b) => b[1] - a[1])[0];
 }
@@ -78,12 +78,12 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-/** An element of HTML; children are elements or text, never markup. */
+/** Make an HTML element; children are elements or text, never markup. */
 function make(name, attributes = {}, ...children) {
   return fill(document.createElement(name), attributes, children);
 }
 
-/** An element of SVG. */
+/** Make an SVG element. */
 function draw(name, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, name), attributes, children);
 }
@@ -95,12 +95,12 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** Sets a text only where it differs, so that selections stay. */
+/** Set a text only if it differs, which keeps the user's selection. */
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Fills a table; the first cell of a row is its heading. */
+/** Fill a table; the first cell of a row is its heading. */
 function fillTable(id, headings, rows) {
   const head = headings.map((text) => make('th', {scope: 'col'}, text));
   byId(id).replaceChildren(
@@ -110,7 +110,7 @@ function fillTable(id, headings, rows) {
       ...cells.map((cell) => make('td', {}, cell))))));
 }
 
-/** Options of a choice, kept where they are the same; hidden if but one. */
+/** Set the options of a select; hide it if there is only one. */
 function offer(id, names, value, title) {
   const select = byId(id).querySelector('select');
   byId(id).hidden = names.length < 2;
@@ -120,7 +120,7 @@ function offer(id, names, value, title) {
   select.value = names.includes(value) ? value : names[0] ?? '';
 }
 
-/** Rectangles of shares of states, side by side, on an empty track. */
+/** Draw shares of states side by side on an empty track. */
 function segments(states, x, y, width, height) {
   const drawn = [draw('rect', {class: 'track', x, y, width, height, rx: 2})];
   let from = x;

@@ -1,13 +1,13 @@
-// The graph: what each box is at, and how much flows along each edge.
+// Show the graph: the state of each role, and the rate along each edge.
 'use strict';
 
 const INSET = 14;
 const BAR = {y: 59, height: 9};
 
-let drawing = null;  // The picture in the page.
-let drawn = null;  // What it was made of.
+let drawing = null;  // The SVG element in the page.
+let drawn = null;  // Its source.
 
-/** Puts a picture in the place of the one before, and names the roles. */
+/** Replace the drawing if it has changed, and set `roles`. */
 async function readGraph() {
   const found = await read('graph');
   if (!found) return false;
@@ -33,7 +33,7 @@ function boxes() {
   return drawing ? drawing.querySelectorAll('a[data-role]') : [];
 }
 
-/** Shows new figures. */
+/** Show new statistics. */
 function updateGraph(state) {
   for (const box of boxes()) {
     const {role} = box.dataset;
@@ -42,7 +42,7 @@ function updateGraph(state) {
   for (const edge of drawing?.querySelectorAll('g[data-edge]') ?? []) {
     const kind = edge.dataset.edge.split(' ')[1];
     const rate = state.edges[edge.dataset.edge];
-    const text = typeof rate === 'number' ? `${kind} ${figure(rate)}/s` : kind;
+    const text = typeof rate === 'number' ? `${kind} ${rounded(rate)}/s` : kind;
     setText(edge.querySelector('text'), text);
   }
 }
@@ -64,9 +64,9 @@ function updateBox(box, role, isOpened) {
              wide - 2 * INSET, height)));
 }
 
-/** What a box says of its role: two lines, bars and the main state. */
+/** Return the content of a box: two lines, bars and the main state. */
 function describe(role) {
-  if (!role) return {first: 'no figures yet'};
+  if (!role) return {first: 'no data yet'};
   const machine = [
     role.cores === null ? '' : `${number(role.cores, 2)} cores`,
     role.rss_bytes === null ? '' : megabytes(role.rss_bytes),
@@ -79,10 +79,10 @@ function describe(role) {
             bars: tables.map(([, t]) => ({busy: t.size / t.capacity}))};
   }
   const main = largest(role.states);
-  if (!main) return {first: machine || 'no figures yet'};
+  if (!main) return {first: machine || 'no data yet'};
   const [state] = main;
-  const {least, median, most} = role.spreads[state];
-  const [from, to] = [least, most].map((share) => Math.round(100 * share));
+  const {minimum, median, maximum} = role.spreads[state];
+  const [from, to] = [minimum, maximum].map((share) => Math.round(100 * share));
   const [activity, share] = largest(role.activities) ?? ['', 0];
   return {
     state: role.silent ? 'silent' : state,

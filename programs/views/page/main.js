@@ -1,28 +1,28 @@
-// Reads the state, once a second from a server, and shows it.
+// Refresh the page: once a second from a server, once from a report.
 'use strict';
 
 const MILLISECONDS = 1000;
 
-let known = '';  // The version of all but the state that the page shows.
+let known = '';  // Version of the shown data, other than the state.
 let timer = 0;
 
-async function look() {
+async function refresh() {
   clearTimeout(timer);
   try {
-    await lookOnce();
+    await refreshOnce();
   } finally {
     clearTimeout(timer);
-    if (!exported) timer = setTimeout(look, MILLISECONDS);
+    if (!exported) timer = setTimeout(refresh, MILLISECONDS);
   }
 }
 
-/** One round: the state, and the rest if that has changed. */
-async function lookOnce() {
+/** Read the state, and the rest if its version has changed. */
+async function refreshOnce() {
   const state = await read('state');
   byId('unreachable').hidden = state !== null;
   document.body.classList.toggle('stale', state === null);
   if (state === null) {
-    known = '';  // What answers next may be another one.
+    known = '';  // Another server may answer next.
     return;
   }
   const readers = [readGraph, readCurves, readEvaluations, readConfiguration];
@@ -43,8 +43,8 @@ function showState(state) {
   pill.dataset.state = run.state;
   byId('description').hidden = !['failed', 'lost'].includes(run.state);
   setText(byId('description'), run.state !== 'lost' ? run.description
-    : `Nothing was recorded for ${duration(run.age_seconds)}, and the run has `
-      + 'not said how it ended: was it killed?');
+    : `No record for ${duration(run.age_seconds)}, and the run did not record `
+      + 'how it ended: it was probably killed. The logs of its nodes may say more.');
   if (exported) offer('runs', Object.keys(exported.runs), shownRun, (name) => name);
   showProgress(state.progress, run);
   showVerdict(state);
@@ -60,30 +60,30 @@ function showProgress({frames, total, ...progress}, run) {
       + ` (${number(100 * share, share > 0 && share < 0.01 ? 2 : 0)}%)`],
     [run.is_over ? 'frames/s, mean' : 'frames/s', number(progress.frames_per_second)],
     ...(run.is_over ? [] : [['time left', duration(progress.seconds_left)]]),
-    ['return', figure(progress.episode_return)],
+    ['return', rounded(progress.episode_return)],
   ];
   byId('numbers').replaceChildren(...entries.map(([name, value]) =>
     make('div', {}, make('dt', {}, name), make('dd', {}, value))));
 }
 
-function showVerdict({verdict, warnings, figures, run}) {
+function showVerdict({verdict, warnings, statistics, run}) {
   byId('judgement').dataset.side = verdict?.side ?? '';
   setText(byId('verdict'), verdict ? verdict.sentence
-    : !run.is_recorded ? 'This run records nothing (--monitor=false).'
+    : !run.is_recorded ? 'No statistics: the run was started with --monitor=false.'
       : run.state === 'starting' ? 'The nodes are starting.'
-        : 'Too little was recorded to say where the bottleneck is.');
+        : 'No verdict: no data flowed between the nodes for long enough.');
   const before = [...byId('warnings').children].map((item) => item.textContent);
   if (before.join('\n') !== warnings.join('\n'))
     byId('warnings').replaceChildren(
       ...warnings.map((warning) => make('li', {}, warning)));
-  setText(byId('window'), figures ? (run.is_over ? 'over the whole run, '
-    : `last ${number(figures.seconds)} s, `)
-    + `${figures.cores} cores ${percent(figures.machine_busy)} busy` : '');
+  setText(byId('window'), statistics ? (run.is_over ? 'over the whole run, '
+    : `last ${number(statistics.seconds)} s, `)
+    + `${statistics.cores} cores ${percent(statistics.machine_busy)} busy` : '');
 }
 
 for (const [state, name] of Object.entries(STATES))
   byId('legend').append(make('li', {}, make('i', {class: `swatch ${state}`}), name));
 startComparison();
 startPanels();
-window.addEventListener('hashchange', look);
-look();
+window.addEventListener('hashchange', refresh);
+refresh();

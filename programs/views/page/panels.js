@@ -1,4 +1,4 @@
-// Curves, evaluations and configuration: what is read when it has changed.
+// Show curves, evaluations and configuration, read when they have changed.
 'use strict';
 
 const SMALL = {
@@ -11,15 +11,15 @@ const NO_CURVE = {x: [], y: []};
 
 const chosen = {level: '', evaluation: ''};
 
-/** Reads and draws the curves; returns whether that went well. */
+/** Read and draw the curves; return true if they were available. */
 async function readCurves() {
   const curves = await read('curves', chosen.level);
   if (!curves) return false;
   offer('levels', curves.levels.length > 1 ? ['', ...curves.levels] : [''],
-        chosen.level, (name) => name || 'all, their mean');
+        chosen.level, (name) => name || 'all (mean)');
   setText(byId('returns-note'), curves.levels.includes(chosen.level)
-    ? 'training, mean of the games of some seconds'
-    : 'training, mean of the last 100 games');
+    ? 'training: mean over recent episodes'
+    : 'training: mean over the last 100 episodes');
   chart(byId('returns'), {label: 'return', lines: [curves.returns],
     points: curves.evaluations, height: 236});
   for (const [name, title] of Object.entries(SMALL))
@@ -44,15 +44,15 @@ async function readEvaluations() {
 }
 
 function showEvaluation(levels) {
-  const isScored = levels.some((row) => typeof row.human_normalised === 'number');
-  const headings = ['level', 'episodes', 'mean return', '95% interval', 'min', 'max'];
+  const isScored = levels.some((level) => typeof level.human_normalised === 'number');
+  const headings = ['level', 'episodes', 'mean return', '95% interval', 'minimum', 'maximum'];
   fillTable('evaluated', isScored ? [...headings, 'human %'] : headings,
-    levels.map((row) => [
-      row.level_name, number(row.episodes),
-      `${figure(row.mean_return)} ± ${figure(row.standard_error)}`,
-      interval(row.mean_return_low, row.mean_return_high),
-      figure(row.min_return), figure(row.max_return),
-      ...(isScored ? [number(row.human_normalised, 1)] : []),
+    levels.map((level) => [
+      level.level_name, number(level.episodes),
+      `${rounded(level.mean_return)} ± ${rounded(level.standard_error)}`,
+      interval(level.mean_return_low, level.mean_return_high),
+      rounded(level.min_return), rounded(level.max_return),
+      ...(isScored ? [number(level.human_normalised, 1)] : []),
     ]));
 }
 
@@ -60,7 +60,7 @@ async function readConfiguration() {
   const settings = await read('configuration');
   if (!settings) return false;
   const changed = settings.filter(({origin}) => origin && origin !== 'default');
-  setText(byId('configuration-note'), `${changed.length} settings are not at `
+  setText(byId('configuration-note'), `${changed.length} settings differ from `
     + 'their default');
   const groups = [...new Set(settings.map((setting) => setting.group))];
   byId('configuration').replaceChildren(...groups.map((group) =>
