@@ -53,8 +53,10 @@ class Policy:
   network's variables are used as they are at each call.
   """
 
-  def __init__(self, network: networks.ImpalaNetwork) -> None:
+  def __init__(self, network: networks.ImpalaNetwork, seed: int = 0) -> None:
     self._network = network
+    # A stream of its own: TensorFlow's global seed is shared by all threads.
+    self._seed = tf.Variable([seed, 0], trainable=False, dtype=tf.int64)
     self._given: list[tf.Variable] = []  # The leaves of what a pass is given.
     self._passes: Iterator[PolicyStep] = iter(())
 
@@ -88,8 +90,10 @@ class Policy:
       structure, [variable.read_value() for variable in self._given]
     )
     output, core_state = self._network.step(inputs, core_state)
-    action = tf.squeeze(tf.random.categorical(output.logits, 1, tf.int32), -1)
-    return PolicyStep(action, output.logits, core_state)
+    action = tf.random.stateless_categorical(
+      output.logits, 1, self._seed.assign_add([0, 1]), tf.int32
+    )
+    return PolicyStep(tf.squeeze(action, -1), output.logits, core_state)
 
 
 class LocalPolicy:

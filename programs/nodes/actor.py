@@ -6,7 +6,6 @@ import courier
 import launchpad as lp
 import numpy as np
 import reverb
-import tensorflow as tf
 from absl import logging
 
 import environments
@@ -50,7 +49,6 @@ def _act(
   sampling, *each = seeds.generate_state(
     1 + configuration.run.num_envs_per_actor
   ).tolist()
-  tf.random.set_seed(sampling)
   network, signature = models.make_model(configuration)
   batch = environments.make_batch(
     configuration.run.level_name,
@@ -88,7 +86,9 @@ def _make_policy(
   if configuration.run.inference == 'server':
     ask = functools.partial(inference_lib.ask, client)
     return policies.RemotePolicy(ask, network, actor_timer)
-  policy: policies.Policy | policies.UniformPolicy = policies.Policy(network)
+  policy: policies.Policy | policies.UniformPolicy = policies.Policy(
+    network, seed
+  )
   if configuration.run.benchmark_mode:
     policy = policies.UniformPolicy(signature.behaviour_logits.shape[-1], seed)
   source = clients.ActingVariables(client, configuration.agent.extra_policy_lag)

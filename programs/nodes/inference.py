@@ -11,7 +11,6 @@ import acme
 import courier
 import launchpad as lp
 import numpy as np
-import tensorflow as tf
 import tree
 from absl import logging
 
@@ -49,9 +48,10 @@ class InferenceNode:
     run, agent = configuration.run, configuration.agent
     # Another stream than any actor's, which are seeded by their index.
     seeds = np.random.SeedSequence((agent.seed, run.num_actors))
-    tf.random.set_seed(int(seeds.generate_state(1)[0]))
     self._network, self._signature = models.make_model(configuration)
-    self._policy = policies.Policy(self._network)
+    self._policy = policies.Policy(
+      self._network, int(seeds.generate_state(1)[0])
+    )
     # Variables: one thread fetches, replacing them as a whole, another assigns.
     self._newest: Sequence[np.ndarray] = ()
     self._assigned: Sequence[np.ndarray] = ()

@@ -10,7 +10,6 @@ import courier
 import launchpad as lp
 import numpy as np
 import reverb
-import tensorflow as tf
 from absl import logging
 
 from agents.impala import data, learning, metrics, timing
@@ -44,7 +43,6 @@ class LearnerNode:
     self._monitoring = monitoring
     self._timer = timing.Timer()
     self._final_evaluation = threading.Event()
-    tf.random.set_seed(config.seed)
     network, signature = models.make_model(configuration)
     metric_files.write_hyperparameters(configuration)
     self._level_metrics = metric_files.LevelMetrics(configuration)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import threading
 import time
+from concurrent import futures
 
 import dm_env
 import numpy as np
@@ -212,6 +213,30 @@ def test_actions_are_sampled_from_the_logits():
   step = policies.Policy(network)(inputs, state)
   share = np.bincount(step.action, minlength=A) / 20_000
   np.testing.assert_allclose(share, tf.nn.softmax(step.logits[0]), atol=0.02)
+
+
+def test_policies_in_threads_have_streams_of_actions_of_their_own():
+  """As the actors of a run whose nodes are threads."""
+  inputs = networks.NetworkInput(
+    observation=np.zeros((64, 2), np.float32),
+    last_action=np.zeros(64, np.int32),
+    last_reward=np.zeros(64, np.float32),
+    start_of_episode=np.ones(64, bool),
+  )
+
+  network = networks.make_network(CONFIG, OBSERVATION, A)
+
+  def act(seed):
+    policy, state = policies.Policy(network, seed), network.initial_state(64)
+    return b''.join(
+      np.asarray(policy(inputs, state).action).tobytes() for _ in range(3)
+    )
+
+  seeds = (1000, 1001, 1002, 1000)
+  with futures.ThreadPoolExecutor(4) as threads:
+    first, second, third, repeated = threads.map(act, seeds)
+  assert len({first, second, third}) == 3
+  assert repeated == first
 
 
 def test_a_uniform_policy_acts_without_a_forward_pass(rig, monkeypatch):

@@ -110,15 +110,15 @@ def test_an_error_of_the_learner_ends_the_node():
   [
     (
       {'inference_min_batch': 13, 'num_actors': 4},
-      'inference_min_batch must be at most 12, .* 12, .* 1024 .* got 13',
+      'inference_min_batch must be at most 12, .* got 13',
     ),
     (
       {'inference_min_batch': 5, 'inference_max_batch': 4, 'num_actors': 4},
-      'inference_min_batch must be at most 4, .* 12, .* 4 .* got 5',
+      'inference_min_batch must be at most 4, .* got 5',
     ),
     (
       {'inference_max_batch': 2},
-      'inference_max_batch must be at least num_envs_per_actor, 3, .* got 2',
+      'inference_max_batch must be at least num_envs_per_actor .* got 2',
     ),
     ({'benchmark_mode': True}, 'benchmark_mode must be false with inference'),
   ],
