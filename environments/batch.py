@@ -1,74 +1,79 @@
 """Several environments stepped together in one process, for one actor."""
 
 import contextlib
+import typing
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import dm_env
 import numpy as np
+import numpy.typing as npt
 import tree
 from dm_env import specs
 
 
 class BatchTimeStep(NamedTuple):
-  """What N environments show after one agent step.
+  """The timesteps of N environments; all fields but the first are `[N]`.
 
-  The arrays are the batch's own: its next step overwrites them, so the caller
-  copies what it keeps.
+  The batch's next step overwrites the arrays: the caller copies what it keeps.
 
   Attributes:
     observation: `[N, ...]` structure of the environments' observations.
-    reward: `[N]` float32 that led here; 0 where an episode starts.
-    discount: `[N]` float32 of the transition that led here: 0 after a
-      termination and where an episode starts, 1 after a truncation.
-    start_of_episode: `[N]` bool.
-    episode_return: `[N]` float32, unclipped sum of the rewards of the game
-      that ended at this observation; NaN where none ended.
-    episode_steps: `[N]` int32, agent steps of the game that ended at this
-      observation; 0 where none ended.
-    environment_restarts: `[N]` int32, how often the environment has been
-      started again after a crash, since the batch was made.
+    reward: Unclipped reward that led here; 0 where an episode starts.
+    discount: Discount of the transition that led here: 0 after a termination
+      and where an episode starts, 1 after a truncation.
+    start_of_episode: Whether an episode starts.
+    episode_return: Unclipped return of the whole episode (of Atari the game,
+      over all its lives) that ended here; NaN where none ended.
+    episode_steps: Agent steps of the same episode; 0 where none ended.
+    environment_restarts: Number of restarts of the environment after a crash.
   """
 
   observation: Any
-  reward: np.ndarray
-  discount: np.ndarray
-  start_of_episode: np.ndarray
-  episode_return: np.ndarray
-  episode_steps: np.ndarray
-  environment_restarts: np.ndarray
+  reward: npt.NDArray[np.float32]
+  discount: npt.NDArray[np.float32]
+  start_of_episode: npt.NDArray[np.bool_]
+  episode_return: npt.NDArray[np.float32]
+  episode_steps: npt.NDArray[np.int32]
+  environment_restarts: npt.NDArray[np.int32]
 
-  def forget_ends(self) -> None:
-    """Takes back which games ended, before the next step."""
+  def clear_ends(self) -> None:
+    """Clear the columns of ended episodes, before the next step."""
     self.episode_return.fill(np.nan)
     self.episode_steps.fill(0)
 
 
-class EnvironmentBatch:
-  """N environments that restart by themselves as their episodes end.
+# Data type of each field but the observation, taken from its annotation.
+DTYPES = {
+  name: np.dtype(typing.get_args(typing.get_args(array)[1])[0])
+  for name, array in BatchTimeStep.__annotations__.items()
+  if name != 'observation'
+}
 
-  An episode's LAST observation is returned as any other. The action chosen
-  for it is never executed: the step that follows resets that environment and
+
+class EnvironmentBatch:
+  """N environments that are reset automatically when their episodes end.
+
+  An episode's LAST observation is returned like any other. The action chosen
+  for it is never executed: the following step resets that environment and
   returns its FIRST observation.
 
-  An environment may have a property `game_over`, false at a LAST timestep
-  after which the same game goes on (a lost life): return and steps of the game
-  then keep adding up. Without that property every episode is a game.
-
-  An environment that starts itself again after a crash, at a reset, counts
-  that in a property `num_restarts`, and has a property `has_crashed`, true at
-  the LAST timestep of an episode that a crash cut short: a game that is counted
-  nowhere.
+  Optional attributes of an environment:
+    game_over: False at a LAST timestep after which the same Atari game goes on
+      (a lost life): `episode_return` and `episode_steps` then accumulate.
+    num_restarts: How often a reset has restarted it after a crash.
+    has_crashed: True at the LAST timestep of an episode that a crash cut short;
+      that episode is not reported.
 
   Attributes:
     levels: `[N]` int32, index of the level that each environment plays.
-    observation_spec: of one environment, without the batch dimension.
-    action_spec: of one environment.
-    needs_reset: of each environment, whether its next step starts an episode.
+    observation_spec: Spec of one environment, without the batch dimension.
+    action_spec: Spec of one environment.
+    needs_reset: For each environment, whether its next step is a reset.
 
   Raises:
-    ValueError: if there is no environment, or if specs differ or are of
-      another than one discrete action and a scalar reward.
+    ValueError: There is no environment, the specs differ, or they are not of
+      one discrete action and a scalar reward.
   """
 
   def __init__(
@@ -89,13 +94,8 @@ class EnvironmentBatch:
     ]
     self._is_nested = tree.is_nested(self.observation_spec)
     self._timestep = BatchTimeStep(
-      observation=tree.unflatten_as(self.observation_spec, self._leaves),
-      reward=np.zeros(num, np.float32),
-      discount=np.zeros(num, np.float32),
-      start_of_episode=np.zeros(num, np.bool_),
-      episode_return=np.full(num, np.nan, np.float32),
-      episode_steps=np.zeros(num, np.int32),
-      environment_restarts=np.zeros(num, np.int32),
+      tree.unflatten_as(self.observation_spec, self._leaves),
+      **{name: np.zeros(num, dtype) for name, dtype in DTYPES.items()},
     )
     self._game_goes_on = [False] * num
     self._returns = [0.0] * num
@@ -103,25 +103,25 @@ class EnvironmentBatch:
     self._restarts = [0] * num
 
   def write_to(self, timestep: BatchTimeStep) -> None:
-    """Has what the environments show from now on written into other arrays."""
+    """Write all following timesteps into other arrays."""
     self._timestep = timestep
     self._leaves = tree.flatten(timestep.observation)
 
   def reset(self, indices: Sequence[int] | None = None) -> BatchTimeStep:
-    """Resets environments, wherever their episode stands; by default, all."""
-    self._timestep.forget_ends()
+    """Reset environments, by default all, also in the middle of an episode."""
+    self._timestep.clear_ends()
     for index in range(len(self.levels)) if indices is None else indices:
       self._reset_one(index)
     return self._timestep
 
   def step(self, actions: np.ndarray) -> BatchTimeStep:
-    """Takes one agent step in every environment.
+    """Take one agent step in every environment.
 
     Raises:
-      ValueError: if `actions` are not `[N]`.
+      ValueError: `actions` are not `[N]`.
     """
     actions = check_actions(actions, self.action_spec, len(self.levels))
-    self._timestep.forget_ends()
+    self._timestep.clear_ends()
     for index, action in enumerate(actions):
       if self.needs_reset[index]:
         self._reset_one(index)
@@ -130,7 +130,7 @@ class EnvironmentBatch:
     return self._timestep
 
   def close(self) -> None:
-    """Closes every environment, also when closing one of them fails."""
+    """Close every environment, also when closing one of them fails."""
     with contextlib.ExitStack() as stack:
       for environment in self._environments:
         stack.callback(environment.close)
@@ -151,7 +151,7 @@ class EnvironmentBatch:
 
   def _count_restarts(self, index: int) -> None:
     restarts = getattr(self._environments[index], 'num_restarts', 0)
-    # Added: where a process died before, its restarts stand there already.
+    # Added, as the parent counts the restarts of this process there too.
     self._timestep.environment_restarts[index] += (
       restarts - self._restarts[index]
     )
@@ -187,7 +187,7 @@ class EnvironmentBatch:
 def check_actions(
   actions: np.ndarray, spec: specs.DiscreteArray, num: int
 ) -> np.ndarray:
-  """Actions in the type of their spec; a ValueError unless there are `num`."""
+  """Return actions in the type of their spec; ValueError if not `num`."""
   actions = np.asarray(actions, spec.dtype)
   if actions.shape != (num,):
     raise ValueError(f'actions must have shape ({num},), got {actions.shape}')

@@ -1,4 +1,4 @@
-"""What runs in the process of some environments: see `processes`."""
+"""The child process of some environments; see `processes`."""
 
 import ctypes
 import mmap
@@ -20,39 +20,37 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Reply(NamedTuple):
-  """What a process says after a step or reset of its environments."""
+  """The message of a child after a step or reset of its environments."""
 
   needs_reset: Sequence[bool]
-  strings: Sequence[Sequence[str]]  # For each leaf of strings, those of all.
+  strings: Sequence[Sequence[str]]  # Per string leaf, one per environment.
 
 
 class Failure(NamedTuple):
-  """An exception on its way to the parent."""
+  """The message of a child whose environment raised an exception."""
 
   error: Exception
   traceback: str
 
 
 class Arrays:
-  """The arrays of a `batch.BatchTimeStep` in memory that processes share.
+  """The layout of a `batch.BatchTimeStep` in memory that processes share.
 
-  Strings are not in it: whoever maps it has their array for himself. `num` is
-  the number of all environments.
+  Strings are not shared: each process has its own array of them. `num` is the
+  number of all environments.
   """
 
   def __init__(self, observation_spec: Any, num: int) -> None:
     self._spec = observation_spec
-    leaves = [
+    self._arrays = [
       ((num, *spec.shape), np.dtype(spec.dtype))
       for spec in tree.flatten(observation_spec)
     ]
-    float32, int32 = np.dtype(np.float32), np.dtype(np.int32)
-    others = (float32, float32, np.dtype(np.bool_), float32, int32, int32)
-    self._arrays = leaves + [((num,), dtype) for dtype in others]
+    self._arrays += [((num,), dtype) for dtype in batch.DTYPES.values()]
     self.num_bytes = sum(_size(*array) for array in self._arrays)
 
   def map(self, memory: int, share: slice = slice(None)) -> batch.BatchTimeStep:
-    """The arrays in the memory of a file descriptor, or a share of each."""
+    """Map the memory of a file descriptor; return a share of each array."""
     mapped = mmap.mmap(memory, self.num_bytes)
     views, offset = [], 0
     for shape, dtype in self._arrays:
@@ -62,19 +60,20 @@ class Arrays:
         whole: np.ndarray = np.ndarray(shape, dtype, mapped, offset)
         views.append(whole[share])
       offset += _size(shape, dtype)
-    observation = tree.unflatten_as(self._spec, views[:-6])
-    return batch.BatchTimeStep(observation, *views[-6:])
+    num_leaves = len(views) - len(batch.DTYPES)
+    observation = tree.unflatten_as(self._spec, views[:num_leaves])
+    return batch.BatchTimeStep(observation, *views[num_leaves:])
 
 
 def _size(shape: tuple[int, ...], dtype: np.dtype) -> int:
-  """Bytes in the shared memory, in whole cache lines; none of strings."""
+  """Return the bytes in shared memory, in whole cache lines; 0 for strings."""
   if dtype.hasobject:
     return 0
   return -(-int(np.prod(shape)) * dtype.itemsize // 64) * 64
 
 
 def _serve(pipe: connection.Connection, memory: int) -> None:
-  """Makes environments and steps them, until the pipe ends."""
+  """Make environments and step them until the pipe is closed."""
   verb, (factories, share, num) = pipe.recv()
   assert verb == 'make'
   made: batch.EnvironmentBatch | None = None
@@ -85,7 +84,7 @@ def _serve(pipe: connection.Connection, memory: int) -> None:
     while (request := pipe.recv())[0] != 'close':
       verb, argument = request
       if not is_mapped:
-        # The parent has made room by now.
+        # The parent has sized the memory by now.
         made.write_to(Arrays(made.observation_spec, num).map(memory, share))
         is_mapped = True
       timestep = made.step(argument) if verb == 'step' else made.reset(argument)
@@ -105,7 +104,7 @@ def _serve(pipe: connection.Connection, memory: int) -> None:
 
 
 def _failure(error: Exception) -> Failure:
-  """An exception as it can travel: of its own type, if that can."""
+  """Return an exception that can be pickled, of its own type if possible."""
   text = traceback.format_exc()
   try:
     pickle.loads(pickle.dumps(error))
@@ -115,12 +114,12 @@ def _failure(error: Exception) -> Failure:
 
 
 def main() -> None:
-  """Runs what `processes` starts, with numbers of parent, pipe and memory."""
+  """Run a child; its arguments are the parent, the pipe and the memory."""
   parent, pipe, memory = (int(argument) for argument in sys.argv[1:])
-  # The kernel ends this process with its parent, whatever that dies of.
+  # The kernel kills this process when its parent dies, for any reason.
   ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
   if os.getppid() != parent:
     return
-  # Ctrl-C reaches the whole group; the parent says when to end.
+  # Ctrl-C reaches the whole group; the parent ends this process.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   _serve(connection.Connection(pipe), memory)

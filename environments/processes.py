@@ -1,8 +1,8 @@
-"""Environments in processes of their own: a crash costs an episode, no run.
+"""Environments in child processes: a crash costs an episode, not the run.
 
-The parent sends the actions of all, then waits for all. Observations, rewards
-and the rest are written by the children into memory that they share with the
-parent; only strings go through the pipe.
+The parent sends all actions, then waits for all children. They write the
+timesteps into memory that they share with the parent; only strings go through
+the pipe.
 """
 
 import contextlib
@@ -27,48 +27,46 @@ _LOGGER = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 5.0
 
-# A process that dies so often in a row, each time within so few agent steps, is
-# not worth another start.
+# A process is not restarted after this many deaths in a row, each within this
+# many agent steps.
 _MAX_DEATHS = 5
 _FEW_STEPS = 5
+
+_Factories = Sequence[Callable[[], dm_env.Environment]]
 
 _RUN_CHILD = 'from environments import child; child.main()'
 
 
 class RemoteTraceback(Exception):
-  """Where in an environment's process an exception was raised."""
+  """Traceback of an exception in a child process."""
 
   def __str__(self) -> str:
     return f'\n{self.args[0]}'
 
 
 class _Died(Exception):
-  """A process ended; `str()` says of what."""
+  """A child process ended; the message says how."""
 
 
 class ProcessBatch:
-  """As `batch.EnvironmentBatch`, with its environments in child processes.
+  """A `batch.EnvironmentBatch` with its environments in child processes.
 
-  An environment whose process died ends its episode with a truncation: the
-  observation stays, the reward is 0, and the game is counted nowhere. Another
-  process is started, and the next step resets it. Each environment of a process
-  that was started again counts as one that was.
+  When a process dies its environments end their episodes with a truncation: the
+  observation is repeated, the reward is 0, and the episode is not reported.
+  Another process is started, and the next step resets its environments, each of
+  which counts as restarted.
 
-  `factories`, which are picklable, make one environment each; they are dealt
-  over the processes with neighbours together.
+  `factories`, which are picklable, make one environment each; each process has
+  a contiguous range of them.
 
   Raises:
-    ValueError: if the number of processes is out of range, or if the specs
-      of the environments differ.
-    Exception: what an environment raised, its traceback as the cause.
-    RuntimeError: if a process keeps dying.
+    ValueError: The number of processes is out of range, or the specs differ.
+    Exception: An environment raised it; its traceback is the cause.
+    RuntimeError: A process keeps dying.
   """
 
   def __init__(
-    self,
-    factories: Sequence[Callable[[], dm_env.Environment]],
-    levels: Sequence[int],
-    num_processes: int,
+    self, factories: _Factories, levels: Sequence[int], num_processes: int
   ) -> None:
     num = len(factories)
     if not 1 <= num_processes <= num:
@@ -92,36 +90,30 @@ class ProcessBatch:
       raise
 
   def reset(self) -> batch.BatchTimeStep:
-    """Resets every environment, wherever its episode stands."""
-    self._timestep.forget_ends()
+    """Reset every environment, also in the middle of an episode."""
+    self._timestep.clear_ends()
     for child in self._children:
       child.send('reset', None)
     for child in self._children:
-      while True:
-        try:
-          self._take(child, child.receive())
-          break
-        except _Died as death:
-          self._restart(child, death)
-          child.send('reset', None)
+      self._finish_reset(child, None)
     return self._timestep
 
   def step(self, actions: np.ndarray) -> batch.BatchTimeStep:
-    """Takes one agent step in every environment; see `EnvironmentBatch`."""
+    """Take one agent step in every environment; see `EnvironmentBatch`."""
     actions = batch.check_actions(actions, self.action_spec, len(self.levels))
-    self._timestep.forget_ends()
+    self._timestep.clear_ends()
     for child in self._children:
       child.send('step', actions[child.share])
     for child in self._children:
       try:
-        self._take(child, child.receive())
+        self._read(child, child.receive())
         child.num_steps += 1
       except _Died as death:
         self._truncate(child, death)
     return self._timestep
 
   def close(self) -> None:
-    """Ends every process."""
+    """Stop every process."""
     for child in self._children:
       child.send('close', None)
     for child in self._children:
@@ -131,8 +123,8 @@ class ProcessBatch:
       self._memory = -1
 
   def _map(self) -> None:
-    """Hears what the environments are, and lays out the shared memory."""
-    first, *others = [self._make(child) for child in self._children]
+    """Receive the specs and map the shared memory."""
+    first, *others = [self._receive_specs(child) for child in self._children]
     for other in others:
       if other != first:
         raise ValueError(
@@ -144,46 +136,41 @@ class ProcessBatch:
     self._timestep = arrays.map(self._memory)
     self._timestep.environment_restarts[:] = self._restarts
     self._restarts = self._timestep.environment_restarts
-    self._timestep.forget_ends()
+    self._timestep.clear_ends()
 
-  def _make(self, child: '_Child') -> Any:
-    """Has a process make its environments; returns their specs."""
-    while True:
-      try:
-        return child.receive()
-      except _Died as death:
-        self._restart(child, death, wait=False)
+  def _receive_specs(self, child: '_Child') -> Any:
+    """Wait until a child has made its environments; return their specs."""
+    try:
+      return child.receive()
+    except _Died as death:
+      return self._restart(child, death)
 
-  def _restart(self, child: '_Child', death: _Died, wait: bool = True) -> None:
-    while True:
-      child.num_deaths = (
-        child.num_deaths + 1 if child.num_steps < _FEW_STEPS else 1
+  def _restart(self, child: '_Child', death: _Died) -> Any:
+    has_worked = child.num_steps >= _FEW_STEPS
+    child.num_deaths = 1 if has_worked else child.num_deaths + 1
+    child.num_steps = 0
+    name = f'environments {child.share.start} to {child.share.stop - 1}'
+    if child.num_deaths >= _MAX_DEATHS:
+      raise RuntimeError(
+        f'the process of {name} died {_MAX_DEATHS} times in a row within '
+        f'{_FEW_STEPS} agent steps; the last {death}'
       )
-      child.num_steps = 0
-      if child.num_deaths >= _MAX_DEATHS:
-        raise RuntimeError(
-          f'the process of environments {child.share.start} to '
-          f'{child.share.stop - 1} died {_MAX_DEATHS} times in a row within '
-          f'{_FEW_STEPS} agent steps; the last {death}'
-        )
-      self._restarts[child.share] += 1
-      _LOGGER.warning(
-        'The process of environments %d to %d %s; starting another',
-        child.share.start,
-        child.share.stop - 1,
-        death,
-      )
-      child.start()
-      if not wait:
-        return
-      try:
-        child.receive()
-        return
-      except _Died as another:
-        death = another
+    self._restarts[child.share] += 1
+    _LOGGER.warning('The process of %s %s; starting another', name, death)
+    child.start()
+    return self._receive_specs(child)
+
+  def _finish_reset(self, child: '_Child', indices: list[int] | None) -> None:
+    """Read the reply to a reset; repeat it if the process dies."""
+    try:
+      self._read(child, child.receive())
+    except _Died as death:
+      self._restart(child, death)
+      child.send('reset', indices)
+      self._finish_reset(child, indices)
 
   def _truncate(self, child: '_Child', death: _Died) -> None:
-    """Ends the episodes of a process that died; starts another."""
+    """Truncate the episodes of a dead process; start another process."""
     share = child.share
     self._timestep.reward[share] = 0.0
     self._timestep.discount[share] = 1.0
@@ -192,17 +179,14 @@ class ProcessBatch:
     self._timestep.episode_steps[share] = 0
     due = np.flatnonzero(self._needs_reset[share]).tolist()
     self._restart(child, death)
-    # Those whose episode had ended before start the next one now.
-    while due:
-      child.send('reset', due)
-      try:
-        self._take(child, child.receive())
-        return
-      except _Died as another:
-        self._restart(child, another)
-    self._needs_reset[share] = True
+    if not due:
+      self._needs_reset[share] = True
+      return
+    # Those whose episode had already ended start the next one now.
+    child.send('reset', due)
+    self._finish_reset(child, due)
 
-  def _take(self, child: '_Child', reply: child_lib.Reply) -> None:
+  def _read(self, child: '_Child', reply: child_lib.Reply) -> None:
     self._needs_reset[child.share] = reply.needs_reset
     leaves = [
       leaf
@@ -214,14 +198,10 @@ class ProcessBatch:
 
 
 class _Child:
-  """The parent's end of one process."""
+  """One child process, as its parent sees it."""
 
   def __init__(
-    self,
-    factories: Sequence[Callable[[], dm_env.Environment]],
-    share: slice,
-    num: int,
-    memory: int,
+    self, factories: _Factories, share: slice, num: int, memory: int
   ) -> None:
     self.share = share
     self.num_steps = 0  # Since it was started.
@@ -232,11 +212,11 @@ class _Child:
 
   @property
   def pid(self) -> int:
-    """Of the process that runs now."""
+    """Process id of the running process."""
     return self._process.pid
 
   def start(self) -> None:
-    """Starts a process, which makes its environments."""
+    """Start a process, which makes its environments."""
     ours, theirs = connection.Pipe()
     command = [sys.executable, '-c', _RUN_CHILD]
     command += [str(fd) for fd in (os.getpid(), theirs.fileno(), self._memory)]
@@ -251,26 +231,26 @@ class _Child:
     self.send('make', self._to_make)
 
   def send(self, verb: str, argument: Any) -> None:
-    """Asks for something; whether it was heard, `receive` tells."""
+    """Send a request; `receive` raises if the process is dead."""
     with contextlib.suppress(OSError):
       self._pipe.send((verb, argument))
 
   def receive(self) -> Any:
-    """Waits for the answer; raises `_Died`, or what the environment raised."""
+    """Wait for the reply; raise `_Died`, or what the environment raised."""
     try:
-      answer = self._pipe.recv()
+      reply = self._pipe.recv()
     except (EOFError, OSError):
       status = self._process.wait()
       self._pipe.close()
       if status < 0:
-        raise _Died(f'was ended by {signal.Signals(-status).name}') from None
+        raise _Died(f'was killed by {signal.Signals(-status).name}') from None
       raise _Died(f'ended with status {status}') from None
-    if isinstance(answer, child_lib.Failure):
-      raise answer.error from RemoteTraceback(answer.traceback)
-    return answer
+    if isinstance(reply, child_lib.Failure):
+      raise reply.error from RemoteTraceback(reply.traceback)
+    return reply
 
   def end(self) -> None:
-    """Waits for the end of the process, not for ever."""
+    """Wait for the end of the process; kill it after a timeout."""
     self._pipe.close()
     try:
       self._process.wait(_CLOSE_SECONDS)
