@@ -1,4 +1,4 @@
-"""Catch: the embedded level that needs no simulator.
+"""Catch, which needs no package: the file to copy for another simulator.
 
 The game of bsuite and of dm-haiku's IMPALA example: a ball falls down a board
 of 10 rows and 5 columns, one row an agent step; a paddle in the bottom row
@@ -9,6 +9,8 @@ scores about -0.6.
 import dm_env
 import numpy as np
 from dm_env import specs
+
+from environments import simulator
 
 NUM_ROWS = 10
 NUM_COLUMNS = 5
@@ -30,7 +32,7 @@ class Catch(dm_env.Environment):
     self._needs_reset = True
 
   def reset(self) -> dm_env.TimeStep:
-    """Drops a new ball from a random column; the paddle starts amid the row."""
+    """Drop a ball from a random column; the paddle starts in the middle."""
     self._ball_row = 0
     self._ball_column = int(self._rng.integers(NUM_COLUMNS))
     self._paddle_column = NUM_COLUMNS // 2
@@ -38,11 +40,7 @@ class Catch(dm_env.Environment):
     return dm_env.restart(self._board())
 
   def step(self, action: int) -> dm_env.TimeStep:
-    """Moves the paddle, then the ball.
-
-    Raises:
-      ValueError: on any other action.
-    """
+    """Move the paddle, then the ball; ValueError unless 0 to 2 is given."""
     if self._needs_reset:
       return self.reset()
     if action not in (0, 1, 2):
@@ -57,17 +55,17 @@ class Catch(dm_env.Environment):
     return dm_env.termination(1.0 if is_caught else -1.0, self._board())
 
   def observation_spec(self) -> specs.BoundedArray:
-    """`[10, 5]` uint8, 0 or 1."""
+    """Return the spec of `[10, 5]` uint8, 0 or 1."""
     return specs.BoundedArray(
       (NUM_ROWS, NUM_COLUMNS), np.uint8, 0, 1, name='board'
     )
 
   def action_spec(self) -> specs.DiscreteArray:
-    """Three actions: left, stay, right."""
+    """Return the spec of three actions: left, stay, right."""
     return specs.DiscreteArray(3, name='action')
 
   def render(self) -> np.ndarray:
-    """`[10, 5, 3]` uint8: the board for people, white on black."""
+    """Return `[10, 5, 3]` uint8: the board for people, white on black."""
     return np.repeat(255 * self._board()[..., np.newaxis], 3, axis=-1)
 
   def _board(self) -> np.ndarray:
@@ -75,3 +73,11 @@ class Catch(dm_env.Environment):
     board[self._ball_row, self._ball_column] = 1
     board[-1, self._paddle_column] = 1
     return board
+
+
+SIMULATOR = simulator.Simulator(
+  levels=('catch',),
+  make=lambda level, seed, evaluation, settings: Catch(seed),
+  frames_per_second=4.0,  # Slow enough to follow.
+  has_action_repeats=False,
+)

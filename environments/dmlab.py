@@ -1,26 +1,40 @@
 """DeepMind Lab, as the reference plays it.
 
-The simulator is on no package index: its wheel is the user's. It is driven
-through its C module, since its own dm_env adapter knows neither seeds, level
-cache nor action repeats, and asks for an observation after the end.
+The simulator is on no package index: users build its wheel themselves. It is
+driven through its C module, since its own dm_env adapter has neither seeds,
+level cache nor action repeats, and asks for an observation after the end.
 """
 
+import dataclasses
 import os
 import pathlib
 import shutil
 import tempfile
 
-import deepmind_lab
 import dm_env
 import numpy as np
 from dm_env import specs
 
-import environments
-from environments import suites
+from environments import simulator, suites
 
 _FOLDER = 'contributed/dmlab30/'
+_DMLAB30 = tuple(
+  dict.fromkeys(suites.split('dmlab30') + suites.split('dmlab30', True))
+)
 
-# Of the reference's test mode: maps and mixtures that training never shows.
+# DeepMind Lab's own levels outside of a folder (deepmind/lab, game_scripts).
+_OTHER_LEVELS = (
+  'lt_chasm',
+  'lt_hallway_slope',
+  'lt_horseshoe_color',
+  'lt_space_bounce_hard',
+  *(f'nav_maze_random_goal_0{number}' for number in (1, 2, 3)),
+  *(f'nav_maze_static_0{number}' for number in (1, 2, 3)),
+  'seekavoid_arena_01',
+  'stairway_to_melon_01',
+)
+
+# The reference's test mode: maps and mixtures that training never shows.
 _TEST_CONFIG = {'allowHoldOutLevels': 'true', 'mixerSeed': str(0x600D5EED)}
 
 # Look left or right, look down or up, strafe, move, fire, jump, crouch.
@@ -55,29 +69,62 @@ _FIFTEEN_ACTIONS = (
 )
 
 
+_SIDE = simulator.Rule(
+  'a multiple of 4', lambda pixels: pixels >= 4 and pixels % 4 == 0
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(simulator.Settings):
+  """Settings of DeepMind Lab."""
+
+  width: int = simulator.setting(
+    96, "Width of DeepMind Lab's images.", 'pixels', _SIDE
+  )
+  height: int = simulator.setting(
+    72, "Height of DeepMind Lab's images.", 'pixels', _SIDE
+  )
+  extended_actions: bool = simulator.setting(
+    False, "Offer 15 actions in DeepMind Lab (PopArt's), not the reference's 9."
+  )
+  dataset_path: str = simulator.setting(
+    '', 'Folder of the images that two psychlab levels of DeepMind Lab show.'
+  )
+  level_cache: str = simulator.setting(
+    '',
+    "Folder that caches DeepMind Lab's maps, shared by all actors of a "
+    'machine; empty: no cache.',
+  )
+  renderer: str = simulator.setting(
+    'software',
+    "DeepMind Lab's renderer.",
+    rule=simulator.Rule(
+      'software or hardware', ('software', 'hardware').__contains__
+    ),
+  )
+
+
 class Lab(dm_env.Environment):
   """One level.
 
   Observations are RGB_INTERLEAVED, `[settings.height, settings.width, 3]`
-  uint8, and INSTR, a string. The simulator shows nothing once an episode has
-  ended: the LAST observation is the one before it. It does not tell a timeout
-  from another end, so that each end is a termination, as in the reference.
+  uint8, and INSTR, a string. The simulator has no observation after an episode:
+  the LAST observation repeats the one before it. It does not distinguish
+  timeouts from other ends: each end is a termination, as in the reference.
 
   The seeds of the episodes are drawn as the reference draws them; an evaluation
   plays held-out maps, with a fixed mixture.
 
   Raises:
-    environments.MissingError: if the simulator cannot be started.
-    ValueError: if there is no such level.
+    simulator.MissingError: The simulator does not start.
+    ValueError: There is no such level.
   """
 
   def __init__(
-    self,
-    level: str,
-    seed: int,
-    evaluation: bool,
-    settings: environments.Settings,
+    self, level: str, seed: int, evaluation: bool, settings: Settings
   ) -> None:
+    import deepmind_lab  # Here: most processes make no environment.
+
     self._rng = np.random.RandomState(seed)
     self._num_repeats = settings.num_action_repeats
     actions = _FIFTEEN_ACTIONS if settings.extended_actions else _NINE_ACTIONS
@@ -96,7 +143,7 @@ class Lab(dm_env.Environment):
     cache = LevelCache(settings.level_cache) if settings.level_cache else None
     try:
       self._lab = deepmind_lab.Lab(
-        f'{_FOLDER}{level}' if suites.is_dmlab30(level) else level,
+        f'{_FOLDER}{level}' if level in _DMLAB30 else level,
         ['RGB_INTERLEAVED', 'INSTR'],
         config=config,
         renderer=settings.renderer,
@@ -107,23 +154,19 @@ class Lab(dm_env.Environment):
         raise ValueError(
           f'level_name must be a level of DeepMind Lab, got {level!r} ({error})'
         ) from error
-      raise environments.MissingError(
+      raise simulator.MissingError(
         f'{level} needs DeepMind Lab, which does not start: {error}'
       ) from error
 
   def reset(self) -> dm_env.TimeStep:
-    """Starts an episode with the next seed."""
+    """Start an episode with the next seed."""
     self._lab.reset(seed=int(self._rng.randint(0, 2**31 - 1)))
     self._needs_reset = False
     self._observation = self._lab.observations()
     return dm_env.restart(self._observation)
 
   def step(self, action: int) -> dm_env.TimeStep:
-    """Repeats an action; the reward is the sum.
-
-    Raises:
-      ValueError: if the action is out of range.
-    """
+    """Repeat an action and sum its rewards; ValueError if out of range."""
     if self._needs_reset:
       return self.reset()
     if not 0 <= action < len(self._actions):
@@ -138,7 +181,7 @@ class Lab(dm_env.Environment):
     return dm_env.termination(reward, self._observation)
 
   def observation_spec(self) -> dict[str, specs.Array]:
-    """RGB_INTERLEAVED and INSTR."""
+    """Return the specs of RGB_INTERLEAVED and INSTR."""
     return {
       'RGB_INTERLEAVED': specs.BoundedArray(
         self._shape, np.uint8, 0, 255, name='RGB_INTERLEAVED'
@@ -147,22 +190,22 @@ class Lab(dm_env.Environment):
     }
 
   def action_spec(self) -> specs.DiscreteArray:
-    """The reference's nine actions, or fifteen."""
+    """Return the spec of the reference's nine actions, or of fifteen."""
     return specs.DiscreteArray(len(self._actions), name='action')
 
   def render(self) -> np.ndarray:
-    """`[settings.height, settings.width, 3]` uint8, RGB: what is observed."""
+    """Return `[settings.height, settings.width, 3]` uint8, RGB."""
     return self._observation['RGB_INTERLEAVED']
 
   def close(self) -> None:
-    """Ends the simulator."""
+    """Stop the simulator."""
     self._lab.close()
 
 
 class LevelCache:
   """Compiled maps in a folder that all actors of a machine share.
 
-  Making a map can take seconds. A file appears whole or not at all.
+  Compiling a map can take seconds. Files are written atomically.
   """
 
   def __init__(self, folder: str) -> None:
@@ -170,7 +213,7 @@ class LevelCache:
     self._folder.mkdir(parents=True, exist_ok=True)
 
   def fetch(self, key: str, pk3_path: str) -> bool:
-    """Copies a map to `pk3_path`; false where it is not in the cache."""
+    """Copy a map to `pk3_path`; return false if it is not in the cache."""
     try:
       shutil.copyfile(self._path(key), pk3_path)
     except FileNotFoundError:
@@ -178,7 +221,7 @@ class LevelCache:
     return True
 
   def write(self, key: str, pk3_path: str) -> None:
-    """Keeps the map that lies at `pk3_path`."""
+    """Store the map at `pk3_path`."""
     handle, new = tempfile.mkstemp(dir=self._folder, prefix='.new-')
     os.close(handle)
     shutil.copyfile(pk3_path, new)
@@ -186,3 +229,13 @@ class LevelCache:
 
   def _path(self, key: str) -> pathlib.Path:
     return self._folder / f'{key.replace("/", "_")}.pk3'
+
+
+SIMULATOR = simulator.Simulator(
+  levels=_DMLAB30 + _OTHER_LEVELS,
+  make=Lab,
+  has_paths=True,
+  requirement='DeepMind Lab',
+  remedy='install a wheel of yours for Python 3.10, which no package index has '
+  '(see requirements.txt)',
+)

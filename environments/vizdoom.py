@@ -1,28 +1,54 @@
-"""ViZDoom's scenarios, with the actions and pictures of IMPALA's benchmarks.
+"""ViZDoom's scenarios, with the actions and images of IMPALA's benchmarks.
 
 ViZDoom is driven directly: its gymnasium wrapper calls a timeout a termination
-and ends an episode with a black picture.
+and ends an episode with a black image.
 """
 
 import contextlib
 import fcntl
+import itertools
 import os
 import pathlib
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-import cv2
 import dm_env
 import numpy as np
-import vizdoom
 from dm_env import specs
 
-import environments
-from environments import suites
+from environments import simulator
+
+cv2: Any  # Imported with the first environment, by find_scenario.
+vizdoom: Any
+
+# Levels and the configuration file of each. The first two are Sample
+# Factory's (https://github.com/alex-petrenko/sample-factory), of the same map;
+# the others come with the vizdoom package.
+SCENARIOS: Mapping[str, str] = {
+  'doom_benchmark': 'battle.cfg',
+  'doom_battle': 'battle.cfg',
+  'doom_basic': 'basic.cfg',
+  'doom_deadly_corridor': 'deadly_corridor.cfg',
+  'doom_deathmatch': 'deathmatch.cfg',
+  'doom_defend_the_center': 'defend_the_center.cfg',
+  'doom_defend_the_line': 'defend_the_line.cfg',
+  'doom_health_gathering': 'health_gathering.cfg',
+  'doom_my_way_home': 'my_way_home.cfg',
+  'doom_predict_position': 'predict_position.cfg',
+  'doom_take_cover': 'take_cover.cfg',
+}
 
 _WIDTH, _HEIGHT = 128, 72
+
+# The 18 actions of doom_battle: walk, turn and shoot at the same time.
+_BATTLE_BUTTONS = (
+  ('', 'MOVE_FORWARD', 'MOVE_BACKWARD'),
+  ('', 'TURN_LEFT', 'TURN_RIGHT'),
+  ('', 'ATTACK'),
+)
 
 _PREFIX = 'impala_doom_'
 _LOCK = 'lock'
@@ -33,28 +59,28 @@ _NUM_STARTS = 5
 
 
 class Doom(dm_env.Environment):
-  """One scenario, in an engine of its own (a child process).
+  """One scenario, in its own engine (a child process).
 
   Observations are `[72, 128, 3]` uint8, rendered at 160x120 and reduced by
-  area. Action 0 presses nothing, action i the scenario's button i - 1; of
+  area. Action 0 presses nothing, action i the scenario's button i - 1; in
   doom_battle the combinations of `_BATTLE_BUTTONS`. Delta buttons, which the
-  scenario deathmatch has besides, are never pressed.
+  scenario deathmatch has too, are never pressed.
 
-  The game shows nothing once an episode has ended: the LAST observation is the
-  one before it. A timeout is a truncation. So is a crash of the engine, which
-  costs its episode: with reward 0, and the next reset starts another engine.
+  The engine has no observation once an episode has ended: the LAST observation
+  repeats the one before it. A timeout is a truncation. So is a crash of the
+  engine, with reward 0; the next reset starts another engine.
 
   Attributes:
-    num_restarts: engines that were started in place of one that had crashed.
-    has_crashed: whether the last timestep was LAST because the engine crashed.
+    num_restarts: Number of engines started in place of crashed ones.
+    has_crashed: Whether the last timestep was LAST because the engine crashed.
 
   Raises:
-    environments.MissingError: if the files of the scenario are not found.
-    RuntimeError: if the engine does not start.
+    simulator.MissingError: The files of the scenario are not found.
+    RuntimeError: The engine does not start.
   """
 
   def __init__(
-    self, level: str, seed: int, settings: environments.Settings
+    self, level: str, seed: int, settings: simulator.Settings
   ) -> None:
     self._config = find_scenario(level)
     self._rng = np.random.default_rng(seed)
@@ -67,7 +93,7 @@ class Doom(dm_env.Environment):
     self._is_running = False
     self.num_restarts = 0
     self.has_crashed = False
-    self._picture = np.zeros((_HEIGHT, _WIDTH, 3), np.uint8)
+    self._image = np.zeros((_HEIGHT, _WIDTH, 3), np.uint8)
     self._needs_reset = True
     try:
       self._configure(level)
@@ -77,26 +103,22 @@ class Doom(dm_env.Environment):
       raise
 
   def reset(self) -> dm_env.TimeStep:
-    """Starts an episode, in a new engine if the last one crashed."""
+    """Start an episode, in a new engine if the last one crashed."""
     if self._is_running:
       try:
         self._game.new_episode()
-      except _CRASHES:
+      except _crashes():
         self._is_running = False
     if not self._is_running:
       self.num_restarts += 1
       self._start()
     self._needs_reset = False
     self.has_crashed = False
-    self._look()
-    return dm_env.restart(self._picture)
+    self._observe()
+    return dm_env.restart(self._image)
 
   def step(self, action: int) -> dm_env.TimeStep:
-    """Holds an action's buttons for `settings.num_action_repeats` tics.
-
-    Raises:
-      ValueError: if the action is out of range.
-    """
+    """Hold an action's buttons; ValueError if it is out of range."""
     if self._needs_reset:
       return self.reset()
     if not 0 <= action < len(self._actions):
@@ -107,36 +129,36 @@ class Doom(dm_env.Environment):
       reward = self._game.make_action(self._actions[action], self._num_repeats)
       has_ended = self._game.is_episode_finished()
       if not has_ended:
-        self._look()
-    except _CRASHES:
+        self._observe()
+    except _crashes():
       self._is_running = False
       self._needs_reset = True
       self.has_crashed = True
-      return dm_env.truncation(0.0, self._picture)
+      return dm_env.truncation(0.0, self._image)
     if not has_ended:
-      return dm_env.transition(reward, self._picture)
+      return dm_env.transition(reward, self._image)
     self._needs_reset = True
     if self._game.is_episode_timeout_reached():
-      return dm_env.truncation(reward, self._picture)
-    return dm_env.termination(reward, self._picture)
+      return dm_env.truncation(reward, self._image)
+    return dm_env.termination(reward, self._image)
 
   def observation_spec(self) -> specs.BoundedArray:
-    """`[72, 128, 3]` uint8, RGB."""
+    """Return the spec of `[72, 128, 3]` uint8, RGB."""
     return specs.BoundedArray(
-      (_HEIGHT, _WIDTH, 3), np.uint8, 0, 255, name='pictures'
+      (_HEIGHT, _WIDTH, 3), np.uint8, 0, 255, name='images'
     )
 
   def action_spec(self) -> specs.DiscreteArray:
-    """Nothing, or one button of the scenario."""
+    """Return the spec of the actions: nothing, or a button each."""
     return specs.DiscreteArray(len(self._actions), name='action')
 
   def render(self) -> np.ndarray:
-    """`[72, 128, 3]` uint8, RGB: what is observed."""
-    return self._picture
+    """Return `[72, 128, 3]` uint8, RGB: the observation."""
+    return self._image
 
   def close(self) -> None:
-    """Ends the engine and removes what it wrote."""
-    with contextlib.suppress(*_CRASHES):
+    """Stop the engine and remove its files."""
+    with contextlib.suppress(*_crashes()):
       self._game.close()
     self._is_running = False
     shutil.rmtree(self._folder, ignore_errors=True)
@@ -156,15 +178,15 @@ class Doom(dm_env.Environment):
     combinations: list[tuple[str, ...]] = [()]
     combinations += [(name,) for name in names if not name.endswith('_DELTA')]
     if level == 'doom_battle':
-      combinations = _battle_combinations()
+      combinations = [*itertools.product(*_BATTLE_BUTTONS)]
     self._actions = [
       [float(name in pressed) for name in names] for pressed in combinations
     ]
 
   def _write_script(self) -> pathlib.Path:
-    """Starts the engine where it may write, and lets it end with this process.
+    """Write the script that starts the engine in its own folder.
 
-    ViZDoom itself leaves an engine behind whose process was killed.
+    The engine ends with this process, which without it outlives a kill.
     """
     engine = pathlib.Path(vizdoom.__file__).with_name('vizdoom')
     script = self._folder / 'vizdoom'
@@ -177,63 +199,56 @@ class Doom(dm_env.Environment):
     return script
 
   def _start(self) -> None:
-    errors = []
     for _ in range(_NUM_STARTS):
       self._game.set_seed(int(self._rng.integers(2**31)))
       try:
-        with contextlib.suppress(*_CRASHES):
+        with contextlib.suppress(*_crashes()):
           self._game.close()
         with _one_start_at_a_time():
           self._game.init()
-      except _CRASHES as error:
-        errors.append(str(error))
-        continue
-      self._is_running = True
-      return
+        self._is_running = True
+        return
+      except _crashes() as error:
+        reason = error
     raise RuntimeError(
-      f'ViZDoom did not start in {_NUM_STARTS} tries: {errors[-1]}'
+      f'ViZDoom did not start in {_NUM_STARTS} attempts: {reason}'
     )
 
-  def _look(self) -> None:
+  def _observe(self) -> None:
     screen = self._game.get_state().screen_buffer
-    self._picture = cv2.resize(
+    self._image = cv2.resize(
       screen, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA
     )
 
 
-_CRASHES = (
-  vizdoom.ViZDoomErrorException,
-  vizdoom.ViZDoomIsNotRunningException,
-  vizdoom.ViZDoomUnexpectedExitException,
-  vizdoom.MessageQueueException,
-  vizdoom.SharedMemoryException,
-)
-
-
-def _battle_combinations() -> list[tuple[str, ...]]:
-  """The 18 actions of doom_battle: walk, turn and shoot at the same time."""
-  return [
-    (walk, unit, attack)
-    for walk in ('', 'MOVE_FORWARD', 'MOVE_BACKWARD')
-    for unit in ('', 'TURN_LEFT', 'TURN_RIGHT')
-    for attack in ('', 'ATTACK')
-  ]
+def _crashes() -> tuple[type[Exception], ...]:
+  return (
+    vizdoom.ViZDoomErrorException,
+    vizdoom.ViZDoomIsNotRunningException,
+    vizdoom.ViZDoomUnexpectedExitException,
+    vizdoom.MessageQueueException,
+    vizdoom.SharedMemoryException,
+  )
 
 
 def find_scenario(level: str) -> pathlib.Path:
-  """Finds a level's file, in `$IMPALA_SCENARIOS_DIR` or the vizdoom package.
+  """Find a level's file, in `$IMPALA_SCENARIOS_DIR` or the vizdoom package.
 
   Raises:
-    environments.MissingError: if it is in neither.
+    simulator.MissingError: It is in neither.
   """
-  name = suites.DOOM_SCENARIOS[level]
+  global cv2, vizdoom  # Most processes make no environment and import neither.
+  import cv2
+  import vizdoom
+
+  name = SCENARIOS[level]
   folders = [pathlib.Path(vizdoom.scenarios_path)]
   if os.environ.get('IMPALA_SCENARIOS_DIR'):
     folders.insert(0, pathlib.Path(os.environ['IMPALA_SCENARIOS_DIR']))
   for folder in folders:
     if (folder / name).is_file():
       return folder / name
-  raise environments.MissingError(
+  raise simulator.MissingError(
     f'no scenario for {level} ({name} is not in '
     f'{" or ".join(map(str, folders))}): run `./impala scenarios '
     '--accept_license`, or set IMPALA_SCENARIOS_DIR=DIR to a folder that '
@@ -243,7 +258,7 @@ def find_scenario(level: str) -> pathlib.Path:
 
 @contextlib.contextmanager
 def _one_start_at_a_time() -> Iterator[None]:
-  """Keeps engines of this user and machine from starting together."""
+  """Keep engines of this user and machine from starting together."""
   folder = pathlib.Path(tempfile.gettempdir())
   with open(folder / f'impala_{os.getuid()}.lock', 'a') as file:
     fcntl.flock(file, fcntl.LOCK_EX)
@@ -252,13 +267,12 @@ def _one_start_at_a_time() -> Iterator[None]:
 
 
 def _sweep(folder: pathlib.Path) -> None:
-  """Removes what environments left whose process was killed.
+  """Remove the files of environments whose process was killed.
 
-  Each leaves its folder, and 10 MB of shared memory under the name that its
-  engine was told.
+  Each leaves its folder, and 10 MB of shared memory named after its engine.
   """
   for left in folder.glob(f'{_PREFIX}*'):
-    # Where its process lives, or belongs to somebody else, it stays.
+    # Locked while its process lives; it may also be another user's.
     with contextlib.suppress(OSError), open(left / _LOCK) as lock:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
       arguments = (left / _ARGUMENTS).read_text().split()
@@ -266,3 +280,11 @@ def _sweep(folder: pathlib.Path) -> None:
       for memory in pathlib.Path('/dev/shm').glob(f'ViZDoom*{instance}'):
         memory.unlink()
       shutil.rmtree(left)
+
+
+SIMULATOR = simulator.Simulator(
+  levels=tuple(SCENARIOS),
+  make=lambda level, seed, evaluation, settings: Doom(level, seed, settings),
+  frames_per_second=35.0,
+  requirement='the packages vizdoom and OpenCV',
+)

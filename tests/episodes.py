@@ -5,7 +5,7 @@ from dm_env import test_utils
 
 
 class Conformance(test_utils.EnvironmentTestMixin):
-  """dm_env's own tests, for a case that has `make_object_under_test`."""
+  """dm_env's own tests, for a test case with `make_object_under_test`."""
 
   num_steps = 100
 
@@ -21,7 +21,7 @@ def random_actions(environment, num_steps, seed=0):
 
 
 def play(environment, num_steps):
-  """The timesteps of random actions, the reset's first."""
+  """Return the timesteps of a reset and of random actions after it."""
   timesteps = [environment.reset()]
   for action in random_actions(environment, num_steps):
     timesteps.append(environment.step(int(action)))
@@ -29,7 +29,7 @@ def play(environment, num_steps):
 
 
 def are_equal(left, right):
-  """Whether timesteps are; their observations may be nested."""
+  """Return whether timesteps are equal; observations may be nested."""
   try:
     np.testing.assert_equal(left, right)
   except AssertionError:
@@ -38,7 +38,7 @@ def are_equal(left, right):
 
 
 def check_seeds(make, num_steps):
-  """The same seed and actions repeat the same episodes, others do not."""
+  """Check that the same seed and actions repeat the same episodes."""
   first, again, other = (play(make(seed), num_steps) for seed in (1, 1, 2))
   assert sum(timestep.last() for timestep in first) >= 1
   assert are_equal(first, again)

@@ -108,7 +108,7 @@ def _check(
   from programs.runs import checkpoints
 
   directory, level_name = configuration.directory, evaluation.level_name
-  suites.check(level_name)
+  environments.check(level_name)
   folder = evaluation.checkpoints(directory)
   may_follow = evaluation.watch and not directory.is_finished()
   if not may_follow and not checkpoints.newest_first(folder):

@@ -12,7 +12,6 @@ from typing import Any
 
 import environments
 from agents.impala import config as config_lib
-from environments import suites
 from programs.runs import presets, run_config
 
 # Group in `config.json` -> its dataclass.
@@ -155,7 +154,7 @@ def resolve(
   level_name = given.get(
     'level_name', known.get('level_name', run_config.RunConfig().level_name)
   )
-  suites.check(level_name)
+  environments.check(level_name)
   preset = (
     given.get('preset') or known.get('preset') or presets.choose(level_name)
   )

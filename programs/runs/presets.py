@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from environments import suites
+from environments import suites, vizdoom
 
 # The paper's Atari experiments: Table G.1 of arXiv 1802.01561v3, and section
 # 5.3.2 for the 200M frames. Ours: the queue holds one batch, and actors step 16
@@ -166,6 +166,6 @@ def choose(level_name: str) -> str:
     return first
   if first.startswith(suites.ATARI_PREFIX):
     return 'atari_multi_task' if others else 'atari_expert'
-  if first in suites.DOOM_SCENARIOS:
+  if first in vizdoom.SCENARIOS:
     return 'doom'
   return 'dmlab30' if level_name == 'dmlab30' else 'dmlab_single'

@@ -161,7 +161,7 @@ class RunConfig:
       )
     if self.watchdog == 'stop' and not self.monitor:
       raise ValueError("monitor must be true with watchdog='stop', got False")
-    suites.check(self.level_name)
+    environments.check(self.level_name)
 
   def _check_server(self) -> None:
     if self.benchmark_mode:

@@ -74,7 +74,7 @@ def test_stacks_over_starts_in_any_rows(num_stacked):
   rng = np.random.default_rng(num_stacked)
   rows, num = 8, 40
   start = rng.random((num, rows)) < 0.3
-  spec = atari.PictureStack(3, 5, num_stacked)
+  spec = atari.ImageStack(3, 5, num_stacked)
   newest = rng.integers(256, size=(rows, num, 3, 5), dtype=np.uint8)
   stack = rng.integers(256, size=(num, *spec.shape), dtype=np.uint8)
   column = np.zeros((num, *stacks.column_spec(spec, rows).shape), np.uint8)

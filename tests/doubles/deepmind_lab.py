@@ -1,8 +1,8 @@
 """A double of DeepMind Lab's C module, whose wheel is on no package index.
 
 Signatures, types and errors are the module's (deepmind/lab, python/
-dmlab_module.c, as noted when it was read). The games are not: frames follow
-from level, seed and actions alone, and learning on them means nothing.
+dmlab_module.c). The levels are not: images are a hash of level, seed and
+actions, so nothing can be learned from them.
 """
 
 import hashlib
@@ -124,7 +124,7 @@ class Lab:
     self._running, self._closed = False, True
 
   def _make_map(self, key):
-    """What the simulator does with a level cache: ask, else make and give."""
+    """Use a level cache as the simulator does: fetch, else compile and write."""
     with tempfile.NamedTemporaryFile(suffix='.pk3') as file:
       if not self.level_cache.fetch(key, file.name):
         file.write(self._state)

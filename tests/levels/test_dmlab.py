@@ -15,23 +15,20 @@ import pytest
 from absl.testing import absltest
 
 import environments
-from environments import suites
+from environments import dmlab, suites
 
-TESTS = pathlib.Path(__file__).absolute().parents[1]
+DOUBLE = (
+  pathlib.Path(__file__).absolute().parents[1] / 'doubles/deepmind_lab.py'
+)
 LEVEL = 'explore_goal_locations_small'
 
 
 def use_double(monkeypatch):
-  """Has `import deepmind_lab` find the double, until the test ends."""
-  for name, path in (
-    ('deepmind_lab', TESTS / 'doubles/deepmind_lab.py'),
-    ('environments.dmlab', TESTS.parent / 'environments/dmlab.py'),
-  ):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-  monkeypatch.setattr(environments, 'dmlab', module, raising=False)
+  """Make `import deepmind_lab` find the double until the test ends."""
+  spec = importlib.util.spec_from_file_location('deepmind_lab', DOUBLE)
+  module = importlib.util.module_from_spec(spec)
+  monkeypatch.setitem(sys.modules, 'deepmind_lab', module)
+  spec.loader.exec_module(module)
 
 
 @pytest.fixture
@@ -61,7 +58,7 @@ class ConformanceTest(episodes.Conformance, absltest.TestCase):
 
 
 def newest_lab():
-  """The double of the environment that was made last."""
+  """Return the double that was made last."""
   return sys.modules['deepmind_lab'].made[-1]
 
 
@@ -127,7 +124,7 @@ def test_settings_reach_the_simulator(make):
     environment.step(15)
 
 
-def test_an_episode_ends_with_its_last_picture(make):
+def test_the_last_observation_is_repeated_at_the_end(make):
   environment = make()
   # Two seconds of 60 frames, four frames a step.
   timesteps = episodes.play(environment, 30)
@@ -158,7 +155,7 @@ def test_the_same_seed_and_actions_repeat_the_same_episodes(make):
   ],
 )
 def test_levels_by_name_and_by_path(make, level, asked_for):
-  suites.check(level)
+  environments.check(level)
   make(level)
   assert newest_lab().level == asked_for
 
@@ -173,7 +170,7 @@ def test_every_level_of_dmlab_30_can_be_played_by_one_network(monkeypatch):
     assert made == {f'contributed/dmlab30/{level}' for level in levels}
 
 
-def test_wrong_levels_and_simulators_are_told(make, monkeypatch):
+def test_unknown_levels_and_broken_simulators_are_refused(make, monkeypatch):
   with pytest.raises(ValueError, match='must be a level of DeepMind'):
     make('tests/no_such')
 
@@ -197,7 +194,7 @@ def test_maps_are_made_once_and_shared(make, tmp_path):
 
 def test_a_map_is_whole_or_absent(make, tmp_path):
   make()
-  cache = environments.dmlab.LevelCache(str(tmp_path / 'maps'))
+  cache = dmlab.LevelCache(str(tmp_path / 'maps'))
   source, target = tmp_path / 'source', tmp_path / 'target'
   source.write_bytes(b'x' * 1_000_000)
   assert not cache.fetch('a', str(target))
@@ -223,8 +220,6 @@ def test_a_map_is_whole_or_absent(make, tmp_path):
 
 def test_without_the_simulator_it_says_so(monkeypatch):
   monkeypatch.setitem(sys.modules, 'deepmind_lab', None)
-  monkeypatch.delitem(sys.modules, 'environments.dmlab', raising=False)
-  monkeypatch.delattr(environments, 'dmlab', raising=False)
   with pytest.raises(environments.MissingError, match='needs DeepMind Lab'):
     environments.make(LEVEL, seed=0)
 

@@ -14,10 +14,10 @@ from absl.testing import absltest
 from dm_env import StepType
 
 import environments
-from environments import suites, vizdoom
+from environments import vizdoom
 
 IN_THE_PACKAGE = [
-  level for level, file in suites.DOOM_SCENARIOS.items() if file != 'battle.cfg'
+  level for level, file in vizdoom.SCENARIOS.items() if file != 'battle.cfg'
 ]
 
 
