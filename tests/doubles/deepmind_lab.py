@@ -124,7 +124,7 @@ class Lab:
     self._running, self._closed = False, True
 
   def _make_map(self, key):
-    """Use a level cache as the simulator does: fetch, else compile and write."""
+    """Fetch a map from the level cache, or compile and write it."""
     with tempfile.NamedTemporaryFile(suffix='.pk3') as file:
       if not self.level_cache.fetch(key, file.name):
         file.write(self._state)

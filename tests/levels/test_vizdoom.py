@@ -78,7 +78,7 @@ def test_the_same_seed_and_actions_repeat_the_same_episodes(make):
   episodes.check_seeds(lambda seed: make(seed=seed), 200)
 
 
-def test_a_timeout_is_a_truncation_and_shows_the_last_picture(make):
+def test_a_timeout_is_a_truncation_and_repeats_the_last_image(make):
   environment = make()
   timestep = environment.reset()
   total, steps = 0.0, 0
