@@ -26,7 +26,7 @@ from launchpad.nodes.python import local_multi_processing
 
 from programs import nodes
 from programs.evaluation import entries as evaluation_entries
-from programs.evaluation import evaluator, schedule
+from programs.evaluation import schedule
 from programs.monitoring import monitor
 from programs.nodes import entries, reverb_node
 from programs.runs import run_config
@@ -93,7 +93,9 @@ def make_program(configuration: run_config.Configuration) -> lp.Program:
       )
   with program.group(nodes.EVALUATOR):
     program.add_node(
-      lp.PyNode(evaluator.run_evaluator, configuration, learner, monitoring)
+      lp.PyNode(
+        evaluation_entries.run_evaluator, configuration, learner, monitoring
+      )
     )
   return program
 

@@ -163,7 +163,7 @@ def _run_threads(
 ) -> dict[str, Any]:
   # Imported before threads start: concurrent imports of TensorFlow and Reverb
   # have crashed.
-  from programs.evaluation import playing  # noqa: F401
+  from programs.evaluation import evaluator  # noqa: F401
   from programs.nodes import (
     actor,  # noqa: F401
     learner,  # noqa: F401

@@ -1,1 +1,1 @@
-"""Test scoring: episodes, evaluators, results."""
+"""Evaluation: test episodes, evaluators, results."""

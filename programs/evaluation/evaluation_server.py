@@ -1,27 +1,25 @@
-"""The nodes of an evaluation: who deals out its turns, and who plays them."""
+"""Evaluation server: schedules the episodes of checkpoints."""
 
 import pathlib
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import courier
 import launchpad as lp
 import numpy as np
 from absl import logging
 
 from agents.impala import learning, metrics
-from programs.evaluation import playing, schedule
-from programs.nodes import clients, models
+from programs.evaluation import results, schedule
+from programs.nodes import models
 from programs.runs import checkpoints, run_config
 
-_POLL_SECONDS = 1.0  # How often they ask for something new.
+_POLL_SECONDS = 1.0
 
 
 class EvaluationServer:
-  """Serves a checkpoint's variables, deals out turns, writes results.
+  """Serves variables and work units to evaluators; writes results.
 
-  Public methods are served by Courier; to call one twice does no harm.
+  Public methods are served by Courier; repeated calls have no effect.
   """
 
   def __init__(
@@ -40,26 +38,26 @@ class EvaluationServer:
     self._results: list[str] = []
     self._changed = threading.Condition()
     self._waiting: list[schedule.WorkUnit] = []
-    self._dealt: dict[int, schedule.WorkUnit] = {}
-    self._played: dict[schedule.WorkUnit, dict[int, schedule.Episode]] = {}
+    self._assigned: dict[int, schedule.WorkUnit] = {}
+    self._episodes: dict[schedule.WorkUnit, dict[int, schedule.Episode]] = {}
 
   def get_variables(self, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
-    """See `learning.Learner.get_variables`."""
+    """Return variables; see `learning.Learner.get_variables`."""
     return [self._served[name] for name in names]
 
   def next_unit(self, evaluator: int) -> tuple[int, schedule.WorkUnit] | None:
-    """The turn that an evaluator is to play, and the frames of its variables.
+    """Assign a work unit: return the frames of its checkpoint, and the unit.
 
-    None while there is nothing to play.
+    Return None while there is none.
     """
     with self._changed:
-      if evaluator not in self._dealt:
+      if evaluator not in self._assigned:
         if not self._waiting:
           return None
-        self._dealt[evaluator] = self._waiting.pop(0)
-      return int(self._counts.frames.numpy()), self._dealt[evaluator]
+        self._assigned[evaluator] = self._waiting.pop(0)
+      return int(self._counts.frames.numpy()), self._assigned[evaluator]
 
-  def played(
+  def add_episode(
     self,
     evaluator: int,
     frames: int,
@@ -67,21 +65,21 @@ class EvaluationServer:
     number: int,
     episode: schedule.Episode,
   ) -> None:
-    """Takes the `number`th episode of a turn."""
+    """Add the `number`th episode of a work unit."""
     unit, episode = schedule.WorkUnit(*unit), schedule.Episode(*episode)
     with self._changed:
       if frames != self._counts.frames.numpy():
-        return  # Told again, of a checkpoint that is done with.
-      episodes = self._played[unit]
+        return  # A repeated call, of an earlier checkpoint.
+      episodes = self._episodes[unit]
       episodes[number] = episode
-      is_over = len(episodes) == unit.num_episodes
-      if is_over and self._dealt.get(evaluator) == unit:
-        del self._dealt[evaluator]
-      self._tell()
+      is_complete = len(episodes) == unit.num_episodes
+      if is_complete and self._assigned.get(evaluator) == unit:
+        del self._assigned[evaluator]
+      self._write_progress()
       self._changed.notify_all()
 
   def run(self) -> None:
-    """Evaluates one checkpoint, or with `watch` each new one; ends the program.
+    """Evaluate one checkpoint, or with `watch` each new one; stop the program.
 
     Raises:
       ValueError: A checkpoint is of another network, or all are damaged.
@@ -89,11 +87,11 @@ class EvaluationServer:
     evaluated_paths: set[str | None] = set()
     directory = self._configuration.directory
     while not self._stop.is_set():
-      # Asked before it looks for checkpoints, so as not to miss the last.
+      # Read before looking for checkpoints, so as not to miss the last.
       is_last = not self._evaluation.watch or directory.is_finished()
       paths = checkpoints.newest_first(self._evaluation.checkpoints(directory))
       if paths and paths[0] not in evaluated_paths:
-        # Another one than was listed, if that is damaged or a newer one came.
+        # `_evaluate` takes another one if this is damaged or a newer one came.
         evaluated_paths |= {paths[0], self._evaluate()}
       elif is_last:
         break
@@ -112,60 +110,32 @@ class EvaluationServer:
     work_units = evaluation.work_units()
     self._served = learning.served_variables(self._network, self._counts)
     with self._changed:
-      self._played = {unit: {} for unit in work_units}
+      self._episodes = {unit: {} for unit in work_units}
       self._waiting = list(work_units)
-      self._tell()
+      self._write_progress()
       while not all(
-        len(self._played[unit]) == unit.num_episodes for unit in work_units
+        len(self._episodes[unit]) == unit.num_episodes for unit in work_units
       ):
         if self._stop.is_set():
           return path
         self._changed.wait(_POLL_SECONDS)
       played = {
         unit: [episode for _, episode in sorted(episodes.items())]
-        for unit, episodes in self._played.items()
+        for unit, episodes in self._episodes.items()
       }
     frames = int(self._counts.frames.numpy())
-    playing.write_results(self._configuration, evaluation, frames, played)
+    results.write_episodes(self._configuration, evaluation, frames, played)
     folder = evaluation.folder(self._configuration, frames)
     with self._changed:
       self._results.append(str(folder / 'results.json'))
-      self._tell()
+      self._write_progress()
     return path
 
-  def _tell(self) -> None:
+  def _write_progress(self) -> None:
     progress = schedule.Progress(
       int(self._counts.frames.numpy()),
-      sum(map(len, self._played.values())),
-      sum(unit.num_episodes for unit in self._played),
+      sum(map(len, self._episodes.values())),
+      sum(unit.num_episodes for unit in self._episodes),
       self._results,
     )
     schedule.write_progress(self._folder, progress)
-
-
-def run_evaluator(
-  configuration: run_config.Configuration,
-  evaluation: schedule.EvaluationConfig,
-  index: int,
-  server: courier.Client,
-) -> None:
-  """Plays turns until the program stops."""
-  stop = lp.stop_event()
-  client = clients.NodeClient(server, stop)
-  player = playing.Player(configuration, client, stop)
-  frames = None
-  try:
-    while True:
-      answer: Any = client.call('next_unit', index)
-      if answer is None:
-        stop.wait(_POLL_SECONDS)
-        continue
-      wanted, unit = answer[0], schedule.WorkUnit(*answer[1])
-      if wanted != frames:
-        frames = player.update()
-      folder = evaluation.folder(configuration, wanted)
-      episodes = player.play(unit, evaluation, folder / 'videos')
-      for number, episode in enumerate(episodes):
-        client.call('played', index, wanted, unit, number, episode)
-  except clients.Stopped:
-    logging.info('Stopped')

@@ -1,10 +1,9 @@
-"""Evaluation: whole episodes with fixed variables."""
+"""Episodes of an evaluation, played with fixed variables."""
 
 import contextlib
-import math
 import pathlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import acme
@@ -16,53 +15,22 @@ from absl import logging
 from acme.tf import variable_utils
 
 import environments
-from agents.impala import metrics, networks, policies, timing
-from programs.evaluation import results, schedule, videos
+from agents.impala import metrics, networks, policies
+from programs.evaluation import schedule, videos
 from programs.nodes import clients, models
-from programs.runs import checkpoints, metric_files, run_config, run_directory
+from programs.runs import run_config
 
-# Keeps evaluation's seeds apart from those of the actors.
+# Separates the seeds of evaluation from those of actors.
 _SEED_STREAM = 1_000_003
 
-# A simulator that crashes so often in a row is broken.
-_NUM_TRIES = 5
-
-
-def write_results(
-  configuration: run_config.Configuration,
-  evaluation: schedule.EvaluationConfig,
-  frames: int,
-  played: Mapping[schedule.WorkUnit, Sequence[schedule.Episode]],
-) -> list[results.LevelResult]:
-  """Writes the results of an evaluation; returns them by level."""
-  by_level: dict[str, list[schedule.Episode]] = {}
-  for unit in sorted(played):
-    by_level.setdefault(unit.level_name, []).extend(played[unit])
-  levels = [
-    results.LevelResult(
-      name,
-      [episode.episode_return for episode in episodes],
-      [episode.steps for episode in episodes],
-      sum(episode.steps for episode in episodes)
-      * environments.action_repeats(name, configuration.environment),
-    )
-    for name, episodes in by_level.items()
-  ]
-  results.write_results(
-    evaluation.folder(configuration, frames),
-    levels,
-    trained_frames=frames,
-    seed=evaluation.seed,
-    greedy=evaluation.greedy,
-  )
-  return levels
+_NUM_TRIES = 5  # Crashes of a simulator in a row before giving up.
 
 
 class EvaluationActor(acme.Actor):
-  """Plays one environment, to evaluate; learns nothing.
+  """Actor of one environment, which inserts nothing into the queue.
 
-  Somebody else keeps the variables fresh. `rng` samples actions, so that
-  episodes can be repeated; None takes the most likely ones.
+  `rng` samples actions, so that episodes are reproducible; None takes the most
+  likely ones.
   """
 
   def __init__(
@@ -76,13 +44,13 @@ class EvaluationActor(acme.Actor):
     self._rng = rng
 
   def observe_first(self, timestep: dm_env.TimeStep) -> None:
-    """Starts an episode."""
+    """Start an episode."""
     self._core_state = self._network.initial_state(1)
     self._last_action, self._last_reward = np.zeros((), np.int32), 0.0
     self._start = timestep.first()
 
   def select_action(self, observation: Any) -> np.ndarray:
-    """An action, `[]` int32, for an observation without a batch dimension."""
+    """Return an action, `[]` int32, for an unbatched observation."""
     inputs = networks.NetworkInput(
       # An instruction is a Python string, which NumPy would cut to a width.
       observation=tree.map_structure(
@@ -104,16 +72,16 @@ class EvaluationActor(acme.Actor):
     return np.array(np.argmax(logits), np.int32)
 
   def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:
-    """Remembers what the network sees of the step before."""
+    """Keep the last action and reward, which the network sees next."""
     self._last_action, self._last_reward = action, next_timestep.reward
     self._start = False
 
   def update(self, wait: bool = False) -> None:
-    """Nothing: the variables are somebody else's to update."""
+    """Do nothing: `Player` updates the variables."""
 
 
 class Player:
-  """Fetches variables and plays turns with them."""
+  """Fetches variables and plays work units with them."""
 
   def __init__(
     self,
@@ -137,11 +105,11 @@ class Player:
 
   @property
   def state(self) -> dict[str, Any]:
-    """What is played, for a checkpoint: a part of `Learner.state`."""
+    """State for a checkpoint, a part of `Learner.state`."""
     return {'network': self._network, 'counts': self._counts}
 
   def update(self) -> int:
-    """Fetches the newest variables; returns the frames they learned from."""
+    """Fetch the newest variables; return the frames they learned from."""
     self._variables.update_and_wait()
     return int(self._counts.frames.numpy())
 
@@ -151,13 +119,13 @@ class Player:
     evaluation: schedule.EvaluationConfig,
     video_folder: pathlib.Path = pathlib.Path(),
   ) -> Iterator[schedule.Episode]:
-    """Plays a turn; videos go to `video_folder`.
+    """Play a work unit, with videos in `video_folder`.
 
-    With the same variables the same seeds repeat the episodes.
+    The same variables and seed repeat the episodes.
 
     Raises:
       clients.Stopped: The program stops.
-      RuntimeError: The simulator crashes again and again.
+      RuntimeError: The simulator crashes in each of several tries.
     """
     settings, level = self._configuration.environment_here, unit.level_name
     sequence = np.random.SeedSequence(
@@ -173,12 +141,12 @@ class Player:
       level, environment_seed, evaluation=True, settings=settings
     )
     repeats = environments.action_repeats(level, settings)
-    pictures_per_second = environments.frames_per_second(level) / repeats
+    images_per_second = environments.frames_per_second(level) / repeats
     with contextlib.closing(environment):
       for index in range(unit.first, unit.first + unit.num_episodes):
         path = videos.path(video_folder, level, index + 1)
         camera = (
-          videos.Camera(path, pictures_per_second)
+          videos.Camera(path, images_per_second)
           if index < evaluation.video
           else None
         )
@@ -197,10 +165,10 @@ class Player:
         actor.observe_first(timestep)
         while True:
           if camera:
-            camera.film(environment)
+            camera.record(environment)
           if timestep.last():
             break
-          if self._stop.is_set():  # An episode may last half an hour.
+          if self._stop.is_set():
             raise clients.Stopped
           action = actor.select_action(timestep.observation)
           timestep = environment.step(action)
@@ -209,80 +177,7 @@ class Player:
           steps += 1
       if not getattr(environment, 'has_crashed', False):
         return schedule.Episode(episode_return, steps)
-      logging.warning('The simulator crashed; its episode is played again')
+      logging.warning('The simulator crashed: replaying the episode')
     raise RuntimeError(
       f'the simulator crashed in {_NUM_TRIES} episodes in a row'
-    )
-
-
-class Evaluator:
-  """Plays, writes results, keeps the best variables."""
-
-  def __init__(
-    self,
-    configuration: run_config.Configuration,
-    client: clients.NodeClient,
-    stop: threading.Event,
-    timer: timing.Timer,
-  ) -> None:
-    """Takes what scored best in earlier starts for the best."""
-    self._configuration = configuration
-    self._timer = timer
-    self._player = Player(configuration, client, stop)
-    self._best = _BestCheckpoint(
-      configuration.directory.best_checkpoint, self._player.state
-    )
-    self.metrics = metric_files.EvaluationMetrics(configuration.directory)
-
-  def evaluate(self) -> int:
-    """Evaluates the newest variables; returns the frames they learned from."""
-    config = self._configuration
-    evaluation = schedule.EvaluationConfig.of_run(config)
-    with self._timer.measure('fetching_variables'):
-      frames = self._player.update()
-    with self._timer.measure('playing'):
-      played = {
-        unit: [*self._player.play(unit, evaluation)]
-        for unit in evaluation.work_units()
-      }
-      levels = write_results(config, evaluation, frames, played)
-      summary = results.summarise(levels)
-      self._best.offer(frames, summary, num_levels=len(levels))
-      self.metrics.add(frames, [level.summary() for level in levels], summary)
-    self._timer.count(
-      evaluations=1, episodes=sum(len(level.returns) for level in levels)
-    )
-    return frames
-
-
-class _BestCheckpoint:
-  """What scored best of all evaluations, those of earlier starts too."""
-
-  def __init__(self, folder: pathlib.Path, state: Mapping[str, Any]) -> None:
-    self._file = folder / 'best.json'  # For people.
-    self._score = tf.Variable(-math.inf, trainable=False)
-    with contextlib.suppress(ValueError):  # Damaged: others may be the best.
-      checkpoints.Checkpoints(folder, {'score': self._score}).restore()
-    self._checkpoints = checkpoints.Checkpoints(
-      folder, {**state, 'score': self._score}, keep=1
-    )
-
-  def offer(
-    self, frames: int, summary: Mapping[str, Any], num_levels: int
-  ) -> None:
-    """Keeps the present variables if none were better.
-
-    Levels are compared by their capped mean where they have human scores, so
-    that none of them outweighs the others; a single one by its mean return.
-    """
-    name = 'mean_return'
-    if num_levels > 1 and 'cap_100' in summary:
-      name = 'cap_100'
-    score = summary[name]
-    if score < self._score:
-      return
-    self._score.assign(score)
-    self._checkpoints.save(frames)
-    run_directory.write_json(
-      self._file, {'frames': frames, 'score_name': name, 'score': score}
     )

@@ -1,8 +1,8 @@
-"""What evaluations came to: statistics of returns, and their files.
+"""Results of evaluations: statistics of returns, and their files.
 
-Intervals are of the percentile bootstrap: the episodes of each level are drawn
-with replacement, each level by itself (stratified). They tell how exactly one
-trained agent was measured, not how another seed of training would do.
+Intervals are percentile bootstraps, stratified by level: the episodes of each
+level are drawn with replacement. They are about one trained agent, not about
+other seeds of training.
 """
 
 import csv
@@ -10,13 +10,15 @@ import dataclasses
 import io
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+import environments
 from environments import suites
-from programs.runs import run_directory
+from programs.evaluation import schedule
+from programs.runs import run_config, run_directory
 
 _NUM_RESAMPLES = 2_000
 _INTERVAL = (2.5, 97.5)  # Percentiles.
@@ -33,19 +35,19 @@ _SUITE_SCORES = {
 
 @dataclasses.dataclass(frozen=True)
 class LevelResult:
-  """What the episodes of one level came to."""
+  """Result of the episodes of one level."""
 
   level_name: str
   returns: Sequence[float]  # Undiscounted, unclipped; of each episode.
-  steps: Sequence[int]  # Of the agent in each episode.
-  frames: int  # Played in all of them.
+  steps: Sequence[int]  # Agent steps of each episode.
+  frames: int  # Of all episodes.
 
   def summary(self) -> dict[str, Any]:
-    """One row: mean, standard error, 95% interval, min and max of the returns.
+    """Return mean, standard error, 95% interval, min and max of the returns.
 
-    `human_normalised` is 0 for a random agent's mean and 100 for a human's, and
-    None where these are not known; so are the standard error and the interval
-    of one episode.
+    `human_normalised` is 0 for a random agent's mean and 100 for a human's;
+    None if these are unknown. So are standard error and interval of one
+    episode.
     """
     count, mean = len(self.returns), float(np.mean(self.returns))
     error = None
@@ -67,9 +69,9 @@ class LevelResult:
     }
 
   def resampled_means(self, stream: int) -> np.ndarray | None:
-    """`[2000]` means of episodes drawn with replacement; None of one episode.
+    """Return `[2000]` means of resampled episodes; None for one episode.
 
-    Another `stream` draws other episodes.
+    `stream` seeds the resampling.
     """
     count = len(self.returns)
     if count == 1:
@@ -84,12 +86,11 @@ class LevelResult:
 
 
 def summarise(results: Sequence[LevelResult]) -> dict[str, Any]:
-  """All levels in one row; a suite's scores too, if there is one for each.
+  """Return the statistics over all levels, which weigh the same.
 
-  Levels weigh the same. The scores are the mean over levels of
-  `human_normalised`, the same with each level cut off at 100, the median, and
-  the mean of the middle half; each with its 95% interval, `<name>_low` and
-  `<name>_high`, None where a level has one episode only.
+  If each level has a human-normalised score: their mean, their mean capped at
+  100, median and interquartile mean, each with its 95% interval, `<name>_low`
+  and `<name>_high` (None if a level has one episode only).
   """
   rows = [result.summary() for result in results]
   means = np.array([row['mean_return'] for row in rows])
@@ -134,7 +135,7 @@ def _normalised(levels: Sequence[str], means: np.ndarray) -> np.ndarray:
 
 
 def _middle_half(scores: np.ndarray) -> np.ndarray:
-  """`[..., L]` without the least and the most quarter, rounded down."""
+  """Return `[..., L]` without its lowest and highest quarter."""
   left_out = scores.shape[-1] // 4
   return np.sort(scores, -1)[..., left_out : scores.shape[-1] - left_out]
 
@@ -148,14 +149,39 @@ def _interval(name: str, resampled: np.ndarray | None) -> dict[str, Any]:
   return {f'{name}_low': low, f'{name}_high': high}
 
 
+def write_episodes(
+  configuration: run_config.Configuration,
+  evaluation: schedule.EvaluationConfig,
+  frames: int,
+  played: Mapping[schedule.WorkUnit, Sequence[schedule.Episode]],
+) -> list[LevelResult]:
+  """Write the results of episodes; return them by level."""
+  by_level: dict[str, list[schedule.Episode]] = {}
+  for unit in sorted(played):
+    by_level.setdefault(unit.level_name, []).extend(played[unit])
+  levels = []
+  for name, episodes in by_level.items():
+    returns, steps = zip(*episodes, strict=True)
+    repeats = environments.action_repeats(name, configuration.environment)
+    levels.append(LevelResult(name, returns, steps, sum(steps) * repeats))
+  write_results(
+    evaluation.folder(configuration, frames),
+    levels,
+    trained_frames=frames,
+    seed=evaluation.seed,
+    greedy=evaluation.greedy,
+  )
+  return levels
+
+
 def write_results(
   directory: pathlib.Path,
   results: Sequence[LevelResult],
   **facts: Any,
 ) -> None:
-  """Writes `results.csv` and, last, `results.json`.
+  """Write `results.csv` and, last, `results.json`.
 
-  `facts` for the latter are `trained_frames`, `seed` and `greedy`.
+  `facts` in the latter are `trained_frames`, `seed` and `greedy`.
   """
   rows = [result.summary() for result in results]
   text = io.StringIO()

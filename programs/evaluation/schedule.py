@@ -1,4 +1,4 @@
-"""Test scoring: what is evaluated and how, and how far that is."""
+"""Schedule of an evaluation: its configuration, work units and progress."""
 
 import dataclasses
 import json
@@ -11,9 +11,8 @@ from agents.impala import config as config_lib
 from environments import suites
 from programs.runs import run_config, run_directory
 
-# Few, so that several evaluators share a level; not one, since to start a
-# simulator takes seconds. Results do not depend on who plays a turn, but on
-# this number.
+# Few, so that several evaluators share a level; not one, since a simulator
+# takes seconds to start. Results depend on this number, not on the evaluator.
 _EPISODES_PER_UNIT = 5
 
 _PROGRESS = 'progress.json'
@@ -30,15 +29,15 @@ class WorkUnit(NamedTuple):
 
 
 class Episode(NamedTuple):
-  """What was played."""
+  """An episode that was played."""
 
-  episode_return: float  # Neither discounted nor clipped.
-  steps: int  # Of the agent.
+  episode_return: float  # Undiscounted, unclipped.
+  steps: int  # Agent steps.
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-  """What is evaluated, and how.
+  """Configuration of an evaluation.
 
   Raises:
     ValueError: A value breaks its rule.
@@ -92,7 +91,7 @@ class EvaluationConfig:
   def of_run(
     cls, configuration: run_config.Configuration, **given: Any
   ) -> 'EvaluationConfig':
-    """As while training, but for what is given."""
+    """Return the evaluation of a training run, but for `given`."""
     levels_and_more = {
       'level_name': configuration.run.level_name,
       'test_num_episodes': configuration.run.test_num_episodes,
@@ -101,7 +100,7 @@ class EvaluationConfig:
     return cls(**{**levels_and_more, **given})
 
   def work_units(self) -> list[WorkUnit]:
-    """Turns that make exactly so many episodes of each level, in order."""
+    """Return work units with all episodes of each level, in order."""
     total = self.test_num_episodes
     return [
       WorkUnit(level, name, first, min(_EPISODES_PER_UNIT, total - first))
@@ -110,25 +109,25 @@ class EvaluationConfig:
     ]
 
   def checkpoints(self, directory: run_directory.RunDirectory) -> pathlib.Path:
-    """The folder of the checkpoints that are meant."""
+    """Return the folder of the checkpoints to evaluate."""
     is_best = self.checkpoint == 'best'
     return directory.best_checkpoint if is_best else directory.checkpoints
 
   @property
   def seeds(self) -> tuple[int, ...]:
-    """What episodes are seeded with.
+    """Seeds of the episodes.
 
-    The best checkpoint is played with others than those that chose it, lest it
-    be judged by its luck.
+    The best checkpoint is played with other seeds than those that selected it,
+    so that its score is not biased.
     """
     return (self.seed, CHECKPOINTS.index(self.checkpoint))
 
   def folder(
     self, configuration: run_config.Configuration, frames: int
   ) -> pathlib.Path:
-    """Where results of a checkpoint at `frames` go.
+    """Return the folder for results of a checkpoint at `frames`.
 
-    The name says more where the evaluation is not one as of training.
+    Its name has what differs from the evaluations of training.
     """
     parts, run = [str(frames)], configuration.run
     if self.level_name != run.level_name:
@@ -148,16 +147,16 @@ class EvaluationConfig:
 
 
 class Progress(NamedTuple):
-  """How far an evaluation is."""
+  """Progress of an evaluation."""
 
-  frames: int  # Learned by the variables that are evaluated.
+  frames: int  # Of the checkpoint.
   num_played: int
   num_episodes: int  # Of all levels.
-  results: Sequence[str]  # Every `results.json` written so far.
+  results: Sequence[str]  # Each `results.json` written so far.
 
 
 def read_progress(folder: pathlib.Path) -> Progress | None:
-  """What the evaluation server wrote last; None before it did."""
+  """Return the progress of the evaluation server; None before it starts."""
   try:
     return Progress(*json.loads((folder / _PROGRESS).read_text()))
   except FileNotFoundError:
@@ -165,5 +164,5 @@ def read_progress(folder: pathlib.Path) -> Progress | None:
 
 
 def write_progress(folder: pathlib.Path, progress: Progress) -> None:
-  """Tells it to `read_progress`."""
+  """Write progress for `read_progress`."""
   run_directory.write_json(folder / _PROGRESS, progress)

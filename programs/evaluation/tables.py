@@ -1,4 +1,4 @@
-"""Evaluations for people: a table for the terminal."""
+"""Table of an evaluation for the terminal."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ _SCORES = {
 
 
 def table(results_file: pathlib.Path) -> rich.table.Table:
-  """A `results.json` for people, in a terminal."""
+  """Return the table of a `results.json`."""
   content = json.loads(results_file.read_text(encoding='utf-8'))
   headings, *rows = _cells(content)
   shown = rich.table.Table(
@@ -45,7 +45,7 @@ def _title(content: Mapping[str, Any]) -> str:
 
 
 def _cells(content: Mapping[str, Any]) -> list[list[str]]:
-  """Headings, and a line for each level; human scores where all have them."""
+  """Return headings and a line per level; human scores if all have them."""
   is_scored = 'median' in content['summary']
   lines = [[*_COLUMNS, 'human %'] if is_scored else _COLUMNS]
   for row in content['levels']:
@@ -75,7 +75,7 @@ def _scores(content: Mapping[str, Any]) -> str | None:
 
 
 def _interval(row: Mapping[str, Any], name: str, digits: int) -> str:
-  """'19.00 to 20.10'; '?' where there is no interval."""
+  """Return '19.00 to 20.10', or '?' if there is no interval."""
   if row[f'{name}_low'] is None:
     return '?'
   return f'{row[f"{name}_low"]:.{digits}f} to {row[f"{name}_high"]:.{digits}f}'

@@ -7,27 +7,27 @@ from typing import Any
 
 import numpy as np
 
-_HEIGHT = 420  # Pixels; smaller pictures are enlarged to about this.
+_HEIGHT = 420  # Pixels; smaller images are enlarged to about this.
 
 
 def path(folder: pathlib.Path, level_name: str, number: int) -> pathlib.Path:
-  """Where the video of a level's episode is, the first being 1."""
+  """Return the path of the video of episode `number`, counted from 1."""
   return folder / f'{level_name.replace("/", "_")}_{number}.mp4'
 
 
 class Camera:
-  """Films one episode of an environment that has `render()`.
+  """Recorder of one episode of an environment that has `render()`.
 
-  A context manager: the video is there, whole, when it is left, and is not
-  where it is left by an exception.
+  A context manager: the video appears, complete, when it is left without an
+  exception.
   """
 
-  def __init__(self, path: pathlib.Path, pictures_per_second: float) -> None:
+  def __init__(self, path: pathlib.Path, images_per_second: float) -> None:
     self._path = path
     self._unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    self._rate = pictures_per_second
+    self._rate = images_per_second
     self._writer: Any = None
-    self._enlarged = 1
+    self._scale = 1
 
   def __enter__(self) -> 'Camera':
     return self
@@ -45,25 +45,25 @@ class Camera:
       else:
         self._unfinished.replace(self._path)
 
-  def film(self, environment: Any) -> None:
-    """Adds what the environment shows."""
-    picture = environment.render()
+  def record(self, environment: Any) -> None:
+    """Append the image that the environment renders."""
+    image = environment.render()
     if not self._writer:
-      self._begin(*picture.shape[:2])
+      self._begin(*image.shape[:2])
     for axis in (0, 1):
-      picture = np.repeat(picture, self._enlarged, axis)
-    self._writer.send(np.ascontiguousarray(picture))
+      image = np.repeat(image, self._scale, axis)
+    self._writer.send(np.ascontiguousarray(image))
 
   def _begin(self, height: int, width: int) -> None:
-    import imageio_ffmpeg  # Whoever films nothing does without it.
+    import imageio_ffmpeg  # For videos only.
 
-    self._enlarged = max(1, _HEIGHT // height)
-    if self._enlarged * height % 2 or self._enlarged * width % 2:
-      self._enlarged += 1  # H.264 wants even sides.
+    self._scale = max(1, _HEIGHT // height)
+    if self._scale * height % 2 or self._scale * width % 2:
+      self._scale += 1  # H.264 needs even sides.
     self._path.parent.mkdir(parents=True, exist_ok=True)
     self._writer = imageio_ffmpeg.write_frames(
       str(self._unfinished),
-      (width * self._enlarged, height * self._enlarged),
+      (width * self._scale, height * self._scale),
       fps=self._rate,
       macro_block_size=1,
       output_params=['-f', 'mp4'],

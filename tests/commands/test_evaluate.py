@@ -174,7 +174,7 @@ def test_a_finished_run_without_a_checkpoint_is_refused(tmp_path, flags_):
 
 
 def make_evaluation_server(tmp_path, monkeypatch, num_episodes, *frames):
-  """An examiner that has dealt nothing yet, in this process."""
+  """Return an evaluation server in this process."""
   configuration, save = make_run(tmp_path, level_name='catch')
   for each in frames:
     save(each)
@@ -186,7 +186,7 @@ def make_evaluation_server(tmp_path, monkeypatch, num_episodes, *frames):
   )
 
 
-def test_what_is_told_twice_counts_once(tmp_path, monkeypatch):
+def test_an_episode_that_is_reported_twice_counts_once(tmp_path, monkeypatch):
   server = make_evaluation_server(tmp_path, monkeypatch, 7, 500)
   thread = threading.Thread(target=server.run)
   thread.start()
@@ -196,20 +196,20 @@ def test_what_is_told_twice_counts_once(tmp_path, monkeypatch):
   _, second = server.next_unit(1)
   assert (frames, first.num_episodes, second.num_episodes) == (500, 5, 2)
   lost, won = schedule.Episode(-1.0, 9), schedule.Episode(1.0, 9)
-  server.played(1, 499, second, 0, lost)  # Of other variables.
+  server.add_episode(1, 499, second, 0, lost)  # Of other variables.
   for number in (0, 0, 1):
-    server.played(1, frames, second, number, won)
+    server.add_episode(1, frames, second, number, won)
   assert server.next_unit(1) is None
   for number in range(5):
-    server.played(0, frames, first, number, lost)
+    server.add_episode(0, frames, first, number, lost)
   thread.join(60)
   assert not thread.is_alive()
   wanted = [-1.0] * 5 + [1.0] * 2
   assert read_returns(tmp_path, '500_7episodes') == wanted
   progress = schedule.read_progress(tmp_path)
   assert (progress.num_played, progress.num_episodes) == (7, 7)
-  # Whoever is told late has not taken the turn of another.
-  server.played(1, frames, second, 1, won)
+  # A late report is of no unit of another evaluator.
+  server.add_episode(1, frames, second, 1, won)
 
 
 def test_a_damaged_checkpoint_is_passed_over_once(tmp_path, monkeypatch):
@@ -221,7 +221,7 @@ def test_a_damaged_checkpoint_is_passed_over_once(tmp_path, monkeypatch):
   processes.wait_until(lambda: server.next_unit(0), 60)
   frames, unit = server.next_unit(0)
   assert frames == 400
-  server.played(0, frames, unit, 0, schedule.Episode(1.0, 9))
+  server.add_episode(0, frames, unit, 0, schedule.Episode(1.0, 9))
   thread.join(30)
   is_over = not thread.is_alive()
   server._stop.set()

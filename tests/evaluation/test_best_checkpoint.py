@@ -3,13 +3,13 @@ import json
 import pytest
 import tensorflow as tf
 
-from programs.evaluation import playing
+from programs.evaluation import evaluator
 from programs.runs import checkpoints
 
 
 def make(folder):
   weight = tf.Variable(0.0)
-  return weight, playing._BestCheckpoint(folder, {'network': weight})
+  return weight, evaluator.BestCheckpoint(folder, {'network': weight})
 
 
 def offer(best, weight, frames, score, num_levels=1, **scores):
@@ -19,14 +19,14 @@ def offer(best, weight, frames, score, num_levels=1, **scores):
 
 
 def kept(folder):
-  """Frames, weight and score of what is kept; one checkpoint, not more."""
+  """Return frames and score of the one checkpoint."""
   (path,) = checkpoints.newest_first(folder)
   assert [file.stem for file in folder.glob('*.index')] == [path.split('/')[-1]]
   weight = tf.Variable(0.0)
   checkpoints.Checkpoints(folder, {'network': weight}).restore()
-  told = json.loads((folder / 'best.json').read_text())
-  assert told['frames'] == int(weight.numpy())
-  return told['frames'], told['score']
+  facts = json.loads((folder / 'best.json').read_text())
+  assert facts['frames'] == int(weight.numpy())
+  return facts['frames'], facts['score']
 
 
 def test_the_best_stays_until_a_better_one_comes(tmp_path):

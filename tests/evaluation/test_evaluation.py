@@ -1,4 +1,4 @@
-"""Turns and who plays them."""
+"""Work units and their episodes."""
 
 import threading
 
@@ -35,12 +35,12 @@ def make_player(source=None):
   return player
 
 
-def examine(num_episodes, **given):
+def configure(num_episodes, **given):
   return schedule.EvaluationConfig('catch', num_episodes, **given)
 
 
 @pytest.mark.parametrize('num_episodes', [1, 4, 5, 6, 12])
-def test_turns_make_exactly_so_many_episodes_of_each_level(num_episodes):
+def test_work_units_have_each_episode_once(num_episodes):
   work_units = schedule.EvaluationConfig(
     'catch,memory', num_episodes
   ).work_units()
@@ -55,10 +55,10 @@ def test_turns_make_exactly_so_many_episodes_of_each_level(num_episodes):
   assert all(0 < unit.num_episodes <= 5 for unit in work_units)
 
 
-def test_turns_do_not_depend_on_who_plays_them_when():
+def test_episodes_depend_on_neither_evaluator_nor_order():
   source = Source(flags.resolve({'level_name': 'catch'}))
   first, second = make_player(source), make_player(source)
-  asked, other = examine(20, seed=3), examine(20, seed=4)
+  asked, other = configure(20, seed=3), configure(20, seed=4)
   work_units = asked.work_units()
   forwards = {unit: [*first.play(unit, asked)] for unit in work_units}
   backwards = {
@@ -66,18 +66,18 @@ def test_turns_do_not_depend_on_who_plays_them_when():
   }
   assert forwards == backwards
   played = [tuple(episodes) for episodes in forwards.values()]
-  assert len(set(played)) > 1  # Each turn has a seed of its own.
+  assert len(set(played)) > 1  # Each unit has its own seed.
   assert [tuple(first.play(unit, other)) for unit in work_units] != played
 
 
 def test_actions_are_sampled_or_the_most_likely():
   """What is most likely at first is the same action everywhere."""
-  player, likely = make_player(), examine(5, greedy=True)
+  player, likely = make_player(), configure(5, greedy=True)
   (unit,) = likely.work_units()
   greedy = [*player.play(unit, likely)]
   assert greedy == [*player.play(unit, likely)]
   sampled = {
-    tuple(player.play(unit, examine(5, seed=seed))) for seed in range(5)
+    tuple(player.play(unit, configure(5, seed=seed))) for seed in range(5)
   }
   assert len(sampled) > 1
 
@@ -86,8 +86,8 @@ def test_a_stop_leaves_the_episode():
   configuration = flags.resolve({'level_name': 'catch'})
   stop = threading.Event()
   player = playing.Player(configuration, Source(configuration), stop)
-  (unit,) = examine(3).work_units()
-  episodes = player.play(unit, examine(3))
+  (unit,) = configure(3).work_units()
+  episodes = player.play(unit, configure(3))
   next(episodes)
   stop.set()
   with pytest.raises(clients.Stopped):
@@ -107,21 +107,21 @@ def test_every_environment_shows_itself_to_people(level_name, height, width):
   environment = environments.make(level_name, seed=3, evaluation=True)
   try:
     environment.reset()
-    pictures = [environment.render()]
+    images = [environment.render()]
     for _ in range(30):
       environment.step(1)
-      pictures.append(environment.render())
+      images.append(environment.render())
   finally:
     environment.close()
-  for picture in pictures:
-    assert (picture.shape, picture.dtype) == ((height, width, 3), np.uint8)
-  assert any(not np.array_equal(pictures[0], other) for other in pictures)
+  for image in images:
+    assert (image.shape, image.dtype) == ((height, width, 3), np.uint8)
+  assert any(not np.array_equal(images[0], other) for other in images)
 
 
-def test_the_first_episodes_are_filmed(tmp_path):
+def test_the_first_episodes_are_recorded(tmp_path):
   player = make_player()
-  (unit,) = examine(3).work_units()
-  list(player.play(unit, examine(3, video=2), tmp_path / 'videos'))
+  (unit,) = configure(3).work_units()
+  list(player.play(unit, configure(3, video=2), tmp_path / 'videos'))
   videos = sorted((tmp_path / 'videos').iterdir())
   assert [path.name for path in videos] == ['catch_1.mp4', 'catch_2.mp4']
   for path in videos:
@@ -149,9 +149,9 @@ def test_an_episode_that_crashed_is_played_again(monkeypatch):
   monkeypatch.setattr(
     environments, 'make', lambda level, seed, **_: Crashes(seed)
   )
-  (unit,) = examine(3).work_units()
-  assert len([*player.play(unit, examine(3))]) == 3
+  (unit,) = configure(3).work_units()
+  assert len([*player.play(unit, configure(3))]) == 3
   assert Crashes.num_resets == 5
   Crashes.num_resets = -10
   with pytest.raises(RuntimeError, match='crashed in 5 episodes in a row'):
-    list(player.play(unit, examine(3)))
+    list(player.play(unit, configure(3)))

@@ -74,7 +74,7 @@ def test_our_own_program():
   actor = graph.roles['actor'][7]
   assert (actor.name, actor.type) == ('actor/7', 'PyNode')
   assert actor.function == 'programs.nodes.entries.run_actor'
-  assert actor.about == 'Acts until the program stops; see `actor`.'
+  assert 'until the program stops' in actor.about
   assert actor.arguments == {'configuration': 'Configuration', 'index': '7'}
 
 

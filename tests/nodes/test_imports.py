@@ -40,7 +40,7 @@ def imported(code, *arguments):
   ('modules', 'unneeded'),
   [
     (
-      'nodes.entries monitoring.monitor evaluation.evaluator '
+      'nodes.entries monitoring.monitor evaluation.entries '
       'commands.train commands.graph',
       _TENSORFLOW | _LOSSES | _SIMULATORS | _DRAWING,
     ),
@@ -53,7 +53,7 @@ def imported(code, *arguments):
       'nodes.queue nodes.actor nodes.inference',
       _LOSSES | _SIMULATORS | _DRAWING,
     ),
-    ('evaluation.playing', _LOSSES | _SIMULATORS),
+    ('evaluation.evaluator', _LOSSES | _SIMULATORS),
     ('nodes.learner', _SIMULATORS | {'matplotlib', 'pandas'}),
   ],
 )

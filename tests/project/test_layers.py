@@ -26,8 +26,6 @@ ARROWS = {
     'environments',
     'programs.monitoring',
     'programs.runs',
-    'programs.evaluation.schedule',  # entries: what work units are.
-    'programs.evaluation.evaluation_server',
   },
   'programs/evaluation': {
     'agents',
