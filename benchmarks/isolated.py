@@ -91,7 +91,7 @@ class Component(contextlib.AbstractContextManager):
 
 
 def _begin(log: str) -> None:
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # A terminal's Ctrl-C.
+  os.setpgrp()  # Ctrl-C in a terminal, at which Reverb's threads would hang.
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
   file = os.open(log, os.O_WRONLY | os.O_APPEND)
   os.dup2(file, 1)
