@@ -86,7 +86,7 @@ class Timer:
         'activity_seconds': round(now - self._since, 3),
         'seconds': {name: round(sum_, 3) for name, sum_ in seconds.items()},
         'calls': dict(self._calls),
-        'kinds': {name: ACTIVITIES[name] for name in seconds},
+        'kinds': {name: ACTIVITIES.get(name, 'busy') for name in seconds},
         'counts': dict(self._counts),
       }
 

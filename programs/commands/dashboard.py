@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   path = pathlib.Path(arguments.logdir).expanduser().absolute()
   with contextlib.suppress(KeyboardInterrupt):
     try:
-      run_directory.RunDirectory(path).read_config()
+      if reading.read_graph(path) is None:  # Of a program that is not ours.
+        run_directory.RunDirectory(path).read_config()
       shown = view.View(reading.Run(path), flags.describe)
       listening = _listen(shown, arguments.port)
     except (run_directory.RunError, ValueError) as error:

@@ -13,6 +13,7 @@ _COMPARABLE = 0.5  # Both sides are, if one waits for this much of the other.
 _FULL_LOAD = 0.9  # More processes do not help above this share of the cores.
 _MIN_SHARE = 0.05  # Activities below it are not listed.
 
+_WITH_FLAGS = 'impala'  # The program whose flags the advice names.
 # By the activity that takes most of the time of the nodes that insert.
 _REMEDIES = {
   'environment': 'Add actors (--num_actors) or environment processes '
@@ -75,15 +76,22 @@ def judge(
   sentence = {
     'none': f'No bottleneck: {waits}, and {blocks}.',
     'queue': f'The queue is the bottleneck: {waits}, and {blocks} '
-    f'({capacities}). Raise --queue_capacity.',
+    f'({capacities}).',
     'sampling': f'Sampling from Reverb is the bottleneck: {waits}, although '
-    f'the queue is full {full:.0%} of it. Use fewer, larger items '
-    '(--unroll_length).',
+    f'the queue is full {full:.0%} of it.',
     'producers': f'{names.capitalize()} {are} the bottleneck: {waits}. '
-    f'{_activities(producers, made)}{"" if load else " " + _REMEDIES[remedy]}',
+    f'{_activities(producers, made)}',
     'consumers': f'{others.capitalize()} {are_others} the bottleneck: {blocks}.'
-    f' {_activities(consumers, used)} Use {threads}a GPU or fewer actors.',
+    f' {_activities(consumers, used)}',
   }[side]
+  advice = {
+    'queue': ' Raise --queue_capacity.',
+    'sampling': ' Use fewer, larger items (--unroll_length).',
+    'producers': '' if load else f' {_REMEDIES[remedy]}',
+    'consumers': f' Use {threads}a GPU or fewer actors.',
+  }
+  if graph.name == _WITH_FLAGS:
+    sentence += advice.get(side, '')
   return Verdict(side, sentence + load)
 
 
