@@ -51,7 +51,7 @@ class Timer:
 
   @contextlib.contextmanager
   def measure(self, activity: str) -> Iterator[None]:
-    """Count the time of a `with` block as an activity, one of `ACTIVITIES`.
+    """Count the time of a `with` block as an activity; see `ACTIVITIES`.
 
     Blocks inside it count as their own activity alone.
     """
@@ -73,7 +73,7 @@ class Timer:
     """Return all sums since the timer was made.
 
     'activity_seconds' is how long the present activity lasts, which 'seconds'
-    by activity include; 'kinds' are those of these activities.
+    by activity include; 'kinds' of others than `ACTIVITIES` are busy.
     """
     with self._lock:
       now = time.monotonic()

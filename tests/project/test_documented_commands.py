@@ -1,8 +1,8 @@
 """Runs every `./impala` command of README.md and docs/*.md in a fresh clone.
 
-What goes on until it is interrupted has to show first that it works. With -s,
-as `./impala check --all -s tests/project/test_documented_commands.py`, prints
-where each command stands, what it said last, and how long it took.
+A command that runs until it is interrupted first has to show that it works.
+`./impala check --all -s tests/project/test_documented_commands.py` prints where
+each command stands, how it ended, and how long it took.
 """
 
 import contextlib
@@ -17,15 +17,16 @@ import subprocess
 import tempfile
 import time
 
+import command_lines
 import processes
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = command_lines.ROOT
 PAGES = {
   path.name: path.read_text(encoding='utf-8')
   for path in (ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')))
 }
-# A line of code, or inline; and whether the page shows next that it is refused.
+# Lines of code, or inline; and whether the page shows next that it is refused.
 COMMAND = re.compile(
   r'(?:^ *(?:\w*\$ +)?(?P<line>\./impala [a-z]+(?!\S)(?:\\\n|[^\n`])*)$'
   r'|`(?P<inline>\./impala [a-z]+\s[^`]+)`)'
@@ -52,158 +53,153 @@ LEFT_OUT = {
   r'benchmark .*(peers|rllib)': 'installs RLlib and Sample Factory',
 }
 GO_ON = ('benchmark', 'cluster', 'dashboard', 'experiment', 'train')
-READ = ('dashboard', 'evaluate', 'report', 'top')
-ALIVE = re.compile(
-  r'frames [1-9]|http://|warming up for|measuring for|_1$|'
-  r'joins the run|Ray runtime started',
-  re.MULTILINE,
+READ_RUNS = ('dashboard', 'evaluate', 'report', 'top')
+ALIVE = (
+  r'frames [1-9]|http://|warming up for|measuring for|_1$|joins the run|'
+  r'Ray runtime started'
 )
-WAITS = re.compile(r"waits for the learner's job")
+WAITS = "waits for the learner's job"
 SECONDS = 180
 
 
-def documented():
-  """Command -> where it is shown first, and whether it is refused."""
+def find_commands():
+  """Returns command -> where it is shown first, and whether it is refused."""
   found = {}
   for page, text in PAGES.items():
     for match in COMMAND.finditer(text):
       shown = (match['line'] or match['inline']).replace('\\\n', ' ')
       lexer = shlex.shlex(shown, posix=True, punctuation_chars='|&;<>')
       lexer.whitespace_split = True
-      words = [*itertools.takewhile(lambda word: word[0] not in '|&;<>', lexer)]
-      if not {'$', '...'} & {*re.findall(r'\$|\.\.\.', shown)}:
-        line = text.count('\n', 0, match.start()) + 1
-        facts = f'{page}:{line}', bool(match['refusal'])
-        found.setdefault(shlex.join(words), facts)
+      words = itertools.takewhile(lambda word: word[0] not in '|&;<>', lexer)
+      place = f'{page}:{text.count(chr(10), 0, match.start()) + 1}'
+      if not re.search(r'\$|\.\.\.', shown):
+        found.setdefault(shlex.join(words), (place, bool(match['refusal'])))
   return found
 
 
-COMMANDS = documented()
-pytestmark = pytest.mark.thorough
+COMMANDS = find_commands()
 
 
-def adapted(command):
-  """The words of a command as it is run here."""
+def adapt(command):
+  """Returns the words of a command as it is run here."""
   for shown, here in REPLACED.items():
     command = command.replace(shown, here)
   words = shlex.split(command)
+  flags = {word.partition('=')[0] for word in words}
   added = ADDED.get(words[1], [])
-  names = [word.partition('=')[0] for word in words]
-  return words + [w for w in added if w.partition('=')[0] not in names]
+  return words + [w for w in added if w.partition('=')[0] not in flags]
 
 
-def partner(words):
-  """What has to run meanwhile: the head of the cluster, or the other role."""
-  wanted = ''
+def find_partner(words):
+  """Returns what has to run meanwhile: a cluster's head, or the other role."""
+  wanted = None
   if any(word.endswith(':6379') for word in words):
     wanted = 'cluster --head'
   elif '--cluster=cluster.json' in words:
-    is_learner = '--job_name=learner' in words
-    role = 'actor' if is_learner else 'learner'
+    role = 'actor' if '--job_name=learner' in words else 'learner'
     wanted = f'--cluster=cluster.json --job_name={role}'
-  found = [each for each in COMMANDS if wanted in each]
-  return adapted(found[0]) if wanted else None
+  return adapt(next(c for c in COMMANDS if wanted in c)) if wanted else None
 
 
-class Clone:
-  """A fresh clone, and short runs there to be read."""
-
-  def __init__(self, folder):
-    self.path = folder / 'impala'
-    self._logs = itertools.count()
-    clone = ['git', 'clone', '--quiet', '--no-hardlinks', ROOT, self.path]
-    subprocess.run(clone, check=True)
-    file = CLUSTER_FILE.search('\n'.join(PAGES.values()))
-    text = file[0].replace('10.0.0.1', REPLACED['10.0.0.1']) if file else ''
-    (self.path / 'cluster.json').write_text(text)
-    for name, level in (('catch', 'catch'), ('pong', 'atari_pong')):
-      flags = f'--level_name={level} --logdir={folder / name}'
-      status, text = self.run(shlex.split(f'./impala train {flags}'))
-      assert status == 130, text
-
-  def prepare(self, words):
-    """Has the clone without runs, but for those that the command reads."""
-    for name in ('runs', 'logdir', 'agent'):
-      shutil.rmtree(self.path / name, ignore_errors=True)
-    is_reader = words[1] in READ or '--mode=test' in words
-    for word in words if is_reader else ():
-      name = word.removeprefix('--logdir=')
-      if re.fullmatch(r'(runs|logdir)/\w+|agent', name):
-        example = 'pong' if 'pong' in name else 'catch'
-        shutil.copytree(self.path.parent / example, self.path / name)
-
-  @contextlib.contextmanager
-  def started(self, words):
-    """A command as a process, and a function that returns what it has said."""
-    log = self.path.with_name(f'{next(self._logs)}.log')
-    with open(log, 'wb') as file:
-      process = subprocess.Popen(
-        words,
-        cwd=self.path,
-        env={k: v for k, v in os.environ.items() if k != 'PYTHONPATH'},
-        stdin=subprocess.DEVNULL,
-        stdout=file,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-      )
+@contextlib.contextmanager
+def started(words, folder):
+  """Yields a command's process, and a function that returns its output."""
+  with (
+    tempfile.NamedTemporaryFile() as log,
+    subprocess.Popen(
+      words,
+      cwd=folder,
+      env={k: v for k, v in os.environ.items() if k != 'PYTHONPATH'},
+      stdin=subprocess.DEVNULL,
+      stdout=log,
+      stderr=subprocess.STDOUT,
+      start_new_session=True,
+    ) as process,
+  ):
     try:
-      yield process, lambda: log.read_text(errors='replace')
+      yield process, lambda: pathlib.Path(log.name).read_text(errors='replace')
     finally:
       process.terminate()
       with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(SECONDS)
       process.kill()
 
-  def run(self, words):
-    """Runs a command until it ends or has shown that it works."""
-    with contextlib.ExitStack() as held:
-      if other := partner(words):
-        beside, read = held.enter_context(self.started(other))
-        is_up = re.compile(f'Ray runtime started|Run directory|{WAITS.pattern}')
-        self._wait(beside, read, is_up)
-      process, read = held.enter_context(self.started(words))
-      goes_on = words[1] in GO_ON and '--help' not in words
-      waits = '--job_name=actor' in words and not other
-      self._wait(
-        process, read, (WAITS if waits else ALIVE) if goes_on else None
-      )
-      if process.poll() is None:
-        is_stopped = waits or words[1] == 'cluster'
-        process.send_signal(signal.SIGTERM if is_stopped else signal.SIGINT)
-      status = process.wait(SECONDS)
-    processes.wait_until(lambda: not processes.naming(self.path), 60)
-    return status, read()
 
-  @staticmethod
-  def _wait(process, read, alive):
-    """Waits until a process ends or says something."""
-    deadline = time.monotonic() + SECONDS
-    while process.poll() is None and not (alive and alive.search(read())):
-      assert time.monotonic() < deadline, read()
-      time.sleep(0.2)
+def wait(process, read, sign):
+  """Waits until a process ends, or its output has the sign."""
+  deadline = time.monotonic() + SECONDS
+  while process.poll() is None:
+    if sign and re.search(sign, read(), re.MULTILINE):
+      return
+    assert time.monotonic() < deadline, read()
+    time.sleep(0.2)
+
+
+def run(words, folder):
+  """Runs a command to its end or interrupts it; returns status and output."""
+  with contextlib.ExitStack() as held:
+    if partner := find_partner(words):
+      beside = held.enter_context(started(partner, folder))
+      wait(*beside, f'Ray runtime started|Run directory|{WAITS}')
+    process, read = held.enter_context(started(words, folder))
+    is_lonely = '--job_name=actor' in words and not partner
+    goes_on = words[1] in GO_ON and '--help' not in words
+    wait(process, read, (WAITS if is_lonely else ALIVE) if goes_on else None)
+    if process.poll() is None:
+      terminates = is_lonely or words[1] == 'cluster'
+      process.send_signal(signal.SIGTERM if terminates else signal.SIGINT)
+    result = process.wait(SECONDS), read()
+  processes.wait_until(lambda: not processes.naming(folder), 60)
+  return result
 
 
 @pytest.fixture(scope='module')
 def clone():
+  """A fresh clone, and beside it runs that were interrupted."""
   with tempfile.TemporaryDirectory(prefix='docs-') as folder:
-    yield Clone(pathlib.Path(folder))
+    path = pathlib.Path(folder, 'impala')
+    subprocess.run(['git', 'clone', '--quiet', ROOT, path], check=True)
+    file = CLUSTER_FILE.search('\n'.join(PAGES.values()))
+    if file:
+      text = file[0].replace('10.0.0.1', REPLACED['10.0.0.1'])
+      (path / 'cluster.json').write_text(text)
+    for name, level in (('catch', 'catch'), ('pong', 'atari_pong')):
+      flags = f'--level_name={level} --logdir={folder}/{name}'
+      status, text = run(shlex.split(f'./impala train {flags}'), path)
+      assert status == 130, text
+    yield path
 
 
+def prepare(words, clone):
+  """Removes all runs, and copies those that a command reads to their places."""
+  for name in ('runs', 'logdir', 'agent'):
+    shutil.rmtree(clone / name, ignore_errors=True)
+  is_reader = words[1] in READ_RUNS or '--mode=test' in words
+  for word in words if is_reader else ():
+    name = word.removeprefix('--logdir=')
+    if re.fullmatch(r'(runs|logdir)/\w+|agent', name):
+      run_name = 'pong' if 'pong' in name else 'catch'
+      shutil.copytree(clone.parent / run_name, clone / name)
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize(
-  'command', COMMANDS, ids=[where for where, _ in COMMANDS.values()]
+  'command', COMMANDS, ids=[place for place, _ in COMMANDS.values()]
 )
 def test_a_documented_command_runs(command, clone):
-  where, is_refused = COMMANDS[command]
+  place, is_refused = COMMANDS[command]
   for pattern, why in LEFT_OUT.items():
     if re.search(pattern, command):
       pytest.skip(f'{command} {why}')
-  words = adapted(command)
-  clone.prepare(words)
+  words = adapt(command)
+  prepare(words, clone)
   start = time.monotonic()
-  status, text = clone.run(words)
+  status, text = run(words, clone)
   last = (text.strip().splitlines() or [''])[-1]
   seconds = time.monotonic() - start
-  print(f'\n{where} | {command} | {status}: {last} | {seconds:.0f} s')
+  print(
+    f'\n{place} | {command} | {status}: {last} | {seconds:.0f} s', flush=True
+  )
   assert 'Traceback' not in text, text
   if status == 2:
     assert is_refused or 'needs DeepMind Lab' in last, text
