@@ -1,7 +1,7 @@
 """Levels by name, as `dm_env` environments: the only door to the simulators.
 
-To add a simulator, write its file as `catch.py` is and list it in SIMULATORS;
-if it has settings, join them in `Settings`.
+To add a simulator, write its file like `catch.py` and list it in SIMULATORS;
+if it has settings of its own (see `atari.py`), let `Settings` inherit them.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ MissingError = simulator.MissingError
 
 @dataclasses.dataclass(frozen=True)
 class Settings(dmlab.Settings, atari.Settings):
-  """Settings of all simulators together; each reads its own."""
+  """Settings of all simulators together: a flag each."""
 
 
 class Spec(NamedTuple):

@@ -97,7 +97,7 @@ class EnvironmentBatch:
       tree.unflatten_as(self.observation_spec, self._leaves),
       **{name: np.zeros(num, dtype) for name, dtype in DTYPES.items()},
     )
-    self._game_goes_on = [False] * num
+    self._game_continues = [False] * num
     self._returns = [0.0] * num
     self._steps = [0] * num
     self._restarts = [0] * num
@@ -115,11 +115,7 @@ class EnvironmentBatch:
     return self._timestep
 
   def step(self, actions: np.ndarray) -> BatchTimeStep:
-    """Take one agent step in every environment.
-
-    Raises:
-      ValueError: `actions` are not `[N]`.
-    """
+    """Take one agent step in each environment; `actions` must be `[N]`."""
     actions = check_actions(actions, self.action_spec, len(self.levels))
     self._timestep.clear_ends()
     for index, action in enumerate(actions):
@@ -136,25 +132,23 @@ class EnvironmentBatch:
         stack.callback(environment.close)
 
   def _reset_one(self, index: int) -> None:
-    self._write_observation(
-      index, self._environments[index].reset().observation
-    )
+    timestep = self._environments[index].reset()
+    self._write_observation(index, timestep.observation)
     self._timestep.reward[index] = 0.0
     self._timestep.discount[index] = 0.0
     self._timestep.start_of_episode[index] = True
     self.needs_reset[index] = False
     self._count_restarts(index)
-    if not self._game_goes_on[index]:
+    if not self._game_continues[index]:
       self._returns[index] = 0.0
       self._steps[index] = 0
-    self._game_goes_on[index] = False
+    self._game_continues[index] = False
 
   def _count_restarts(self, index: int) -> None:
     restarts = getattr(self._environments[index], 'num_restarts', 0)
     # Added, as the parent counts the restarts of this process there too.
-    self._timestep.environment_restarts[index] += (
-      restarts - self._restarts[index]
-    )
+    added = restarts - self._restarts[index]
+    self._timestep.environment_restarts[index] += added
     self._restarts[index] = restarts
 
   def _step_one(self, index: int, action: np.integer) -> None:
@@ -169,9 +163,9 @@ class EnvironmentBatch:
     if not timestep.last():
       return
     self.needs_reset[index] = True
-    self._game_goes_on[index] = not getattr(environment, 'game_over', True)
+    self._game_continues[index] = not getattr(environment, 'game_over', True)
     has_crashed = getattr(environment, 'has_crashed', False)
-    if not self._game_goes_on[index] and not has_crashed:
+    if not self._game_continues[index] and not has_crashed:
       self._timestep.episode_return[index] = self._returns[index]
       self._timestep.episode_steps[index] = self._steps[index]
 

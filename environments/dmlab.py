@@ -68,7 +68,6 @@ _FIFTEEN_ACTIONS = (
   (0, 0, 0, 0, 1, 0, 0),  # Fire
 )
 
-
 _SIDE = simulator.Rule(
   'a multiple of 4', lambda pixels: pixels >= 4 and pixels % 4 == 0
 )
@@ -91,9 +90,7 @@ class Settings(simulator.Settings):
     '', 'Folder of the images that two psychlab levels of DeepMind Lab show.'
   )
   level_cache: str = simulator.setting(
-    '',
-    "Folder that caches DeepMind Lab's maps, shared by all actors of a "
-    'machine; empty: no cache.',
+    '', "Folder that caches DeepMind Lab's maps for all actors; empty: none."
   )
   renderer: str = simulator.setting(
     'software',

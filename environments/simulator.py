@@ -1,4 +1,4 @@
-"""What a simulator's file is made of: see `catch.py`, the shortest one."""
+"""The parts of a simulator's file; `catch.py` is the shortest example."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,7 +12,7 @@ class MissingError(RuntimeError):
 
 
 class Rule(NamedTuple):
-  """What a setting's value must satisfy, and how help and errors say it."""
+  """The rule of a setting's value, with its text in help and errors."""
 
   text: str
   holds: Callable[[Any], bool]
@@ -29,11 +29,7 @@ def setting(
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """Settings of every simulator; a simulator's own are a subclass in its file.
-
-  Raises:
-    ValueError: A value breaks its rule.
-  """
+  """Settings of all simulators; ValueError where a value breaks its rule."""
 
   num_action_repeats: int = setting(
     4,

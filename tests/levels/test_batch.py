@@ -8,7 +8,7 @@ from environments import batch
 
 
 class ScriptedEnvironment(dm_env.Environment):
-  """Plays a tape of (reward, step type, discount, whether the game is over).
+  """Play a tape of (reward, step type, discount, game over).
 
   Observations count the timesteps; actions taken are kept in `actions`.
   """
@@ -49,7 +49,7 @@ class ScriptedEnvironment(dm_env.Environment):
 
 
 class EpisodicEnvironment(ScriptedEnvironment):
-  """One that knows nothing of games: every episode is one."""
+  """A tape without `game_over`: every episode is a whole one."""
 
   def _next(self):
     timestep = super()._next()
@@ -69,7 +69,7 @@ def last(reward, discount, game_over=True):
 
 
 def run_tape(environment_batch, num_steps):
-  """Returns every column as a `[T, N]` array, the reset's row first."""
+  """Return every column as a `[T, N]` array, the reset's first."""
   timesteps = [environment_batch.reset()]
   rows = [[np.copy(column) for column in timesteps[0]]]
   for step in range(num_steps):
@@ -125,7 +125,7 @@ def test_event_tape_of_terminations_truncations_and_lost_lives():
 
 
 class CrashingEnvironment(EpisodicEnvironment):
-  """One that was started again twice before, and is at every second reset."""
+  """An environment with two restarts, and one more in every second reset."""
 
   num_restarts = 2
   _num_resets = 0
@@ -136,7 +136,7 @@ class CrashingEnvironment(EpisodicEnvironment):
     return super().reset()
 
 
-def test_a_game_that_a_crash_cut_short_is_counted_nowhere():
+def test_an_episode_cut_short_by_a_crash_is_not_reported():
   tape = [FIRST, mid(1.0), last(0.0, 1.0), FIRST, last(2.0, 0.0)]
   crashing, whole = CrashingEnvironment(tape), EpisodicEnvironment(tape)
   crashing.has_crashed = True
@@ -145,12 +145,12 @@ def test_a_game_that_a_crash_cut_short_is_counted_nowhere():
   assert np.isnan(shown.episode_return[:, 0]).all()
   assert not shown.episode_steps[:, 0].any()
   assert shown.episode_return[2, 1] == 1.0
-  crashing.has_crashed = False  # The game after it starts from nothing.
+  crashing.has_crashed = False  # The next episode starts from zero.
   environment_batch.step(np.zeros(2, int))
   assert environment_batch.step(np.zeros(2, int)).episode_return[0] == 2.0
 
 
-def test_a_reset_amid_a_game_forgets_it_and_one_after_a_lost_life_does_not():
+def test_a_return_is_cleared_by_a_reset_but_not_after_a_lost_life():
   interrupted = ScriptedEnvironment([FIRST, mid(1.0), FIRST, last(2.0, 0.0)])
   alive = ScriptedEnvironment(
     [FIRST, last(1.0, 0.0, game_over=False), FIRST, last(2.0, 0.0)]
@@ -202,7 +202,7 @@ def test_nested_observations():
 
 
 class OtherEnvironment(ScriptedEnvironment):
-  """One with a reward or an action of its own."""
+  """An environment with another reward or action spec."""
 
   def __init__(self, reward=None, action=None):
     super().__init__([])

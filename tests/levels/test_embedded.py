@@ -1,4 +1,4 @@
-"""The embedded levels: Catch and Memory."""
+"""The levels that need no simulator: Catch and Memory."""
 
 import episodes
 import numpy as np
@@ -20,7 +20,7 @@ class MemoryConformanceTest(CatchConformanceTest):
 
 
 def play(environment, policy):
-  """The timesteps of one episode; `policy` is given the observations so far."""
+  """Return an episode's timesteps; `policy` maps observations to an action."""
   timesteps = [environment.reset()]
   while not timesteps[-1].last():
     action = policy([timestep.observation for timestep in timesteps])
@@ -37,13 +37,13 @@ def stay(_):
 
 
 def find_ball(board):
-  """Row and column of the ball while it is above the paddle's row."""
+  """Return row and column of the ball above the paddle's row."""
   (row,), (column,) = np.nonzero(board[:-1])
   return row, column
 
 
 def follow(boards):
-  """Goes where the ball is."""
+  """Return the action that moves to the ball."""
   paddle = int(np.argmax(boards[-1][-1]))
   return 1 + int(np.sign(find_ball(boards[-1])[1] - paddle))
 
@@ -62,7 +62,7 @@ def test_an_episode_of_catch_is_nine_steps_and_the_ball_falls_straight():
   assert timesteps[-1].discount == 0.0
 
 
-def test_who_follows_the_ball_catches_it_and_who_stays_misses_four_of_five():
+def test_following_the_ball_catches_it_and_staying_misses_four_of_five():
   assert returns(catch.Catch(seed=3), follow, 20) == [1.0] * 20
   rewards = returns(catch.Catch(seed=3), stay, 500)
   assert set(rewards) == {1.0, -1.0}

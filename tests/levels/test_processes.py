@@ -1,4 +1,4 @@
-"""Environments in processes of their own, with real deaths."""
+"""Environments in child processes that are really killed."""
 
 import functools
 import os
@@ -18,7 +18,7 @@ from environments import batch, catch, processes
 
 
 class Broken(dm_env.Environment):
-  """Does as it is told, at the third step of its second episode."""
+  """Die or raise `error` at a place: `step` is step 3 of episode 2."""
 
   def __init__(self, where, error=None, folder=None):
     self._where, self._error, self._folder = where, error, folder
@@ -109,7 +109,7 @@ def test_strings_come_through_whole(make):
 
 
 class Instructed(Broken):
-  """Has an instruction beside what `Broken` shows."""
+  """`Broken` with an instruction in its observation."""
 
   def __init__(self, name):
     super().__init__('nowhere')
@@ -127,7 +127,7 @@ class Instructed(Broken):
 
 
 def test_a_killed_process_costs_its_episode_and_nothing_else(make):
-  """Twenty times, one of three processes, in the middle of an episode."""
+  """Kill one of three processes twenty times in the middle of an episode."""
   there = make(catches(6), 3)
   here = batch.EnvironmentBatch([factory() for factory in catches(6)])
   assert_equal(here.reset(), there.reset())
@@ -160,7 +160,7 @@ def test_a_killed_process_costs_its_episode_and_nothing_else(make):
 
 
 class Restarted(Broken):
-  """Starts itself again at every reset but the first."""
+  """An environment that restarts at every reset but the first."""
 
   num_restarts = 0
 
@@ -183,7 +183,7 @@ def test_restarts_by_themselves_and_of_processes_add_up(make):
   assert [step() for _ in range(5)] == [[0, 0, 0]] * 4 + [[1, 1, 1]]
   os.kill(there._children[1].pid, signal.SIGKILL)
   assert step() == [1, 2, 2]
-  # The new process's first reset is none of its own restarts.
+  # The first reset of the new process is not counted.
   assert [step() for _ in range(4)] == [[1, 2, 2]] * 3 + [[2, 2, 2]]
   assert [step() for _ in range(2)] == [[2, 2, 2], [2, 3, 3]]
 
