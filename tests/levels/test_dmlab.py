@@ -218,7 +218,7 @@ def test_a_map_is_whole_or_absent(make, tmp_path):
   assert [path.name for path in (tmp_path / 'maps').iterdir()] == ['a.pk3']
 
 
-def test_without_the_simulator_it_says_so(monkeypatch):
+def test_a_missing_simulator_is_named(monkeypatch):
   monkeypatch.setitem(sys.modules, 'deepmind_lab', None)
   with pytest.raises(environments.MissingError, match='needs DeepMind Lab'):
     environments.make(LEVEL, seed=0)

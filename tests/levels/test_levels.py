@@ -1,4 +1,4 @@
-"""`train` on levels of the simulators, for real: a few learner steps each."""
+"""Training on a level of each simulator, for a few learner steps."""
 
 import json
 import os
@@ -29,7 +29,7 @@ LEVELS = {
   'atari_breakout': ATARI,
   'doom_basic': DOOM,
 }
-# One after the other in one process, since to import TensorFlow takes longest.
+# One after the other in one process, as importing TensorFlow takes longest.
 TRAIN_ALL = """if True:
   import json, sys
   from programs.commands import train
@@ -42,7 +42,7 @@ TRAIN_ALL = """if True:
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-  """The folder of the run directories, after all levels were trained."""
+  """Train all levels; return the folder of the run directories."""
   folder = tmp_path_factory.mktemp('levels')
   commands = [
     [f'--logdir={folder / level}', f'--level_name={level}', *FLAGS, *flags]

@@ -78,7 +78,7 @@ def test_the_mean_of_the_returns_is_taken_before_the_cap():
     ({'atari_pong': [1.0]}, "must be of dmlab30, got 'atari_pong'"),
   ],
 )
-def test_what_is_missing_or_strange_is_refused(change, message):
+def test_missing_and_unknown_levels_are_refused(change, message):
   returns = {level: [1.0] for level in DMLAB.levels} | change
   returns = {level: each for level, each in returns.items() if each is not None}
   with pytest.raises(ValueError, match=message):

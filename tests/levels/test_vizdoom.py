@@ -44,7 +44,7 @@ class ConformanceTest(episodes.Conformance, absltest.TestCase):
 
 
 def engine(environment):
-  """The engine's process."""
+  """Return the process of the engine."""
   folder = str(environment._folder)
   found = [
     child
@@ -127,7 +127,9 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
   assert not folder.exists()
 
 
-def test_the_engine_ends_with_a_killed_parent_and_the_next_one_tidies(make):
+def test_the_engine_dies_with_its_parent_and_the_next_one_removes_its_files(
+  make,
+):
   code = """if True:
     import os, signal, environments, psutil
     environment = environments.make('doom_basic', 1)
@@ -157,7 +159,7 @@ def test_the_engine_ends_with_a_killed_parent_and_the_next_one_tidies(make):
   assert living.reset().first()
 
 
-def test_a_missing_scenario_says_how_to_get_it(monkeypatch, tmp_path):
+def test_a_missing_scenario_names_the_ways_to_get_it(monkeypatch, tmp_path):
   monkeypatch.setenv('IMPALA_SCENARIOS_DIR', str(tmp_path))
   with pytest.raises(
     environments.MissingError, match=rf'{tmp_path} or .*\./impala scenarios'
