@@ -26,28 +26,24 @@ TARGET = np.linspace(-1.0, 1.0, 100)
 class ParameterServer:
   """Serves the newest weights."""
 
-  def __init__(self) -> None:
+  def __init__(self):
     self._weights = np.zeros_like(TARGET)
 
-  def get(self) -> np.ndarray:
-    """Returns the weights."""
+  def get(self):
     return self._weights
 
-  def put(self, weights: np.ndarray) -> None:
-    """Replaces the weights."""
+  def put(self, weights):
     self._weights = weights
 
 
-def make_tables() -> list[reverb.Table]:
-  """Returns the queue of gradients."""
+def make_tables():
+  """Make the queue of gradients."""
   return [reverb.Table.queue('gradients', 20)]
 
 
 @graph.uses(parameters='variables', queue='insert')
-def work(
-  name: str, parameters: ParameterServer, queue: reverb.Client, watcher: object
-) -> None:
-  """Computes gradients on random points until the program stops."""
+def work(name, parameters, queue, watcher):
+  """Compute gradients on random points until the program stops."""
   timer, random = timing.Timer(), np.random.default_rng()
   with monitor.reporting(watcher, name, timer.read):
     while not lp.stop_event().is_set():
@@ -55,22 +51,19 @@ def work(
         weights = parameters.get()
       with timer.measure('computing'):
         points = random.normal(size=(1000, len(weights)))
-        errors = points @ (weights - TARGET)
-        gradient = points.T @ errors / len(points)
+        gradient = points.T @ (points @ (weights - TARGET)) / len(points)
       with timer.measure('waiting_for_queue'):
         queue.insert(gradient, {'gradients': 1.0})
 
 
 @graph.uses(queue='sample')
-def train(
-  steps: int, parameters: ParameterServer, queue: reverb.Client, watcher: object
-) -> None:
-  """Applies gradients, publishes the weights, and ends the program."""
+def train(steps, parameters, queue, watcher):
+  """Apply gradients, publish the weights, and end the program."""
   timer, weights = timing.Timer(), np.zeros_like(TARGET)
-  gradients = queue.sample('gradients', steps)
   with monitor.reporting(
     watcher, 'trainer/0', lambda: timer.read() | monitor.read_tables(queue)
   ):
+    gradients = queue.sample('gradients', steps)
     for _ in range(steps):
       with timer.measure('waiting_for_data'):
         [sample] = next(gradients)
@@ -78,43 +71,33 @@ def train(
         weights = weights - 0.01 * sample.data[0]
         parameters.put(weights)
       timer.count(steps=1)
-  print(f'distance from the target: {np.abs(weights - TARGET).max():.3f}')
   lp.stop()
 
 
-def make_program(directory: str, num_workers: int, steps: int) -> lp.Program:
-  """Wires the nodes; those of a group are drawn as one box."""
+def make_program(directory, num_workers, steps):
+  """Wire the nodes; those of a group are drawn as one box."""
   program = lp.Program('linear_model')
-  watcher = program.add_node(
-    lp.CourierNode(monitor.MonitorNode, directory, 'warn', 60.0), 'monitor'
-  )
+  watching = lp.CourierNode(monitor.MonitorNode, directory, 'warn', 60.0)
+  watcher = program.add_node(watching, 'monitor')
   parameters = program.add_node(lp.CourierNode(ParameterServer), 'parameters')
   parameters.set_client_kwargs(call_timeout=5)  # Of calls after its end.
   queue = program.add_node(lp.ReverbNode(make_tables), 'queue')
   with program.group('worker'):
     for index in range(num_workers):
-      program.add_node(
-        lp.PyNode(work, f'worker/{index}', parameters, queue, watcher)
-      )
-  program.add_node(
-    lp.PyNode(train, steps, parameters, queue, watcher), 'trainer'
-  )
+      name = f'worker/{index}'
+      program.add_node(lp.PyNode(work, name, parameters, queue, watcher))
+  trainer = lp.PyNode(train, steps, parameters, queue, watcher)
+  program.add_node(trainer, 'trainer')
   return program
 
 
-def main() -> int:
-  """Draws the program, launches it here, and returns the exit status."""
-  path, steps = pathlib.Path(sys.argv[1]).absolute(), int(sys.argv[2])
-  directory = run_directory.RunDirectory(path)
-  program = make_program(str(path), num_workers=2, steps=steps)
-  markup.write_files(wiring.make_graph(program), directory)
-  directory.update_meta(started=run_directory.now(), ended=None)
-  flags.FLAGS(sys.argv[:1])  # Launchpad reads its defaults there.
-  outcome = local.launch(program, None, path)
-  directory.update_meta(ended={'kind': outcome.kind})
-  print(outcome.describe())
-  return outcome.exit_status
-
-
 if __name__ == '__main__':
-  sys.exit(main())
+  flags.FLAGS(sys.argv[:1])  # Launchpad reads its defaults there.
+  run = run_directory.RunDirectory(pathlib.Path(sys.argv[1]).absolute())
+  linear_model = make_program(str(run.path), 2, steps=int(sys.argv[2]))
+  markup.write_files(wiring.make_graph(linear_model), run)
+  run.update_meta(started=run_directory.now(), ended=None)
+  outcome = local.launch(linear_model, None, run.path)
+  run.update_meta(ended={'kind': outcome.kind})
+  print(outcome.describe())
+  sys.exit(outcome.exit_status)

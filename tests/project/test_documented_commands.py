@@ -6,7 +6,6 @@ each command stands, how it ended, and how long it took.
 """
 
 import contextlib
-import itertools
 import os
 import pathlib
 import re
@@ -55,8 +54,8 @@ LEFT_OUT = {
 GO_ON = ('benchmark', 'cluster', 'dashboard', 'experiment', 'train')
 READ_RUNS = ('dashboard', 'evaluate', 'report', 'top')
 ALIVE = (
-  r'frames [1-9]|http://|warming up for|measuring for|_1$|joins the run|'
-  r'Ray runtime started'
+  r'frames [1-9]|http://|(warming up|measuring|watching) for|_1$|'
+  r'joins the run|Ray runtime started'
 )
 WAITS = "waits for the learner's job"
 SECONDS = 180
@@ -68,9 +67,7 @@ def find_commands():
   for page, text in PAGES.items():
     for match in COMMAND.finditer(text):
       shown = (match['line'] or match['inline']).replace('\\\n', ' ')
-      lexer = shlex.shlex(shown, posix=True, punctuation_chars='|&;<>')
-      lexer.whitespace_split = True
-      words = itertools.takewhile(lambda word: word[0] not in '|&;<>', lexer)
+      words = shlex.split(re.split('[|&;<>]', shown)[0], comments=True)
       place = f'{page}:{text.count(chr(10), 0, match.start()) + 1}'
       if not re.search(r'\$|\.\.\.', shown):
         found.setdefault(shlex.join(words), (place, bool(match['refusal'])))
