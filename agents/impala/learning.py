@@ -78,9 +78,9 @@ class Learner(acme.Learner):
     with self._timer.measure('waiting_for_data'):
       batch = next(self._batches)
     with self._timer.measure('learner_step'):
-      self._learn(batch)
+      self._learn_from(batch)
 
-  def _learn(self, batch: unrolls_lib.Unroll) -> None:
+  def _learn_from(self, batch: unrolls_lib.Unroll) -> None:
     statistics, episodes = tf.nest.map_structure(
       lambda tensor: tensor.numpy(), self._update(batch)
     )
@@ -106,7 +106,7 @@ class Learner(acme.Learner):
     served = served_variables(self._network, self._counts)
     version = [self._identity, np.array(self._counts.learner_steps)]
     self._served = {**served, 'version': version}
-    # Last: who is told these frames then fetches no older variables.
+    # Set last: who sees these frames must not get older variables.
     self._frames = int(self._counts.frames.numpy())
 
   @tf.function(autograph=False)

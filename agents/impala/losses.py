@@ -86,8 +86,8 @@ def vtrace_targets(
   Args:
     config: The thresholds and lambda are read.
     log_rhos: `[T, B]` of the importance weights; -inf for weight 0.
-    discounts: `[T, B]`.
-    rewards: `[T, B]`.
+    discounts: `[T, B]` environment's discount x discount factor.
+    rewards: `[T, B]`, clipped.
     values: `[T, B]` V(o_t).
     bootstrap_value: `[B]` V(o_T).
   """
@@ -143,9 +143,9 @@ def corrected_targets(
   'epsilon' and 'none' have the same targets and no weights.
 
   A row that holds an episode's last observation carries an action that was
-  never executed: `executed` is false. Its importance weight is 0, so that its
-  target is its own value: it teaches nothing itself, and the row before it
-  bootstraps from it, which matters where the episode was truncated.
+  never executed: `executed` is false. Its importance weight is 0: its target is
+  V(o_t), so that it has no loss, and the row before it bootstraps from V(o_t),
+  which matters where the episode was truncated.
   """
   is_vtrace = config.correction == 'vtrace'
   targets = vtrace_targets(
@@ -170,7 +170,7 @@ def impala_loss(
   actions: tf.Tensor,
   executed: tf.Tensor,
   values: tf.Tensor,
-  **returned: tf.Tensor,
+  **rest: tf.Tensor,
 ) -> LossTerms:
   """Compute the actor-critic loss by the correction that `config` names.
 
@@ -181,8 +181,8 @@ def impala_loss(
     actions: `[T, B]` int32.
     executed: `[T, B]` bool, false where the action was never executed.
     values: `[T, B]` V(o_t).
-    **returned: `[T, B]` unclipped `rewards`, `[T, B]` `discounts` of the
-      environment, and `[B]` `bootstrap_value` V(o_T).
+    **rest: For `corrected_targets`: `[T, B]` unclipped `rewards`, `[T, B]`
+      `discounts` of the environment, `[B]` `bootstrap_value` V(o_T).
 
   Returns:
     The terms; gradients flow into `target_logits` and `values` only.
@@ -191,7 +191,7 @@ def impala_loss(
   log_probs = log_prob(target_logits, actions)
   log_rhos = tf.stop_gradient(log_probs - log_prob(behaviour_logits, actions))
   targets = corrected_targets(
-    config, log_rhos=log_rhos, executed=executed, values=values, **returned
+    config, log_rhos=log_rhos, executed=executed, values=values, **rest
   )
   if config.correction == 'epsilon':
     log_probs = tf.math.log(tf.exp(log_probs) + _EPSILON)  # Stays finite.

@@ -22,7 +22,7 @@ class Counts(snt.Module):
   Attributes:
     frames: Rows of unrolls taken from the queue x action repeats.
     executed_frames: The same without rows of episodes' last observations.
-    episodes: Games that ended in those rows.
+    episodes: Episodes, over all lives, that ended in those rows.
   """
 
   def __init__(self) -> None:
@@ -62,16 +62,16 @@ class LearnerMetrics:
     self._queue_size = queue_size
     self._on_episodes = on_episodes
     self._timer = timer
-    self.row: Mapping[str, float] = {}  # The last one that was written.
+    self.record: Mapping[str, float] = {}  # The last one that was written.
     self._recent: dict[int, collections.deque[tuple[float, int]]] = (
       collections.defaultdict(
         lambda: collections.deque(maxlen=_RECENT_EPISODES)
       )
     )
-    self._begin_row()
+    self._begin_record()
 
-  def _begin_row(self) -> None:
-    self._row_started = time.monotonic()
+  def _begin_record(self) -> None:
+    self._record_started = time.monotonic()
     self._statistics: dict[str, list[float]] = collections.defaultdict(list)
     self._waited_before = self._waited()
 
@@ -89,7 +89,7 @@ class LearnerMetrics:
     self._on_episodes(int(counts.frames.numpy()), episodes)
     for name, value in statistics.items():
       self._statistics[name].append(value)
-    if time.monotonic() - self._row_started >= self._period:
+    if time.monotonic() - self._record_started >= self._period:
       self._write(counts)
 
   def close(self, counts: Counts) -> None:
@@ -99,10 +99,10 @@ class LearnerMetrics:
     self._logger.close()
 
   def _write(self, counts: Counts) -> None:
-    elapsed = time.monotonic() - self._row_started
+    elapsed = time.monotonic() - self._record_started
     reduce = {'policy_lag_min': min, 'policy_lag_max': max}
     waited = self._waited() - self._waited_before
-    self.row = {
+    self.record = {
       'time': time.time(),
       'frames': int(counts.frames.numpy()),
       'executed_frames': int(counts.executed_frames),
@@ -119,8 +119,8 @@ class LearnerMetrics:
         for name, values in self._statistics.items()
       },
     }
-    self._logger.write(self.row)
-    self._begin_row()
+    self._logger.write(self.record)
+    self._begin_record()
 
   def _waited(self) -> float:
     return self._timer.read()['seconds'].get('waiting_for_data', 0.0)

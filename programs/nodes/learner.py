@@ -20,7 +20,7 @@ from programs.nodes import models, profiling
 from programs.runs import checkpoints, metric_files, run_config
 
 # Metrics of the last record that the monitor gets.
-_TOLD = ('frames', 'policy_lag_min', 'policy_lag_mean', 'policy_lag_max')
+_REPORTED = ('frames', 'policy_lag_min', 'policy_lag_mean', 'policy_lag_max')
 
 
 class LearnerNode:
@@ -86,7 +86,7 @@ class LearnerNode:
       self._final_evaluation.set()
 
   def step(self) -> None:
-    """Take one learner step; see `learning.Learner.step`."""
+    """Take one learner step, for tests that step by hand."""
     self._learner.step()
 
   def run(self) -> None:
@@ -112,8 +112,8 @@ class LearnerNode:
     lp.stop()
 
   def _report(self) -> dict[str, Any]:
-    row = self._metrics.row
-    gauges = {name: float(row[name]) for name in _TOLD if name in row}
+    record = self._metrics.record
+    gauges = {name: float(record[name]) for name in _REPORTED if name in record}
     return {**self._timer.read(), 'gauges': gauges}
 
   def _save(self) -> None:

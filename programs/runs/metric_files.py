@@ -22,7 +22,7 @@ from programs.runs import run_config, run_directory
 def make_logger(
   directory: run_directory.RunDirectory, name: str
 ) -> loggers.Logger:
-  """Rows to `metrics/<name>.csv` and to TensorBoard, by frames."""
+  """Make a logger to `metrics/<name>.csv` and TensorBoard, by frames."""
   return loggers.Dispatcher(
     [
       _CsvLogger(directory.metrics / f'{name}.csv'),
