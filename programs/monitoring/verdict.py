@@ -78,7 +78,7 @@ def judge(
     'queue': f'The queue is the bottleneck: {waits}, and {blocks} '
     f'({capacities}).',
     'sampling': f'Sampling from Reverb is the bottleneck: {waits}, although '
-    f'the queue is full {full:.0%} of it.',
+    f'the queue is full {full:.0%} of the time.',
     'producers': f'{names.capitalize()} {are} the bottleneck: {waits}. '
     f'{_activities(producers, made)}',
     'consumers': f'{others.capitalize()} {are_others} the bottleneck: {blocks}.'

@@ -156,11 +156,12 @@ def facts(run: reading.Run) -> Iterator[tuple[str, str]]:
     left = datetime.timedelta(seconds=round((total - frames) / speeds[-1]))
     yield 'time left', str(left)
   yield 'return', f'{number("episode_return", 2)} over 100 episodes'
-  lags = number('policy_lag_min'), number('policy_lag_mean', 1)
-  yield (
-    'policy lag',
-    f'{"/".join(lags)}/{number("policy_lag_max")} learner steps',
+  lags = (
+    number('policy_lag_min'),
+    number('policy_lag_mean', 1),
+    number('policy_lag_max'),
   )
+  yield 'policy lag', f'{"/".join(lags)} learner steps (min/mean/max)'
   yield 'queue', f'{number("queue_size")} unrolls'
   waits = metrics.number(run.learner.last, 'learner_wait_share')
   yield 'learner busy', f'{1 - waits:.0%}' if math.isfinite(waits) else '?'
@@ -200,6 +201,8 @@ def graph_text(
         text = f'    ── {edge.kind}{flow} ──▶ {target}'
         shown.append(rich.text.Text(text, style='cyan'))
     shown.append('')
+  if statistics:
+    shown.append('    a/b/c: minimum/median/maximum over the nodes of a role')
   return rich.console.Group(*shown)
 
 
@@ -249,12 +252,8 @@ def _bar(parts: Sequence[tuple[float, str, str]]) -> rich.text.Text:
 
 def _states_bar(states: Mapping[str, float]) -> rich.text.Text:
   whole = sum(states.values()) or 1.0
-  return _bar(
-    [
-      (states.get(name, 0.0) / whole, *style)
-      for name, style in _STATE_STYLES.items()
-    ]
-  )
+  styles = _STATE_STYLES.items()
+  return _bar([(states.get(s, 0.0) / whole, *style) for s, style in styles])
 
 
 def _shares(shares: _Spreads, calls: _Spreads) -> str:

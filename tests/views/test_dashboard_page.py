@@ -1,33 +1,28 @@
 """The dashboard's page in a browser, beside a run that learns.
 
-A start takes ten seconds and more, so one run is told as a story: it learns
-while somebody looks, is stopped, and goes on to its end. The page stays open
-all the time.
+A start takes ten seconds or more, so the tests share one run, in order: it
+learns, is interrupted, resumes and ends, while the page stays open.
 """
 
 import contextlib
 import os
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-import urllib.parse
 
+import browsing
 import processes
 import pytest
 from playwright import sync_api
 
 from programs.commands import check, report
-from programs.runs import flags, run_directory
-from programs.views import reading, server, view
+from programs.runs import run_directory
 
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
-START_SECONDS = 120  # Six imports of TensorFlow; quiet machines need 10.
 ENDLESS = 100_000_000
 FLAGS = (
   '--num_actors=2',
@@ -65,21 +60,6 @@ def training(directory, frames):
         process.kill()
 
 
-@contextlib.contextmanager
-def served(directory, port=0):
-  """The dashboard's server; its port."""
-  shown = view.View(reading.Run(directory), flags.describe)
-  listening = server.make_server(shown, port)
-  thread = threading.Thread(target=listening.serve_forever)
-  thread.start()
-  try:
-    yield listening.port
-  finally:
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
-
-
 @pytest.fixture(scope='module')
 def browser():
   with sync_api.sync_playwright() as driver:
@@ -89,59 +69,6 @@ def browser():
       pytest.skip('there is no Chromium; ./impala check gets one')
     with contextlib.closing(chromium):
       yield chromium
-
-
-class Page:
-  """The page, and all that it does besides being looked at."""
-
-  def __init__(self, browser, address):
-    self.address = address
-    self.complaints, self.requests, self.refusals = [], [], []
-    view = {'width': 1280, 'height': 900}
-    self.page = browser.new_page(viewport=view)
-    self.page.set_default_timeout(START_SECONDS * 1000)
-    self.page.on('console', lambda said: self.complaints.append(said.text))
-    self.page.on('pageerror', lambda error: self.complaints.append(str(error)))
-    self.page.on('request', lambda request: self.requests.append(request.url))
-    self.page.on(
-      'response',
-      lambda answer: (
-        self.refusals.append(answer.url) if answer.status >= 400 else None
-      ),
-    )
-    self.page.goto(address)
-
-  def wait(self, selector, text):
-    """For an element whose text has a match."""
-    found = self.page.locator(selector)
-    sync_api.expect(found.first).to_have_text(
-      re.compile(text), timeout=START_SECONDS * 1000
-    )
-
-  def frames(self):
-    text = self.page.locator('#numbers dd').first.inner_text()
-    return int(text.split(' of ')[0].replace(',', ''))
-
-  def wait_for_frames(self, more_than):
-    """Until the page shows more."""
-
-    def is_there():
-      self.page.wait_for_timeout(100)
-      return self.frames() > more_than
-
-    processes.wait_until(is_there, START_SECONDS)
-
-  def check(self):
-    """It has asked this server alone, and nothing has gone wrong."""
-    assert self.complaints == []
-    assert self.refusals == []
-    host = urllib.parse.urlsplit(self.address).netloc
-    assert self.requests
-    assert {
-      urllib.parse.urlsplit(url).netloc
-      for url in self.requests
-      if not url.startswith('data:')
-    } == {host}
 
 
 @pytest.fixture(scope='module')
@@ -159,8 +86,8 @@ def learning(directory):
 
 @pytest.fixture(scope='module')
 def page(browser, directory, learning):
-  with served(directory) as port:
-    yield Page(browser, f'http://127.0.0.1:{port}/')
+  with browsing.served(directory) as port:
+    yield browsing.Page(browser, f'http://127.0.0.1:{port}/')
 
 
 def test_figures_of_a_run_move(page):
@@ -171,7 +98,7 @@ def test_figures_of_a_run_move(page):
   page.wait('#verdict', 'bottleneck')
   actor = '#graph a[data-role=actor]'
   page.wait(f'{actor} text >> nth=0', '^actor x 2$')
-  page.wait(f'{actor} text >> nth=1', r'^(busy|waiting|back-pressured) \d+%')
+  page.wait(f'{actor} text >> nth=1', r'^(busy|waiting|blocked) \d+%')
   page.wait('#graph a[data-role=queue] text >> nth=1', r'^\d+ of 32$')
   for edge in ('actor insert queue', 'queue sample learner'):
     page.wait(f'#graph g[data-edge="{edge}"] text', r' [\d.,]+/s$')
@@ -188,7 +115,7 @@ def test_the_curve_is_drawn(page):
   line = page.page.locator('#returns path.line')
   processes.wait_until(
     lambda: line.count() and line.get_attribute('d').count('L') > 3,
-    START_SECONDS,
+    browsing.WAIT_SECONDS,
   )
   picture = page.page.locator('#returns svg').bounding_box()
   page.page.mouse.move(picture['x'] + 300, picture['y'] + 100)
@@ -226,7 +153,7 @@ def test_a_run_is_stopped_and_goes_on_to_its_end(page, directory, learning):
   with training(directory, frames + 10_000) as process:
     page.wait_for_frames(more_than=frames)
     page.wait('#state', '^finished ')
-    assert process.wait(START_SECONDS) == 0
+    assert process.wait(browsing.WAIT_SECONDS) == 0
   assert page.frames() >= frames + 10_000
   page.wait('#evaluation-note', r'^after [\d,]+ frames')
   page.wait('#evaluated tbody tr', r'^\s*catch')
@@ -236,7 +163,7 @@ def test_a_run_is_stopped_and_goes_on_to_its_end(page, directory, learning):
 
 
 def test_a_finished_run_is_there_at_once(browser, page):
-  fresh = Page(browser, page.address)
+  fresh = browsing.Page(browser, page.address)
   fresh.wait('#state', '^finished ')
   fresh.wait('#verdict', 'bottleneck')
   fresh.page.get_by_text('Configuration').click()
@@ -270,14 +197,14 @@ def test_another_run_in_its_place(page, directory):
 
 
 def test_it_tells_that_the_server_is_gone_and_goes_on(browser, directory):
-  with served(directory) as port:
-    page = Page(browser, f'http://127.0.0.1:{port}/')
+  with browsing.served(directory) as port:
+    page = browsing.Page(browser, f'http://127.0.0.1:{port}/')
     page.wait('#state', '^finished ')
     gone = page.page.locator('#unreachable')
     sync_api.expect(gone).to_be_hidden()
     page.check()
   sync_api.expect(gone).to_be_visible(timeout=10_000)
-  with served(directory, port):
+  with browsing.served(directory, port):
     sync_api.expect(gone).to_be_hidden(timeout=10_000)
     page.wait('#state', '^finished ')
   page.page.close()
@@ -290,7 +217,7 @@ def test_a_report_shows_it_without_a_server(browser, directory, tmp_path):
   config['agent']['seed'] = 2
   run_directory.write_json(other / 'config.json', config)
   assert report.main([f'{directory}', f'{other}', f'--output={tmp_path}']) == 0
-  page = Page(browser, (tmp_path / 'index.html').as_uri())
+  page = browsing.Page(browser, (tmp_path / 'index.html').as_uri())
   page.wait('#directory', f'^{directory}$')
   page.wait('#state', '^finished ')
   page.wait('#verdict', 'bottleneck')

@@ -23,7 +23,7 @@ function updateDetails(nodes) {
   setText(byId('details-title'), role.title);
   setText(byId('details-about'), role.about);
   const focused = document.activeElement?.hash;
-  fillTable('nodes', ['node', 'state', 'activity', 'activities: share, time a call',
+  fillTable('nodes', ['node', 'state', 'activity', 'activities: share, time per call',
     'rates and values', 'cores', 'memory', 'env restarts', 'host, pid'],
     role.nodes.map((name) => row(name, nodes[name])));
   [...byId('nodes').querySelectorAll('a')]
@@ -36,7 +36,7 @@ function row(name, node) {
   const bar = draw('svg', {class: 'states', width: 120, height: 10},
     ...segments(node.states, 0, 0, 120, 10));
   const state = node.state
-    ? `${STATES[node.state]} ${percent(node.states[node.state])}` : UNKNOWN;
+    ? `${node.state} ${percent(node.states[node.state])}` : UNKNOWN;
   return [
     link,
     make('span', {class: 'faint'}, node.state ? bar : '', state),

@@ -3,8 +3,9 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 const UNKNOWN = '–';
-const STATES = {
-  busy: 'busy', waiting: 'waiting', blocked: 'back-pressured', idle: 'idle'};
+// State of a node -> its text in the legend.
+const STATES = {busy: 'busy', waiting: 'waiting for input',
+                blocked: 'blocked by a full queue', idle: 'idle'};
 
 // A report contains its data; a dashboard requests it from the server.
 const exported = JSON.parse(byId('exported')?.textContent ?? 'null');

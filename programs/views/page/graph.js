@@ -86,7 +86,7 @@ function describe(role) {
   const [activity, share] = largest(role.activities) ?? ['', 0];
   return {
     state: role.silent ? 'silent' : state,
-    first: `${STATES[state]} ${percent(median)}` + (from === to ? '' : ` (${from}–${to})`),
+    first: `${state} ${percent(median)}` + (from === to ? '' : ` (${from}–${to})`),
     second: role.silent ? `${role.silent} silent`
       : `${words(activity)} ${percent(share)}`,
     bars: [role.states],

@@ -68,7 +68,7 @@ function showProgress({frames, total, ...progress}, run) {
 
 function showVerdict({verdict, warnings, statistics, run}) {
   byId('judgement').dataset.side = verdict?.side ?? '';
-  setText(byId('verdict'), verdict ? verdict.sentence
+  setSentence(byId('verdict'), verdict ? verdict.sentence
     : !run.is_recorded ? 'No statistics: the run was started with --monitor=false.'
       : run.state === 'starting' ? 'The nodes are starting.'
         : 'No verdict: no data flowed between the nodes for long enough.');
@@ -79,6 +79,13 @@ function showVerdict({verdict, warnings, statistics, run}) {
   setText(byId('window'), statistics ? (run.is_over ? 'over the whole run, '
     : `last ${number(statistics.seconds)} s, `)
     + `${statistics.cores} cores ${percent(statistics.machine_busy)} busy` : '');
+}
+
+/** Set a text; flags in it do not break across lines. */
+function setSentence(element, text) {
+  if (element.textContent === text) return;
+  element.replaceChildren(...text.split(/(--\w+)/).map((part, index) =>
+    index % 2 ? make('code', {}, part) : part));
 }
 
 for (const [state, name] of Object.entries(STATES))

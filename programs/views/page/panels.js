@@ -2,9 +2,9 @@
 'use strict';
 
 const SMALL = {
-  frames_per_second: 'Frames a second',
-  policy_lag_mean: 'Policy lag, learner steps',
-  entropy: 'Entropy, nats',
+  frames_per_second: 'Frames per second',
+  policy_lag_mean: 'Policy lag (learner steps)',
+  entropy: 'Entropy (nats)',
   loss: 'Loss',
 };
 const NO_CURVE = {x: [], y: []};
@@ -32,7 +32,7 @@ async function readEvaluations() {
   const found = await read('evaluations', chosen.evaluation);
   if (!found) return false;
   offer('evaluations', found.names.length ? ['', ...found.names] : [''],
-        chosen.evaluation, (name) => name || 'the latest');
+        chosen.evaluation, (name) => name || 'latest');
   const {content} = found;
   setText(byId('evaluation-note'), content
     ? `after ${number(content.trained_frames)} frames, `
