@@ -54,8 +54,8 @@ LEFT_OUT = {
 GO_ON = ('benchmark', 'cluster', 'dashboard', 'experiment', 'train')
 READ_RUNS = ('dashboard', 'evaluate', 'report', 'top')
 ALIVE = (
-  r'frames [1-9]|http://|(warming up|measuring|watching) for|_1$|'
-  r'joins the run|Ray runtime started'
+  r'frames [1-9]|http://|(warming up|measuring|watching) for|'
+  r'joins the run|Ray runtime started|^[0-9:]+ \S+_1$'
 )
 WAITS = "waits for the learner's job"
 SECONDS = 180
