@@ -3,7 +3,6 @@
 import argparse
 import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from programs import program as impala
 from programs import startup
 from programs.commands import placement, roles
 from programs.evaluation import tables
-from programs.launching import ports, supervisor
+from programs.launching import supervisor, threads
 from programs.monitoring import graph as graph_lib
 from programs.monitoring import wiring
 from programs.nodes import profiling
@@ -170,40 +169,17 @@ def _run_threads(
     queue,  # noqa: F401
   )
 
-  over = threading.Event()
-
-  def show() -> None:
-    while not over.wait(0.25):
-      shown.update()
-
-  manager = lp.launch(program, lp.LaunchType.LOCAL_MULTI_THREADING)
-  found = [
-    ports.split_address(address.resolve())[1]
-    for members in program.groups.values()
-    for node in members
-    for address in node.addresses
-  ]
-  placement.warn(plan, found, say)
-  thread = threading.Thread(target=show, daemon=True)
-  thread.start()
-  failure = None
-  try:
-    manager.wait()
-  except Exception as error:  # A node's own, of any type.
-    failure = error
-  finally:
-    over.set()
-    thread.join()
+  failure = threads.launch(
+    program, shown.update, lambda found: placement.warn(plan, found, say)
+  )
+  kind, status, description = 'finished', 0, 'finished'
   if failure is not None:
+    kind, status = 'failed', 1
     description = f'failed: {type(failure).__name__}: {failure}'
-    return {'kind': 'failed', 'exit_status': 1, 'description': description}
-  if preparation.is_finished(configuration):
-    return {'kind': 'finished', 'exit_status': 0, 'description': 'finished'}
-  return {
-    'kind': 'interrupted',
-    'exit_status': 128 + signal.SIGINT,
-    'description': 'interrupted',
-  }
+  elif not preparation.is_finished(configuration):
+    kind, status = 'interrupted', 128 + signal.SIGINT
+    description = 'interrupted'
+  return {'kind': kind, 'exit_status': status, 'description': description}
 
 
 def _write_report(
