@@ -1,7 +1,6 @@
-"""The launcher on a copy of itself with a lock of one small package."""
+"""The launcher, in checkouts with a lock of one small package."""
 
 import os
-import pathlib
 import re
 import shutil
 import signal
@@ -9,114 +8,17 @@ import subprocess
 import sys
 import time
 
+import checkouts
 import pytest
-
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
-_TOOLS = 'awk bash cat df dirname env flock readlink rm sha256sum sleep touch'
-# A command that tells what it was started with and ends with its own status.
-_PROBE = """
-import os, sys
-assert not os.path.exists('/proc/self/fd/9'), 'a run would keep the lock'
-print(os.getcwd(), sys.argv[1:], os.environ['TF_ENABLE_ONEDNN_OPTS'])
-sys.exit(7)
-"""
-_PROBE_STATUS = 7
 
 pytestmark = pytest.mark.slow
 
 
-def locked(*names):
-  """The entries of these packages in the project's own lock."""
-  lock = (_ROOT / 'requirements.lock').read_text()
-  entries = re.findall(r'^\S+==(?:.*\\\n)(?: +--hash.*\n)+', lock, re.MULTILINE)
-  chosen = [entry for entry in entries if entry.partition('==')[0] in names]
-  assert len(chosen) == len(names)
-  return ''.join(chosen)
-
-
-class Checkout:
-  """A copy of the launcher, its commands' package, and a tiny lock."""
-
-  def __init__(self, folder, path):
-    self.folder = folder
-    self.path = path
-    (folder / 'programs/commands').mkdir(parents=True)
-    for name in ('impala', '.python-version', 'programs/__init__.py'):
-      shutil.copy(_ROOT / name, folder / name)
-    shutil.copy(_ROOT / 'programs/startup.py', folder / 'programs')
-    (folder / 'programs/commands/doctor.py').write_text(_PROBE)
-    self.lock('six')
-    self.lock('iniconfig', file='requirements-gpu.lock')
-    self.lock('iniconfig', file='requirements-ray.lock')
-
-  def lock(self, *names, file='requirements.lock'):
-    (self.folder / file).write_text(locked(*names))
-
-  def start(self, *arguments, cwd=None, path=None, **variables):
-    environment = {**os.environ, 'PATH': path or self.path, **variables}
-    environment.pop('PYTHONPATH', None)
-    environment['PYTHONDONTWRITEBYTECODE'] = '1'  # As in many images.
-    return subprocess.Popen(
-      [str(self.folder / 'impala'), *(arguments or ['doctor'])],
-      cwd=cwd or self.folder.parent,
-      env=environment,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-      start_new_session=True,
-    )
-
-  def run(self, *arguments, **keywords):
-    process = self.start(*arguments, **keywords)
-    try:
-      process.stdout_text, process.stderr_text = process.communicate(
-        timeout=120
-      )
-    finally:
-      if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    return process
-
-  def succeed(self, *arguments, **keywords):
-    """Runs the probe, which needs the package index if it installs."""
-    process = self.run(*arguments, **keywords)
-    assert process.returncode == _PROBE_STATUS, (
-      'these tests install a package: is the package index reachable?\n'
-      + process.stderr_text
-    )
-    return process
-
-  def has(self, module):
-    python = self.folder / '.venv/bin/python'
-    command = [str(python), '-c', f'import {module}']
-    return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
-
-
-def make_path(folder, **scripts):
-  """A PATH of the plain tools and these scripts: no Python and no uv."""
-  folder.mkdir()
-  for name in _TOOLS.split() + ['uname']:
-    found = shutil.which(name)
-    assert found, f'{name} is needed by this test'
-    if name not in scripts:
-      (folder / name).symlink_to(found)
-  for name, text in scripts.items():
-    (folder / name).write_text(f'#!/bin/bash\n{text}\n')
-    (folder / name).chmod(0o755)
-  return str(folder)
-
-
-def path_without_uv():
-  folders = os.environ['PATH'].split(':')
-  return ':'.join(f for f in folders if not pathlib.Path(f, 'uv').exists())
-
-
 @pytest.fixture(scope='module')
 def first(tmp_path_factory):
-  """A checkout after its first start, which had to install uv as well."""
+  """A checkout after its first start, which installed uv too."""
   folder = tmp_path_factory.mktemp('first') / 'checkout'
-  checkout = Checkout(folder, path_without_uv())
+  checkout = checkouts.Checkout(folder, checkouts.path_without_uv())
   checkout.first_start = checkout.succeed()
   return checkout
 
@@ -130,17 +32,19 @@ def uv(first):
 @pytest.fixture
 def checkout(tmp_path, uv):
   """A fresh checkout; uv is on PATH."""
-  return Checkout(tmp_path / 'checkout', f'{uv.parent}:{path_without_uv()}')
+  return checkouts.Checkout(
+    tmp_path / 'checkout', f'{uv.parent}:{checkouts.path_without_uv()}'
+  )
 
 
 def slow_uv(tmp_path, checkout, uv, seconds):
-  """A PATH whose uv takes its time to install, and the file it makes first."""
+  """Return a PATH with a slow uv, and a file that it makes first."""
   mark = tmp_path / 'installing'
   script = f"""
 if [[ $1 == pip ]]; then touch '{mark}'; sleep {seconds}; fi
 exec '{uv}' "$@"
 """
-  folder = make_path(tmp_path / 'slow', uv=script)
+  folder = checkouts.make_path(tmp_path / 'slow', uv=script)
   return f'{folder}:{checkout.path}', mark
 
 
@@ -171,7 +75,7 @@ def test_the_command_runs_where_it_is_called(first, tmp_path):
     f"{tmp_path} ['--logdir=D', 'a b'] 1"
   )
   result = subprocess.run([str(link), 'doctor'], cwd='/', capture_output=True)
-  assert result.returncode == _PROBE_STATUS
+  assert result.returncode == checkouts.PROBE_STATUS
 
 
 def test_a_package_of_the_same_name_is_refused(first, tmp_path):
@@ -204,7 +108,7 @@ def test_two_first_starts_at_once(checkout, tmp_path, uv):
   wait_for(mark)
   other = checkout.succeed(path=path)
   _, stderr = one.communicate(timeout=60)
-  assert one.returncode == _PROBE_STATUS
+  assert one.returncode == checkouts.PROBE_STATUS
   assert 'installing into' in stderr
   assert other.stderr_text == ('impala: waiting for another start to install\n')
   assert checkout.has('six')
@@ -302,7 +206,7 @@ def test_a_package_with_another_hash_is_refused(checkout):
 
 def test_no_package_index_for_uv(checkout):
   result = checkout.run(
-    path=path_without_uv(),
+    path=checkouts.path_without_uv(),
     PIP_CONFIG_FILE=os.devnull,
     PIP_INDEX_URL='http://127.0.0.1:9/simple',
     PIP_NO_CACHE_DIR='1',
@@ -315,13 +219,13 @@ def test_no_package_index_for_uv(checkout):
 def test_a_python_without_venv_installs_uv_with_pip(checkout, tmp_path):
   base = os.path.realpath(sys.executable)
   script = f'[[ $2 == venv ]] && exit 1\nexec {base} "$@"'
-  folder = make_path(tmp_path / 'debian', python3=script)
-  checkout.succeed(path=f'{folder}:{path_without_uv()}')
+  folder = checkouts.make_path(tmp_path / 'debian', python3=script)
+  checkout.succeed(path=f'{folder}:{checkouts.path_without_uv()}')
   assert (checkout.folder / '.venv.uv/lib/bin/uv').is_file()
 
 
 def test_no_python_3_10(checkout, tmp_path, uv):
-  path = make_path(tmp_path / 'bare', uv=f'exec \'{uv}\' "$@"')
+  path = checkouts.make_path(tmp_path / 'bare', uv=f'exec \'{uv}\' "$@"')
   result = checkout.run(
     path=path,
     UV_PYTHON_DOWNLOADS='never',
@@ -333,7 +237,7 @@ def test_no_python_3_10(checkout, tmp_path, uv):
 
 @pytest.mark.parametrize('machine', ['Linux aarch64', 'Darwin x86_64'])
 def test_wrong_machine(checkout, tmp_path, machine):
-  fake = make_path(tmp_path / 'fake', uname=f"echo '{machine}'")
+  fake = checkouts.make_path(tmp_path / 'fake', uname=f"echo '{machine}'")
   result = checkout.run(path=f'{fake}:{checkout.path}')
   assert result.returncode == 1
   assert f'this machine is {machine}' in result.stderr_text
