@@ -124,13 +124,13 @@ def store(directory, **given):
 
 
 def table():
-  """Flags of each line in the README -> words of the command beside it."""
-  text = (ROOT / 'README.md').read_text(encoding='utf-8')
+  """Returns flags of each published line -> words of the command beside it."""
+  text = (ROOT / 'docs/published_commands.md').read_text(encoding='utf-8')
   row = r'^\|.*\| `\./impala experiment (--.*?)` \| `(.*)` \|$'
   return {line: shlex.split(ours) for line, ours in re.findall(row, text, re.M)}
 
 
-def test_the_readme_lists_the_lines():
+def test_the_page_lists_the_lines():
   assert set(table()) == {*TRAINS, *TESTS, LEARNER, ACTOR}
 
 
@@ -155,7 +155,7 @@ def test_a_line_means_what_it_meant(line, rest):
 
 
 @pytest.mark.parametrize('line', [*TRAINS, LEARNER])
-def test_the_line_beside_it_in_the_readme_means_the_same(line):
+def test_the_command_beside_a_line_means_the_same(line):
   jobs = shlex.split(LEARNER)[:2] if line == LEARNER else []
   words = table()[line]
   assert words[: 2 + len(jobs)] == ['./impala', 'train', *jobs]

@@ -1,4 +1,4 @@
-"""What README and help say exists, and what exists they name."""
+"""README and docs: commands, flags, links, paths and snippets exist."""
 
 import collections
 import contextlib
@@ -8,15 +8,21 @@ import re
 import subprocess
 import sys
 
+import launchpad as lp
 import pytest
+from absl import app
 
 from programs import startup
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-_README = (_ROOT / 'README.md').read_text(encoding='utf-8')
+_README = _ROOT / 'README.md'
+_PAGES = {
+  path: path.read_text(encoding='utf-8')
+  for path in (_README, *sorted((_ROOT / 'docs').glob('*.md')))
+}
+_INSTALL = _PAGES[_ROOT / 'docs/install.md']
 
-
-# Commands whose module has another name than they, and what it is told.
+# Command -> its module, where the names differ, and a first argument.
 _MODULES = {
   'benchmark': 'benchmarks.__main__',
   'gpu': 'programs.commands.doctor',
@@ -30,21 +36,20 @@ def module_of(command):
 
 
 def uses():
-  """(module and names, flags) of each command that README shows."""
-  for line in _README.splitlines():
-    for text in re.split(r'`', line):
-      match = re.search(r'\./impala (\w+)(.*)', text)
-      if match:
+  """Yields page, module with arguments, and flags of each command shown."""
+  for path, text in _PAGES.items():
+    for part in re.split(r'[`\n]', text.replace('\\\n', ' ')):
+      match = re.search(r'\./impala (\w+)(.*)', part)
+      if match and match[1] != 'help':
         name, rest = match.groups()
-        flags = re.findall(r'--[\w-]+', rest)
         module = module_of(name)
         if name == 'benchmark':
           module += rest.partition(' --')[0]
-        yield module, flags
+        yield path.name, module, set(re.findall(r'--[\w-]+', rest))
 
 
 def known_flags(command, monkeypatch, capsys):
-  """The flags that a command's own help shows."""
+  """Returns the flags that a command's own help shows."""
   module, *names = command.split()
   monkeypatch.setattr(sys, 'argv', [module, '--help'])
   capsys.readouterr()
@@ -54,11 +59,16 @@ def known_flags(command, monkeypatch, capsys):
   return set(re.findall(r'--[\w-]+', capsys.readouterr().out))
 
 
-def test_no_place_is_left_to_fill_in():
-  assert '@@' not in _README
+def anchors(path):
+  titles = re.findall(r'^#+ (.*)$', _PAGES[path], re.MULTILINE)
+  return {re.sub(r'[^\w\- ]', '', t.lower()).replace(' ', '-') for t in titles}
 
 
-def test_help_launcher_modules_and_readme_have_the_same_commands():
+def test_readme_is_short():
+  assert len(_PAGES[_README].splitlines()) <= 220
+
+
+def test_launcher_help_modules_and_pages_have_the_same_commands():
   launcher = _ROOT / 'impala'
   script = launcher.read_text(encoding='utf-8')
   launched = set(re.search(r'\n  (train .*)\) shift', script)[1].split(' | '))
@@ -71,29 +81,43 @@ def test_help_launcher_modules_and_readme_have_the_same_commands():
     for path in _ROOT.glob(pattern)
     if '\ndef main(' in path.read_text(encoding='utf-8')
   }
-  wanted = {module_of(name) for name in launched}
-  assert {module.split()[0] for module in wanted} == modules
-  shown = {module.split()[0] for module, _ in uses()} - {module_of('help')}
-  assert shown == modules
+  assert {module_of(name).split()[0] for name in launched} == modules
+  assert {module.split()[0] for _, module, _ in uses()} == modules
 
 
-def test_flags_that_are_shown_exist(monkeypatch, capsys):
+def test_flags_that_pages_show_exist(monkeypatch, capsys):
   shown = collections.defaultdict(set)
-  for module, flags in uses():
-    shown[module] |= set(flags)
-  del shown[module_of('help')]
+  for page, module, flags in uses():
+    shown[module] |= {(page, flag) for flag in flags}
   of_train = known_flags('programs.commands.train', monkeypatch, capsys)
   everything = set(of_train)
   for module, flags in shown.items():
     known = known_flags(module, monkeypatch, capsys)
     everything |= known
     if module.startswith('benchmarks.'):
-      known |= of_train  # Which they pass on.
-    assert flags <= known, module
-  # And those that the text names without their command.
-  for line in _README.splitlines():
-    if not re.search(r'docker|\bpip\b|uv |DEEPMIND_LAB_WHEEL', line):
-      assert set(re.findall(r'--[a-z]\w*', line)) <= everything, line
+      known |= of_train  # Benchmarks pass them on.
+    assert not {each for each in flags if each[1] not in known}, module
+  for path, text in _PAGES.items():
+    alone = set(re.findall(r'`(--\w+)', text))
+    assert alone <= everything, path.name
+
+
+@pytest.mark.parametrize('path', _PAGES, ids=lambda path: path.name)
+def test_links_and_paths_lead_somewhere(path):
+  for target in re.findall(r'\]\(([^)]+)\)', _PAGES[path]):
+    if not target.startswith('http'):
+      name, _, anchor = target.partition('#')
+      page = (path.parent / name).resolve() if name else path
+      assert page.exists(), target
+      assert not anchor or anchor in anchors(page), target
+  rooms = 'agents|environments|programs|benchmarks|tests|docs'
+  for name in re.findall(rf'`((?:{rooms})/[\w./*]*)`', _PAGES[path]):
+    assert list(_ROOT.glob(name)), name
+
+
+def test_every_page_is_in_the_readmes_index():
+  linked = set(re.findall(r'\]\(docs/(\w+\.md)\)', _PAGES[_README]))
+  assert linked >= {path.name for path in _PAGES} - {'README.md'}
 
 
 @pytest.mark.parametrize(
@@ -103,29 +127,20 @@ def test_versions_are_the_pinned_ones(name):
   package = {'TensorFlow': 'tensorflow-cpu'}.get(name, name)
   pins = (_ROOT / 'requirements.txt').read_text(encoding='utf-8')
   version = re.search(rf'^{package}==(\S+)', pins, re.MULTILINE)[1]
-  assert re.search(rf'{name} (must be )?{re.escape(version)}', _README)
+  assert re.search(rf'{name} (must be )?{re.escape(version)}', _INSTALL)
+  assert startup.LIBPYTHON in _INSTALL
 
 
-def test_the_python_library_is_the_one_looked_for():
-  assert startup.LIBPYTHON in _README
-
-
-def test_the_python_example_builds_a_program(tmp_path, monkeypatch):
-  code = re.search(r'```python\n(.*?)\n```', _README, re.DOTALL)[1]
-  monkeypatch.chdir(tmp_path)
-  names = {}
-  exec(code.replace('app.run(main)', ''), names)
+@pytest.mark.parametrize(
+  'code',
+  re.findall(r'```python\n(.*?)\n```', '\n'.join(_PAGES.values()), re.DOTALL),
+)
+def test_python_snippets_launch_a_program(code, tmp_path, monkeypatch):
   launched = []
-  monkeypatch.setattr(
-    names['lp'], 'launch', lambda *given, **_: launched.append(given)
-  )
-  names['main'](None)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(app, 'run', lambda main: main([]))
+  monkeypatch.setattr(lp, 'launch', lambda *given, **_: launched.append(given))
+  exec(code, {'__name__': '__main__'})
   ((program, launch_type),) = launched
-  assert list(program.groups) == [
-    'monitor',
-    'queue',
-    'learner',
-    'actor',
-    'evaluator',
-  ]
+  assert {'queue', 'learner', 'actor', 'evaluator'} <= set(program.groups)
   assert launch_type == 'local_mp'
