@@ -130,7 +130,7 @@ class Run:
       )
     return self.processes[name]
 
-  def lead(self, *arguments):
+  def start_learner(self, *arguments):
     """Starts the command that has the run directory."""
     return self.start(
       'learner',
@@ -212,12 +212,12 @@ class Jobs(Run):
     self._file = tmp_path / 'cluster.json'
     self._file.write_text(json.dumps(said))
 
-  def lead(self, *arguments):
+  def start_learner(self, *arguments):
     """Starts the learner's job."""
     role = ('--job_name=learner', '--task=0', f'--cluster={self._file}')
-    return super().lead(*role, *arguments)
+    return super().start_learner(*role, *arguments)
 
-  def join(self, task, *arguments, job='actor'):
+  def start_job(self, task, *arguments, job='actor'):
     """Starts another job."""
     role = (f'--job_name={job}', f'--task={task}', f'--cluster={self._file}')
     return self.start(f'{job}{task}', *role, *arguments)

@@ -28,8 +28,8 @@ def main():
     pathlib.Path(directory),
     cluster.Options(
       address=address,
-      needs={},
-      together=[['service']],
+      requirements={},
+      colocated=[['service']],
       max_restarts_per_hour=2,
     ),
   )

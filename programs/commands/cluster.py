@@ -1,6 +1,6 @@
-"""Makes this machine one of a cluster: `./impala cluster`.
+"""Add this machine to a cluster: `./impala cluster`.
 
-A cluster is where `./impala train --launch=ray --ray_address=HOST:PORT` runs.
+`./impala train --launch=ray --ray_address=HOST:PORT` runs on clusters.
 """
 
 import argparse
@@ -12,25 +12,21 @@ from programs.launching import ray_node
 from programs.runs import flags, run_directory
 
 _DESCRIPTION = """\
-Makes this machine one of a cluster, until Ctrl-C or SIGTERM. One machine is the
-head; the others join it. All need this checkout, but not the same folder.
+Adds this machine to a Ray cluster until Ctrl-C or SIGTERM. One machine is the
+head, and the others join it. All need this checkout, in any folder.
 
   ./impala cluster --head --ip=10.0.0.1
   ./impala cluster --join=10.0.0.1:6379 --ip=10.0.0.2
   ./impala train --launch=ray --ray_address=10.0.0.1:6379 --logdir=runs/pong
 
-Whoever reaches the ports of a cluster can run code on its machines. There are
-no passwords: keep the network to yourself (docs/cluster.md)."""
+The ports of a cluster have no passwords, and whoever reaches them can run code
+on its machines: restrict access to its network (docs/cluster.md)."""
 
 _HEAD_PORT = 6379
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command; returns its exit status.
-
-  Args:
-    argv: Its flags; by default, the command line's.
-  """
+  """Run the command; return its exit status."""
   given = _make_parser().parse_args(argv)
   try:
     _check(given)
@@ -38,17 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'./impala cluster: {error}', file=sys.stderr)
     return 2
   print(
-    f'{given.ip}: whoever reaches its ports can run code here; keep the '
-    'network to yourself (docs/cluster.md)',
+    f'{given.ip}: whoever reaches its ports can run code here; restrict access '
+    'to its network (see docs/cluster.md)',
     file=sys.stderr,
     flush=True,
   )
   ray_node.main(
     [
       *(
-        ray_node.head(given.ip, given.port)
+        ray_node.head_arguments(given.ip, given.port)
         if given.head
-        else ray_node.worker(given.ip, given.join)
+        else ray_node.join_arguments(given.ip, given.join)
       ),
       *(
         f'--num-{name}={value}'
@@ -70,8 +66,8 @@ def _check(given: argparse.Namespace) -> None:
     ) from error
   if given.ip == '127.0.0.1':
     raise run_directory.RunError(
-      'ip must not be 127.0.0.1, which Ray replaces by an address that others '
-      f'reach; for machines in name only, take {ray_node.LOOPBACK} and so on'
+      'ip must not be 127.0.0.1, which Ray replaces by an external address '
+      f'(for tests on one machine use {ray_node.LOOPBACK} and so on)'
     )
   for name in ('num_cpus', 'num_gpus'):
     value = getattr(given, name)
@@ -83,30 +79,32 @@ def _make_parser() -> argparse.ArgumentParser:
   parser = flags.make_parser('cluster', _DESCRIPTION)
   role = parser.add_mutually_exclusive_group(required=True)
   role.add_argument(
-    '--head', action='store_true', help='this machine is the first'
+    '--head',
+    action='store_true',
+    help='start a cluster, of which this is the head',
   )
   role.add_argument(
-    '--join', metavar='HOST:PORT', help='the head of the cluster to join'
+    '--join', metavar='HOST:PORT', help='join the cluster of this head'
   )
   parser.add_argument(
     '--ip',
     required=True,
     metavar='ADDRESS',
-    help="this machine's, in the network of the cluster",
+    help="this machine's address in the network of the cluster",
   )
   parser.add_argument(
     '--port',
     type=int,
     default=_HEAD_PORT,
     metavar='INT',
-    help=f'with --head: where the others join [default {_HEAD_PORT}]',
+    help=f'with --head: port at which others join [default {_HEAD_PORT}]',
   )
   for name, what in (('cpus', 'cores'), ('gpus', 'GPUs')):
     parser.add_argument(
       f'--num_{name}',
       type=int,
       metavar='INT',
-      help=f'{what} that it offers [default: all]',
+      help=f'{what} that Ray may use here [default: all]',
     )
   return parser
 

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if role is not None and role.job != roles.LEARNER:
       return roles.run_job(role, given, console)
     if role is not None:
-      given = roles.with_actors(given, role)
+      given = roles.with_num_actors(given, role)
     directory = preparation.choose_directory(given)
     with preparation.prepared(directory, given, console) as configuration:
       if configuration.run.profile and plan.has_threads:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
           'This run has finished; raise --total_environment_frames to go on.'
         )
         if role is not None:
-          placement.decline(configuration, plan)
+          placement.announce_finished(configuration, plan)
         return 0
       end = _train(configuration, plan, console)
       verdict = None
@@ -141,7 +141,7 @@ def _run_processes(
     shown.update()
 
   resources = impala.make_resources(
-    configuration, plan.actors_here(configuration)
+    configuration, plan.num_local_actors(configuration)
   )
   outcome = placement.launch(
     program, resources, configuration, plan, on_poll, say

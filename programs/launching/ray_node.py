@@ -1,54 +1,59 @@
-"""Ray's processes on one machine: `python -m programs.launching.ray_node ...`.
+"""Starts Ray on one machine: `python -m programs.launching.ray_node ...`.
 
-The arguments are those of `ray start`. All that it starts is in its process
-group.
+The arguments are those of `ray start`. All processes are in one process group.
 """
 
 import contextlib
+import errno
 import os
 import pathlib
 import signal
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from programs.launching import children, tasks
+from programs.launching import children, ports, tasks
 
-# Not 127.0.0.1, which Ray replaces by an address that others can reach.
+# Ray replaces 127.0.0.1 by an address that other machines can reach.
 LOOPBACK = '127.0.0.2'
 
-STARTED = 'Ray runtime started'  # What it says when others can connect.
+STARTED = 'Ray runtime started'  # Its output when others can connect.
 
-_STARTING_SECONDS = 120.0
+_STARTING_SECONDS, _ANSWER_SECONDS = 120.0, 5.0
 _TAIL_LINES = 50
-_OBJECT_STORE_BYTES = 80_000_000  # Nothing goes through it; by default, 30%.
+_OBJECT_STORE_BYTES = 80_000_000  # It stays empty; by default, 30% of memory.
 
 _CONFIGURATION = {
-  # A machine that does not answer for so long is lost: by default, a minute.
+  # A machine that does not answer for so long is lost; by default, a minute.
   'health_check_initial_delay_ms': 2000,
   'health_check_period_ms': 1000,
   'health_check_timeout_ms': 3000,
   'health_check_failure_threshold': 4,
   'gcs_rpc_server_reconnect_timeout_s': 20,
-  # Short of memory it would kill hosts, not the nodes that need so much.
+  # Short of memory, it would kill executors and not the nodes that use it.
   'memory_monitor_refresh_ms': 0,
-  # What nobody here asks for takes a third of its time when idle.
+  # These unused features take a third of the CPU time of an idle Ray.
   'task_events_report_interval_ms': 0,
   'enable_metrics_collection': 'false',
   'raylet_report_resources_period_milliseconds': 1000,
-  # Nodes have the priority that they have without Ray: by default, nice 15.
+  # Nodes have the same priority as without Ray; by default, nice 15.
   'worker_niceness': 0,
-  # Each host has a guardian, which does it with grandchildren as well.
+  # The guardian of each executor does this, for grandchildren as well.
   'kill_child_processes_on_worker_exit': 'false',
 }
 
 
-def head(ip: str, port: int) -> list[str]:
-  """The arguments of the first machine, which others join at the port."""
+class AddressError(Exception):
+  """No head can be started at an address, or another run uses it."""
+
+
+def head_arguments(address: str, port: int) -> list[str]:
+  """Return the arguments of the head, which other machines join at `port`."""
   return [
-    *_common(ip),
+    *_common_arguments(address),
     '--head',
     f'--port={port}',
     '--include-dashboard=false',
@@ -56,37 +61,61 @@ def head(ip: str, port: int) -> list[str]:
   ]
 
 
-def worker(ip: str, address: str) -> list[str]:
-  """The arguments of another one; `address` is the first's 'host:port'."""
-  return [*_common(ip), f'--address={address}']
+def join_arguments(address: str, head: str) -> list[str]:
+  """Return the arguments of a machine that joins a head, 'host:port'."""
+  return [*_common_arguments(address), f'--address={head}']
+
+
+def is_running(address: str) -> bool:
+  """Return whether Ray runs at 'host:port', an address of this machine.
+
+  Raises:
+    AddressError: The address is another machine's, or is taken.
+  """
+  with socket.socket() as probe:
+    try:
+      probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+      probe.bind(ports.split_address(address))
+      return False
+    except OSError as error:
+      if error.errno != errno.EADDRINUSE:
+        raise AddressError(f'{address}: {error.strerror}') from error
+  import grpc  # Jobs do not need it.
+
+  with grpc.insecure_channel(address) as channel:
+    try:
+      grpc.channel_ready_future(channel).result(_ANSWER_SECONDS)
+    except grpc.FutureTimeoutError as error:
+      raise AddressError(f'{address}: the port is taken, not by Ray') from error
+  return True
 
 
 @contextlib.contextmanager
 def running(
   arguments: Sequence[str], log_directory: pathlib.Path
 ) -> Iterator[tuple[children.Child, str]]:
-  """Runs Ray's processes as long as the context is open.
+  """Run Ray's processes as long as the context is open.
 
   Args:
-    arguments: Of `ray start`.
-    log_directory: Takes the log.
+    arguments: Those of `ray start`.
+    log_directory: Folder of the log.
 
   Yields:
-    Their parent, and the folder of Ray's files, which is removed at the end.
+    Their parent process, and the folder of Ray's files, removed at the end.
 
   Raises:
     ConnectionError: They did not start.
   """
   # Short enough for sockets.
   folder = tempfile.mkdtemp(prefix='launching-ray-', dir='/tmp')
-  with contextlib.ExitStack() as held:
+  with contextlib.ExitStack() as stack:
     guardian = children.Guardian(pathlib.Path(folder))
-    held.callback(guardian.close)
+    stack.callback(guardian.close)
     command = children.NodeCommand(
       name='ray/0',
       argv=(
         *(sys.executable, '-m', __spec__.name, *arguments),
-        # Of the system's choice: Ray's own range would refuse a head in it.
+        # The system chooses: a head in Ray's own range would be refused.
         '--min-worker-port=0',
         '--max-worker-port=0',
       ),
@@ -99,8 +128,8 @@ def running(
     )
     log_directory.mkdir(parents=True, exist_ok=True)
     child = children.Child(command, log_directory)
-    held.callback(child.close)
-    held.callback(child.kill)
+    stack.callback(child.close)
+    stack.callback(child.kill)
     guardian.watch([child.pid])
     deadline = time.monotonic() + _STARTING_SECONDS
     while STARTED not in child.log.tail(_TAIL_LINES):
@@ -113,16 +142,15 @@ def running(
 
 
 def main(arguments: Sequence[str]) -> None:
-  """Runs Ray's processes; does not return."""
+  """Run Ray's processes; does not return."""
   for name, value in _CONFIGURATION.items():
     os.environ.setdefault(f'RAY_{name}', str(value))
   from ray._common import utils
   from ray._private import node
   from ray.scripts import scripts
 
-  # Else all machines take the head's path for their files, those that are
-  # several in name, with one disk, the very folder: where each removes the
-  # code that it was sent before.
+  # Ray gives all machines the path of the head's files. Where several share a
+  # disk, each would remove the code that another was sent.
   make_folders = node.Node._init_temp
 
   def make_own_folders(self: Any) -> None:
@@ -130,15 +158,15 @@ def main(arguments: Sequence[str]) -> None:
     make_folders(self)
 
   node.Node._init_temp = make_own_folders
-  # Else Ray serves remote drivers at port 10001 of all addresses.
+  # Otherwise Ray serves remote drivers at port 10001 of all addresses.
   scripts.check_ray_client_dependencies_installed = lambda: False
   scripts.cli(['start', *arguments], prog_name='ray')
 
 
-def _common(ip: str) -> list[str]:
+def _common_arguments(address: str) -> list[str]:
   return [
     '--block',
-    f'--node-ip-address={ip}',
+    f'--node-ip-address={address}',
     f'--object-store-memory={_OBJECT_STORE_BYTES}',
     '--disable-usage-stats',
     '--include-log-monitor=false',
@@ -146,7 +174,7 @@ def _common(ip: str) -> list[str]:
 
 
 if __name__ == '__main__':
-  # See `running`, which ends it: who sends SIGTERM to all that a launch has
-  # started, as Slurm does, must not take Ray from nodes that are still ending.
+  # `running` ends it with SIGKILL. Slurm sends SIGTERM to all processes of a
+  # launch, which must not take Ray from nodes that are still ending.
   signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
   main(sys.argv[1:])

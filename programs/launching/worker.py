@@ -1,10 +1,10 @@
-"""What runs once on a machine, for all jobs there that run nodes of a program.
+"""Worker: joins its machine to a cluster, for all jobs of the machine.
 
-`python -m programs.launching.worker CLUSTER MACHINE` makes the machine one
-of the cluster, if it is none yet, and offers the nodes that jobs have locked
-(see `slots`) to the program's coordinator, which starts them here as it starts
-others elsewhere. It ends with the last job, or with the cluster's head; jobs
-that are still there start another.
+`python -m programs.launching.worker HEAD ADDRESS` starts Ray on the machine, if
+it is not in the cluster yet, and offers the nodes that jobs have locked (see
+`job_folder`) to the launcher of the program, which starts them through Ray. The
+worker ends with the last job or with the cluster's head. Jobs that remain start
+another.
 """
 
 import contextlib
@@ -12,125 +12,127 @@ import os
 import sys
 import threading
 import time
+from typing import Any
 
 import ray
 from ray import _raylet
 from ray._private import state as ray_state
 
-from programs.launching import children, ports, ray_node, roster, slots
+from programs.launching import children, job_folder, ports, ray_node, registry
 
 _POLL_SECONDS = 0.5
-# The head is gone when it refuses twice; when it only does not answer, a link
-# may be down, and after that time all that ran here has ended.
-_REFUSED_TIMES = 2
+# The head has ended when it refuses two connections. When it does not answer, a
+# link may be down; after that time all nodes here have ended.
+_MAX_REFUSALS = 2
 _SILENT_SECONDS = 15.0
 _IDLE_SECONDS = 5.0  # Without a job.
-_LEAVING_SECONDS = 2.0
+_CLOSING_SECONDS = 2.0
 
 
-def main(cluster: str, machine: str) -> None:
-  """Runs the worker to its end; arguments as of `jobs.run`."""
-  folder = slots.Folder(cluster, machine)
-  folder.write(slots.State('this machine is joining'))
-  threading.Thread(target=_watch, args=(cluster, folder), daemon=True).start()
-  is_head = cluster.rpartition(':')[0] == machine
-  with contextlib.ExitStack() as held:
-    held.callback(folder.close)
-    given, node = {}, None
+def main(head: str, address: str) -> None:
+  """Run the worker to its end; the arguments are those of `jobs.run`."""
+  folder = job_folder.JobFolder(head, address)
+  folder.write_run(job_folder.RunInfo('this machine is joining'))
+  threading.Thread(target=_watch_head, args=(head, folder), daemon=True).start()
+  with contextlib.ExitStack() as stack:
+    stack.callback(folder.remove_if_unused)
+    options, ray_process = {}, None
     try:
-      while is_head and not _has_node(cluster, machine):
-        time.sleep(_POLL_SECONDS)  # It is starting; see `_watch`.
-      if not _has_node(cluster, machine):
-        arguments = ray_node.worker(machine, cluster)
-        node, given['_temp_dir'] = held.enter_context(
-          ray_node.running(arguments, folder.path)
+      if ports.split_address(head)[0] == address:
+        while not _is_in_cluster(head, address):
+          time.sleep(_POLL_SECONDS)  # Ray is starting; see `_watch_head`.
+      if not _is_in_cluster(head, address):
+        ray_process, options['_temp_dir'] = stack.enter_context(
+          ray_node.running(ray_node.join_arguments(address, head), folder.path)
         )
       ray.init(
-        cluster,
-        _node_ip_address=machine,
-        namespace=roster.NAMESPACE,
+        head,
+        _node_ip_address=address,
+        namespace=registry.NAMESPACE,
         log_to_driver=False,
-        **given,
+        **options,
       )
-      held.callback(ray.shutdown)
-      _offer(folder, machine, node)
+      stack.callback(ray.shutdown)
+      _offer_nodes(folder, address, ray_process)
     except (ConnectionError, RuntimeError) as error:
-      folder.write(slots.State(str(error)))
+      folder.write_run(job_folder.RunInfo(str(error)))
 
 
-def _offer(
-  folder: slots.Folder, machine: str, node: children.Child | None
+def _offer_nodes(
+  folder: job_folder.JobFolder,
+  address: str,
+  ray_process: children.Child | None,
 ) -> None:
-  """Offers what jobs have locked until there is none, or the run is over."""
-  own_id = ray.get_runtime_context().get_node_id()
-  coordinator = None
-  state = slots.State()
-  needed_at = time.monotonic()
+  """Offer what jobs have locked until no job is left."""
+  machine = ray.get_runtime_context().get_node_id()
+  workers: Any = None
+  run = job_folder.RunInfo()
+  used_at = time.monotonic()
   try:
-    while node is None or not node.poll():
-      found = folder.find()
+    while ray_process is None or not ray_process.poll():
+      offers = folder.read_offers()
       now = time.monotonic()
-      if found:
-        needed_at = now
-      if now - needed_at > _IDLE_SECONDS or (state.over and not found):
+      if offers:
+        used_at = now
+      if now - used_at > _IDLE_SECONDS or (run.outcome and not offers):
         break
-      if not state.over:
+      if not run.outcome:
         try:
-          coordinator = coordinator or ray.get_actor(roster.NAME)
-          offered = {
-            name: said['environment']
-            for name, said in found.items()
-            if said.get('run', '') == state.run != ''
+          workers = workers or ray.get_actor(registry.NAME)
+          environments = {
+            node: offer['environment']
+            for node, offer in offers.items()
+            if offer.get('run_id', '') == run.run_id != ''
           }
-          answer = coordinator.offer.remote(own_id, machine, offered)
-          state = ray.get(answer, timeout=_SILENT_SECONDS)
-          if state.over:
-            coordinator.leave.remote(own_id)
+          answer = workers.heartbeat.remote(machine, address, environments)
+          run = ray.get(answer, timeout=_SILENT_SECONDS)
+          if run.outcome:
+            workers.remove.remote(machine)
         except ValueError:
-          state = slots.State('no run has begun there yet')
+          run = job_folder.RunInfo('no run has begun there yet')
         except ray.exceptions.GetTimeoutError:
-          pass  # Of a link that is down `_watch` knows more.
+          pass  # The link may be down: see `_watch_head`.
         except ray.exceptions.RayActorError:
-          coordinator = None
-          state = slots.State('the run there has broken off')
-        folder.write(state)
+          workers = None
+          run = job_folder.RunInfo('the run there was aborted')
+        folder.write_run(run)
       time.sleep(_POLL_SECONDS)
   finally:
-    if coordinator is not None:
+    if workers is not None:
       with contextlib.suppress(ray.exceptions.RayError):
-        ray.get(coordinator.leave.remote(own_id), timeout=_LEAVING_SECONDS)
+        ray.get(workers.remove.remote(machine), timeout=_CLOSING_SECONDS)
 
 
-def _watch(cluster: str, folder: slots.Folder) -> None:
-  """Ends this process, and all that it has started, with the head."""
-  refused, reached_at = 0, time.monotonic()
+def _watch_head(head: str, folder: job_folder.JobFolder) -> None:
+  """End this process, and with it all that it started, with the head."""
+  num_refusals, reached_at = 0, time.monotonic()
   while True:
-    trouble = ports.connection_error(cluster)
-    if trouble is None:
-      refused, reached_at = 0, time.monotonic()
-    elif isinstance(trouble, ConnectionRefusedError):
-      refused += 1
-    silent = time.monotonic() - reached_at
-    if refused >= _REFUSED_TIMES or silent > _SILENT_SECONDS:
-      folder.write(slots.State(str(trouble)))
+    error = ports.connection_error(head)
+    if error is None:
+      num_refusals, reached_at = 0, time.monotonic()
+    elif isinstance(error, ConnectionRefusedError):
+      num_refusals += 1
+    silent_seconds = time.monotonic() - reached_at
+    if num_refusals >= _MAX_REFUSALS or silent_seconds > _SILENT_SECONDS:
+      folder.write_run(job_folder.RunInfo(str(error)))
       os._exit(1)  # Ray would wait for the head.
     time.sleep(_POLL_SECONDS)
 
 
-def _has_node(cluster: str, machine: str) -> bool:
-  known = ray_state.GlobalState()
-  known._initialize_global_state(
+def _is_in_cluster(head: str, address: str) -> bool:
+  state = ray_state.GlobalState()
+  state._initialize_global_state(
     _raylet.GcsClientOptions.create(  # type: ignore[attr-defined]
-      cluster, None, True, False
+      head, None, True, False
     )
   )
   try:
     return any(
-      found['Alive'] and found['NodeManagerAddress'] == machine
-      for found in known.node_table()
+      node['Alive'] and node['NodeManagerAddress'] == address
+      for node in state.node_table()
     )
   finally:
-    known.disconnect()
+    state.disconnect()
 
 
 if __name__ == '__main__':

@@ -28,15 +28,17 @@ def test_flags_are_checked(given, message):
     placement.make_plan({'launch': 'ray', **given})
 
 
-def test_what_groups_need():
-  needs = placement.needs(
+def test_resources_of_groups():
+  found = placement.parse_resources(
     'learner: gpu=1 cpu=4 machine=any; actor: cpu=0.5;', None
   )
-  assert needs['learner'] == tasks.Requirements(4.0, 1.0, False)
-  assert needs['actor'] == tasks.Requirements(0.5, 0.0, False)
-  assert needs['queue'] == tasks.Requirements()
-  assert placement.needs('', ['queue']) == {'queue': tasks.Requirements()}
-  assert placement.needs('', ['actor'])['actor'].cpu == 1
+  assert found['learner'] == tasks.Requirements(4.0, 1.0, False)
+  assert found['actor'] == tasks.Requirements(0.5, 0.0, False)
+  assert found['queue'] == tasks.Requirements()
+  assert placement.parse_resources('', ['queue']) == {
+    'queue': tasks.Requirements()
+  }
+  assert placement.parse_resources('', ['actor'])['actor'].cpu == 1
 
 
 def test_wrong_flags_end_before_anything_is_made(tmp_path, capsys):
@@ -56,7 +58,7 @@ def test_wrong_flags_end_before_anything_is_made(tmp_path, capsys):
     (['--ip=10.0.0.1'], 'one of the arguments --head --join is required'),
   ],
 )
-def test_what_a_machine_is_given_is_checked(arguments, message, capsys):
+def test_flags_of_a_machine_are_checked(arguments, message, capsys):
   try:
     status = cluster.main(arguments)
   except SystemExit as error:

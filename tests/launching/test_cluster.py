@@ -71,7 +71,7 @@ def test_catch_is_learned_whatever_happens_to_its_actors(tmp_path):
   """The learner on one machine, an actor on each of two others."""
   with clusters.running(m3=1, m4=1, m5=1) as cluster:
     run = clusters.Run(tmp_path)
-    process = run.lead(
+    process = run.start_learner(
       *('--launch=ray', f'--ray_address={cluster.address}'),
       *('--num_actors=2', '--total_environment_frames=200_000'),
     )
@@ -91,7 +91,7 @@ def test_catch_is_learned_whatever_happens_to_its_actors(tmp_path):
       lost = places['actor/1']
       cluster.kill(lost)
       run.wait_until(lambda: run.meta('machines')['actor/1'] not in ('', lost))
-      assert f'lost with its host on {lost}' in run.log('actor/1')
+      assert f'lost with its executor on {lost}' in run.log('actor/1')
       assert process.wait(300) == 0, run.output('learner')
     finally:
       run.close()

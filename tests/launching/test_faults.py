@@ -99,8 +99,8 @@ class Training:
     self.note('launcher killed: seconds until no node is left', seconds)
 
 
-def kill_host(process):
-  """Of an actor: what Ray has started, which starts the actor."""
+def kill_executor(process):
+  """Kills the Ray actor that started a node."""
   process.parent().kill()
 
 
@@ -131,12 +131,12 @@ def test_faults_with_ray(tmp_path):
   with clusters.running(m3=2, m4=2) as cluster:
     training = Training(clusters.Run(tmp_path))
     training.run.folders += (str(cluster.folder / 'launch-'),)
-    training.run.lead(
+    training.run.start_learner(
       '--launch=ray', f'--ray_address={cluster.address}', *FLAGS
     )
     try:
       training.lose_actor('actor/0', "an actor's process", psutil.Process.kill)
-      training.lose_actor('actor/1', 'its host', kill_host)
+      training.lose_actor('actor/1', 'its executor', kill_executor)
       training.lose_server('learner/0')
       training.lose_server('queue/0')
       lost = training.run.meta('machines')['actor/0']
@@ -160,15 +160,15 @@ def test_faults_with_jobs(tmp_path):
     jobs.processes['actor1'].wait()
     # One that came within half a second would keep the actor as it is.
     jobs.wait_until(lambda: 'its job on' in jobs.log('actor/1'))
-    jobs.join(1)
+    jobs.start_job(1)
 
   try:
-    first = jobs.join(0)
-    jobs.join(1)
-    jobs.lead(*FLAGS)
+    first = jobs.start_job(0)
+    jobs.start_job(1)
+    jobs.start_learner(*FLAGS)
     training.lose_actor('actor/0', "an actor's process", psutil.Process.kill)
     training.lose_actor('actor/1', 'its job', replace_job)
-    training.lose_actor('actor/1', 'its host', kill_host)
+    training.lose_actor('actor/1', 'its executor', kill_executor)
     training.lose_server('learner/0')
     training.lose_server('queue/0')
     training.lose_actor(
@@ -193,8 +193,8 @@ def test_many_jobs_of_a_machine_share_one_raylet(tmp_path):
   jobs = clusters.Jobs(tmp_path, actor=[FIRST] * count)
   try:
     for task in range(count):
-      jobs.join(task)
-    jobs.lead('--total_environment_frames=1_000_000_000')
+      jobs.start_job(task)
+    jobs.start_learner('--total_environment_frames=1_000_000_000')
     folder = f'launching-{os.getuid()}-{LEARNER}-{jobs.port}-{FIRST}'
     jobs.wait_until(lambda: (tmp_path / folder / 'ray_0.log').exists(), 200)
     workers = [

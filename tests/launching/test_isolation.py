@@ -165,7 +165,7 @@ def test_isolation_is_refused_with_several_machines():
   ):
     placement.make_plan(given)
   plan = placement.make_plan({**given, 'require_isolation': False})
-  assert 'docs/cluster.md' in plan.exposed and plan.role.job == 'learner'
+  assert 'docs/cluster.md' in plan.exposure and plan.role.job == 'learner'
 
 
 def test_a_function_does_not_replace_the_process_of_its_caller():

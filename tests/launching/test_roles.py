@@ -1,4 +1,4 @@
-"""One role a command: flags, files, and real runs of several launchers."""
+"""One role per command: flags, cluster files, and runs of several jobs."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import socket
 import clusters
 import pytest
 
-from programs.commands import placement, roles, train
+from programs.commands import cluster_spec, placement, roles, train
 from programs.runs import flags, run_config, run_directory
 
 
@@ -23,21 +23,21 @@ def write(tmp_path, content):
 
 
 def test_without_a_task_all_roles_are_here():
-  assert roles.find(parse()) is None
-  # As of old: the job's name is then of no effect.
-  assert roles.find(parse('--job_name=actor', '--task=-1')) is None
+  assert roles.find_role(parse()) is None
+  # As in the published code, the job's name then has no effect.
+  assert roles.find_role(parse('--job_name=actor', '--task=-1')) is None
   with pytest.raises(
     run_directory.RunError, match="given with job_name='actor'"
   ):
-    roles.find(parse('--job_name=actor'))
+    roles.find_role(parse('--job_name=actor'))
 
 
-def test_without_a_file_the_learner_is_where_it_was_of_old():
-  role = roles.find(parse('--job_name=actor', '--task=3'))
-  assert role == roles.Role('actor', range(3, 4), roles.Hosts())
-  assert role.address == '127.0.0.2:8000' and role.machine == '127.0.0.2'
-  assert roles.find(parse('--task=0')).job == 'learner'
-  assert [*roles.find(parse('--job_name=actor', '--task=0-7')).tasks] == [
+def test_without_a_file_the_learner_is_at_the_published_port():
+  role = roles.find_role(parse('--job_name=actor', '--task=3'))
+  assert role == roles.Role('actor', range(3, 4), cluster_spec.ClusterSpec())
+  assert role.head == '127.0.0.2:8000' and role.address == '127.0.0.2'
+  assert roles.find_role(parse('--task=0')).job == 'learner'
+  assert [*roles.find_role(parse('--job_name=actor', '--task=0-7')).tasks] == [
     *range(8)
   ]
 
@@ -48,16 +48,16 @@ def test_a_file_says_where_machines_are_and_how_many_actors(tmp_path):
     'actor': ['127.0.0.4:9000', 'localhost'],
     'evaluator': ['192.0.2.7'],
   }
-  role = roles.find(parse('--task=0', write(tmp_path, said)))
-  assert role.hosts == roles.Hosts(
+  role = roles.find_role(parse('--task=0', write(tmp_path, said)))
+  assert role.spec == cluster_spec.ClusterSpec(
     '127.0.0.3', 9000, said['actor'], '192.0.2.7'
   )
-  assert role.address == '127.0.0.3:9000' and role.machine == '127.0.0.3'
-  assert role.elsewhere == ['actor', 'evaluator']
+  assert role.head == '127.0.0.3:9000' and role.address == '127.0.0.3'
+  assert role.job_groups == ['actor', 'evaluator']
   machines_of = {
-    (job, task): roles.find(
+    (job, task): roles.find_role(
       parse(f'--job_name={job}', f'--task={task}', write(tmp_path, said))
-    ).machine
+    ).address
     for job, task in (('actor', 0), ('actor', '1'), ('evaluator', 0))
   }
   assert machines_of == {
@@ -65,25 +65,25 @@ def test_a_file_says_where_machines_are_and_how_many_actors(tmp_path):
     ('actor', '1'): '127.0.0.2',
     ('evaluator', 0): '127.0.0.3',  # The file's is another machine's.
   }
-  assert roles.with_actors({}, role) == {'num_actors': 2}
-  assert roles.with_actors({'num_actors': 2}, role) == {'num_actors': 2}
+  assert roles.with_num_actors({}, role) == {'num_actors': 2}
+  assert roles.with_num_actors({'num_actors': 2}, role) == {'num_actors': 2}
   with pytest.raises(
     run_directory.RunError, match=r'num_actors must be 2, .* got 3'
   ):
-    roles.with_actors({'num_actors': 3}, role)
-  role = roles.find(
+    roles.with_num_actors({'num_actors': 3}, role)
+  role = roles.find_role(
     parse('--task=0', write(tmp_path, {'learner': ['nowhere.invalid:8000']}))
   )
   with pytest.raises(
     run_directory.RunError, match=r"known here, got 'nowhere\.invalid"
   ):
-    _ = role.address
+    _ = role.head
 
 
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
-    ('{', 'cluster must be a file of JSON'),
+    ('{', 'cluster must be a JSON file'),
     ({'learner': 'a:8000'}, 'cluster must hold a list of hosts'),
     ({'learner': ['a:8000'], 'worker': ['b']}, 'and no other job'),
     ({'actor': ['b']}, r'cluster must give learner one host, got \[\]'),
@@ -100,10 +100,10 @@ def test_a_wrong_file_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    (['--cluster=nowhere', '--task=0'], "file of JSON, got 'nowhere'"),
+    (['--cluster=nowhere', '--task=0'], "cluster must be .*, got 'nowhere'"),
     (['--cluster=nowhere'], "task must be 0 or more with cluster='nowhere'"),
-    (['--task=1'], 'task must be 0 with job_name=learner, .* got 1'),
-    (['--task=0', '--job_name=evaluator'], 'job_name must be another without'),
+    (['--task=1'], 'task must be 0 with job_name=learner, got 1'),
+    (['--task=0', '--job_name=evaluator'], 'job_name must not be evaluator'),
     (['--task=0', '--launch=ray'], 'task must be left out with --launch=ray'),
     (['--task=0', '--lp_launch_type=local_mt'], 'lp_launch_type must be left'),
     (['--task=0', '--ray_address=a:1'], 'ray_address must be left out'),
@@ -120,7 +120,7 @@ def test_wrong_flags_are_refused(arguments, message):
 
 
 @pytest.mark.parametrize('task', ['-2', 'x', '7-0', '1-', ''])
-def test_what_is_no_task_is_refused(task, capsys):
+def test_a_wrong_task_is_refused(task, capsys):
   with pytest.raises(SystemExit):
     parse(f'--task={task}')
   assert f"-1, got '{task}'" in capsys.readouterr().err
@@ -133,14 +133,14 @@ def jobs(tmp_path):
   made.close()
 
 
-def test_catch_is_learned_by_jobs_of_their_own(tmp_path):
-  """On three machines in name; one actor's process and one job are killed."""
+def test_catch_is_learned_by_a_job_for_each_role(tmp_path):
+  """On three loopback addresses; an actor's process and a job are killed."""
   jobs = clusters.Jobs(tmp_path, actor=['127.0.0.3', '127.0.0.4'])
   try:
-    first = jobs.join(0)
+    first = jobs.start_job(0)
     jobs.wait_until(lambda: 'waits for the learner' in jobs.output('actor0'))
-    learner = jobs.lead('--total_environment_frames=200_000')
-    second = jobs.join(1)
+    learner = jobs.start_learner('--total_environment_frames=200_000')
+    second = jobs.start_job(1)
     jobs.wait_until(lambda: len(jobs.rows()) > 2)
     jobs.wait_until(lambda: 'actor/1' in jobs.meta('machines'))
     assert {
@@ -161,7 +161,7 @@ def test_catch_is_learned_by_jobs_of_their_own(tmp_path):
     second.kill()
     second.wait()
     jobs.wait_until(lambda: not lost.is_running(), 20)
-    third = jobs.join(1)
+    third = jobs.start_job(1)
     assert learner.wait(240) == 0, jobs.output('learner')
     for name, process in (('actor0', first), ('actor1', third)):
       assert process.wait(30) == 0, jobs.output(name)
@@ -172,9 +172,9 @@ def test_catch_is_learned_by_jobs_of_their_own(tmp_path):
   assert not [*tmp_path.glob('launching-*')]
 
 
-def test_who_leads_may_be_killed_and_come_back(jobs):
-  actors = jobs.join('0-1')
-  learner = jobs.lead('--checkpoint_period_seconds=1')
+def test_a_killed_learner_job_is_resumed_by_another(jobs):
+  actors = jobs.start_job('0-1')
+  learner = jobs.start_learner('--checkpoint_period_seconds=1')
   jobs.wait_until(lambda: len(jobs.rows()) > 2)
   learner.kill()
   learner.wait()
@@ -182,10 +182,10 @@ def test_who_leads_may_be_killed_and_come_back(jobs):
   jobs.wait_until(lambda: len(jobs.left()) == 1, 20)
   assert actors.poll() is None
   before = len(jobs.rows())
-  second = jobs.join(1)
-  learner = jobs.lead('--checkpoint_period_seconds=1')
+  second = jobs.start_job(1)
+  learner = jobs.start_learner('--checkpoint_period_seconds=1')
   jobs.wait_until(lambda: len(jobs.rows()) > before)
-  jobs.wait_until(lambda: 'actor/1 runs already, here' in jobs.output('actor1'))
+  jobs.wait_until(lambda: 'actor/1 runs already in' in jobs.output('actor1'))
   learner.send_signal(signal.SIGINT)
   assert learner.wait(60) == 130
   for name, process in (('actor0-1', actors), ('actor1', second)):
@@ -194,14 +194,14 @@ def test_who_leads_may_be_killed_and_come_back(jobs):
 
 
 def test_a_flag_of_another_run_is_refused_and_one_of_the_machine_is_not(jobs):
-  learner = jobs.lead('--total_environment_frames=100_000')
-  wrong = jobs.join(0, '--batch_size=7')
+  learner = jobs.start_learner('--total_environment_frames=100_000')
+  wrong = jobs.start_job(0, '--batch_size=7')
   assert wrong.wait(60) == 2
-  assert 'batch_size must be 32, which it is in the' in jobs.output('actor0')
-  beyond = jobs.join('1-2')
+  assert 'batch_size must be 32' in jobs.output('actor0')
+  beyond = jobs.start_job('1-2')
   assert beyond.wait(60) == 1
-  assert 'it has no actor/2 for others to run' in jobs.output('actor1-2')
-  jobs.join(0, '--renderer=hardware')
+  assert 'the run has no actor/2' in jobs.output('actor1-2')
+  jobs.start_job(0, '--renderer=hardware')
   jobs.wait_until(lambda: 'actor/0' in jobs.meta('processes'))
   assert 'hardware' in jobs.process('actor/0').environ()[run_config.OF_MACHINE]
   assert learner.wait(120) == 0, jobs.output('learner')
@@ -210,10 +210,10 @@ def test_a_flag_of_another_run_is_refused_and_one_of_the_machine_is_not(jobs):
 def test_an_evaluator_that_is_a_job_of_its_own_ends_the_run(tmp_path):
   jobs = clusters.Jobs(tmp_path, evaluator=['127.0.0.2'])
   try:
-    learner = jobs.lead('--total_environment_frames=20_000')
-    actor = jobs.join('0-1')
+    learner = jobs.start_learner('--total_environment_frames=20_000')
+    actor = jobs.start_job('0-1')
     jobs.wait_until(lambda: (jobs.directory / 'config.json').exists(), 60)
-    evaluator = jobs.join(0, job='evaluator')
+    evaluator = jobs.start_job(0, job='evaluator')
     assert learner.wait(120) == 0, jobs.output('learner')
     assert evaluator.wait(30) == 0, jobs.output('evaluator0')
     assert actor.wait(30) == 0, jobs.output('actor0-1')
@@ -223,8 +223,8 @@ def test_an_evaluator_that_is_a_job_of_its_own_ends_the_run(tmp_path):
 
 
 @pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
-def test_who_waits_for_the_learner_is_interrupted(jobs, signum):
-  actor = jobs.join(0)
+def test_a_waiting_job_is_interrupted(jobs, signum):
+  actor = jobs.start_job(0)
   jobs.wait_until(lambda: 'waits for the learner' in jobs.output('actor0'), 60)
   actor.send_signal(signum)
   assert actor.wait(30) == 128 + signum
@@ -232,12 +232,12 @@ def test_who_waits_for_the_learner_is_interrupted(jobs, signum):
 
 
 def test_a_wrong_flag_of_the_machine_does_not_wait_for_a_learner(jobs):
-  assert jobs.join(0, '--renderer=x').wait(30) == 2
+  assert jobs.start_job(0, '--renderer=x').wait(30) == 2
   assert 'renderer must be one of' in jobs.output('actor0')
   assert 'waits for' not in jobs.output('actor0')
 
 
-def test_a_finished_run_sends_all_home(jobs):
+def test_jobs_of_a_finished_run_end(jobs):
   finished = {'finished_frames': 10}
   configuration = flags.resolve(
     {
@@ -248,14 +248,14 @@ def test_a_finished_run_sends_all_home(jobs):
   )
   configuration.directory.write_config(configuration.to_dict())
   configuration.directory.update_meta(**finished)
-  actor = jobs.join(0)
-  jobs.lead()
+  actor = jobs.start_job(0)
+  jobs.start_learner()
   assert actor.wait(60) == 0, jobs.output('actor0')
   assert 'it had finished before' in jobs.output('actor0')
 
 
-def test_a_taken_port_ends_it_before_anything_runs(jobs):
+def test_a_taken_port_is_refused_before_a_node_starts(jobs):
   with socket.create_server(('127.0.0.2', jobs.port)):
-    assert jobs.lead().wait(60) == 2
-  assert f'{jobs.port}: no Ray has this port' in jobs.output('learner')
+    assert jobs.start_learner().wait(60) == 2
+  assert f'{jobs.port}: the port is taken' in jobs.output('learner')
   assert not jobs.log('learner/0')

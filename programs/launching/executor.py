@@ -1,7 +1,6 @@
-"""What runs tasks on a machine of a cluster, for a launcher elsewhere.
+"""Runs nodes on one machine for a launcher on another.
 
-It imports neither Launchpad nor anything that a task imports, and knows nothing
-of what carries the launcher's calls to it.
+Neither Launchpad nor Ray nor anything that a node needs is imported here.
 """
 
 import contextlib
@@ -15,25 +14,25 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from programs.launching import children, ports, tasks
+from programs.launching import children, ports, tasks, workspace
 
-# Of a node's output in one report; the rest comes with the next ones.
+# Of a node's output in one status; later ones have the rest.
 MAX_OUTPUT_BYTES = 1 << 18
 _LEASE_POLL_SECONDS = 0.5
-# Before anything was started the launcher may wait for machines with room.
+# Before the first start the launcher may wait for other machines.
 _UNUSED_SECONDS = 360.0
 _NOTICE_SECONDS = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-  """How one task fares.
+class NodeStatus:
+  """Status of one node.
 
   Attributes:
-    pid: Of its process.
+    pid: Process id.
     returncode: None while it runs.
-    output: What it has written from the offset on that was asked for.
-    silent_seconds: Since it wrote last.
+    output: Its output from the requested offset on.
+    silent_seconds: Time since its last output.
   """
 
   pid: int
@@ -43,34 +42,36 @@ class Report:
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
-  """How the tasks of a host fare.
+class Status:
+  """Status of an executor.
 
   Attributes:
-    reports: By name, of the tasks that were started.
-    stopped_by: The task that called `lp.stop()`, where one did.
-    stopped_seconds: Since then.
+    nodes: Name -> status of each node that was started.
+    stopped_by: The node that called `lp.stop()`, if one did.
+    stopped_seconds: Time since that call.
   """
 
-  reports: Mapping[str, Report]
+  nodes: Mapping[str, NodeStatus]
   stopped_by: str | None
   stopped_seconds: float
 
 
-class Host:
-  """Starts, watches and ends tasks on its machine.
+class Executor:
+  """Starts, watches and ends nodes on its machine.
 
-  Its methods return at once. It must be made and called from one thread, the
-  one that lives longest: its processes die with that. When nobody has called
-  for as long as its lease lasts, its launcher is dead or cut off: it then kills
-  what it has started and its own process.
+  Its methods return at once. Create and call it from one thread, the one that
+  lives longest: its processes die with that. When nobody has called it for the
+  length of its lease, its launcher is dead or unreachable: it then kills the
+  nodes and its own process.
   """
 
   def __init__(self, lease_seconds: float, import_path: Sequence[str]) -> None:
-    """Has nothing to run yet; the lease is counted from the first start on.
+    """Starts no node yet; the lease begins with the first start.
 
-    Tasks import from `import_path` too, which is relative to the folder of this
-    process, where the code was shipped to.
+    Args:
+      lease_seconds: Length of the lease.
+      import_path: Folders that nodes import from, relative to the folder of
+        this process, to which the code was shipped.
     """
     self._import_path = os.pathsep.join(map(os.path.abspath, import_path))
     self._folder = pathlib.Path(tempfile.mkdtemp(prefix='launch-'))
@@ -85,11 +86,11 @@ class Host:
     self._is_closed = threading.Event()
     threading.Thread(target=self._watch_lease, daemon=True).start()
 
-  def hold(self, wanted: Mapping[str, int]) -> dict[str, int]:
-    """Holds ports of this machine for the servers that tasks will run.
+  def hold_ports(self, wanted: Mapping[str, int]) -> dict[str, int]:
+    """Reserve ports of this machine for servers.
 
     Args:
-      wanted: Key of an address -> the port it must have; 0 leaves the choice.
+      wanted: Key of an address -> port, or 0 for any free one.
 
     Returns:
       Key -> port.
@@ -97,7 +98,7 @@ class Host:
     Raises:
       OSError: A port is taken.
     """
-    self._touch()
+    self._renew_lease()
     for key, port in wanted.items():
       if key not in self._held:
         self._held[key] = ports.hold_port(port)
@@ -109,24 +110,22 @@ class Host:
     addresses: Mapping[str, str],
     environment: Mapping[str, str],
   ) -> None:
-    """Starts a task, which does not run here.
+    """Start a node; its earlier process, if any, is killed first.
 
     Args:
-      task: What is run.
-      addresses: Key -> 'host:port', of all servers of the program. What the
-        task serves at besides is made up here.
-      environment: Put on top of this machine's.
+      task: The node.
+      addresses: Key -> 'host:port' of all servers of the program. Other
+        addresses of the node are chosen here.
+      environment: Variables added to this process's.
     """
-    self._touch()
-    nobody_knows = {
-      key: f'localhost:{port}'
-      for key, port in self.hold(
-        {key: 0 for key in task.address_keys if key not in addresses}
-      ).items()
+    self._renew_lease()
+    unknown = {key: 0 for key in task.address_keys if key not in addresses}
+    own_addresses = {
+      key: f'localhost:{port}' for key, port in self.hold_ports(unknown).items()
     }
     command = tasks.make_command(
       task,
-      {**addresses, **nobody_knows},
+      {**addresses, **own_addresses},
       self._folder,
       self._stop_path,
       {
@@ -143,21 +142,21 @@ class Host:
         time.sleep(0.01)
       before.close()
     self._children[task.name] = children.Child(command, self._logs)
-    self._guard()
+    self._update_guardian()
 
-  def look(self, offsets: Mapping[str, int]) -> Look:
-    """How all fare.
+  def status(self, offsets: Mapping[str, int]) -> Status:
+    """Return the status of all nodes.
 
     Args:
-      offsets: Name -> how many bytes of its log have been reported.
+      offsets: Name -> number of bytes of its output returned before.
     """
-    self._touch()
+    self._renew_lease()
     ended = [child for child in self._running() if child.poll()]
     if ended:
-      self._guard()
+      self._update_guardian()
     now = time.time()
-    reports = {
-      name: Report(
+    nodes = {
+      name: NodeStatus(
         child.pid,
         child.returncode,
         child.log.read(offsets.get(name, 0), MAX_OUTPUT_BYTES),
@@ -165,24 +164,21 @@ class Host:
       )
       for name, child in self._children.items()
     }
-    try:
-      stopped_at = self._stop_path.stat().st_mtime
-      return Look(reports, self._stop_path.read_text(), now - stopped_at)
-    except FileNotFoundError:
-      return Look(reports, None, 0.0)
+    stopped_by, stopped_at = workspace.read_stop(self._stop_path)
+    return Status(nodes, stopped_by, now - stopped_at)
 
   def terminate(self, name: str) -> None:
-    """Asks a task to end."""
-    self._touch()
+    """Send a node SIGTERM."""
+    self._renew_lease()
     self._children[name].terminate()
 
   def kill(self, name: str) -> None:
-    """Kills a task and all that it has started."""
-    self._touch()
+    """Kill a node and everything that it started."""
+    self._renew_lease()
     self._children[name].kill()
 
   def close(self) -> None:
-    """Ends what still runs and removes what it has written."""
+    """Kill the nodes that still run and remove the files."""
     self._is_closed.set()
     for child in self._running():
       child.kill()
@@ -190,13 +186,13 @@ class Host:
     for held in self._held.values():
       held.close()
 
-  def _touch(self) -> None:
+  def _renew_lease(self) -> None:
     self._called_at = time.monotonic()
 
   def _running(self) -> list[children.Child]:
     return [c for c in self._children.values() if c.returncode is None]
 
-  def _guard(self) -> None:
+  def _update_guardian(self) -> None:
     self._guardian.watch(child.pid for child in self._running())
 
   def _watch_lease(self) -> None:
@@ -210,4 +206,4 @@ class Host:
       with contextlib.suppress(OSError):
         child.terminate()
     time.sleep(_NOTICE_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)  # The guardian does the rest.
+    os.kill(os.getpid(), signal.SIGKILL)  # The guardian kills the nodes.

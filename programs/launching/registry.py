@@ -1,0 +1,103 @@
+"""Ray actor that knows which worker runs which nodes of a program.
+
+A cluster has one, by name, as long as its launcher lives.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+import ray
+
+from programs.launching import job_folder
+
+NAME = NAMESPACE = 'launching'
+
+# A worker without a heartbeat for so long is lost, whatever Ray says. Its nodes
+# have ended by then: see `executor.Executor`.
+_LOST_SECONDS = 17.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+  """Machine that runs a node.
+
+  Attributes:
+    machine: Ray's id of it.
+    address: Its address.
+    environment: Variables of the node's process there.
+  """
+
+  machine: str
+  address: str
+  environment: Mapping[str, str]
+
+
+class WorkerRegistry:
+  """Assigns nodes to the workers that offer to run them."""
+
+  def __init__(self, run: job_folder.RunInfo) -> None:
+    """Has no workers yet; `run` is what they are told."""
+    self._run = run
+    self._assignments: dict[str, Assignment] = {}
+    self._heard_at: dict[str, float] = {}
+
+  def heartbeat(
+    self,
+    machine: str,
+    address: str,
+    environments: Mapping[str, Mapping[str, str]],
+  ) -> job_folder.RunInfo:
+    """Update the offers of a worker; it calls this about once a second.
+
+    Args:
+      machine: Ray's id of its machine.
+      address: Address of its machine.
+      environments: Offered node -> variables of its process.
+
+    Returns:
+      The run, with those of the offered nodes that other machines run.
+    """
+    self._heard_at[machine] = time.monotonic()
+    self._remove_lost()
+    taken = {}
+    for node, assignment in list(self._assignments.items()):
+      if assignment.machine == machine:
+        del self._assignments[node]
+      elif node in environments:
+        taken[node] = assignment.address
+    for node, environment in environments.items():
+      if node not in taken and node in self._run.nodes:
+        self._assignments[node] = Assignment(machine, address, environment)
+    return dataclasses.replace(self._run, taken=taken)
+
+  def assignments(self) -> dict[str, Assignment]:
+    """Return node -> machine that is to run it."""
+    self._remove_lost()
+    return self._assignments
+
+  def end(self, kind: str, reason: str) -> None:
+    """Tell workers from now on how the run ended; see `outcomes.Outcome`."""
+    outcome = {'kind': kind, 'reason': reason}
+    self._run = dataclasses.replace(self._run, outcome=outcome)
+
+  def remove(self, machine: str) -> None:
+    """Remove a worker and its assignments, by Ray's id of its machine."""
+    self._heard_at.pop(machine, None)
+    self._assignments = {
+      node: assignment
+      for node, assignment in self._assignments.items()
+      if assignment.machine != machine
+    }
+
+  def num_workers(self) -> int:
+    """Return the number of workers with a recent heartbeat."""
+    self._remove_lost()
+    return len(self._heard_at)
+
+  def _remove_lost(self) -> None:
+    alive = {found['NodeID'] for found in ray.nodes() if found['Alive']}
+    now = time.monotonic()
+    for machine, heard_at in list(self._heard_at.items()):
+      if machine not in alive or now - heard_at > _LOST_SECONDS:
+        self.remove(machine)
