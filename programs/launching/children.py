@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive the process that started them."""
+"""Child processes with logs, which cannot outlive their parent."""
 
 import contextlib
 import dataclasses
@@ -10,8 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-
-from programs.launching import logs
 
 # Run in the child, then replaced by the command: the kernel kills it when its
 # parent dies, for whatever reason. A `preexec_fn` would do the same, but runs
@@ -41,6 +39,57 @@ while read -r line; do groups=$line; done
 """
 
 
+_TAIL_BYTES = 65536
+
+
+class Log:
+  """Log of a node: output is appended; the tail is of the latest start."""
+
+  def __init__(self, folder: pathlib.Path, name: str) -> None:
+    """Opens or creates the file `<group>_<index>.log` of a node.
+
+    Raises:
+      OSError: It cannot be opened.
+    """
+    self.path = folder / f'{name.replace("/", "_")}.log'
+    self._name = name
+    # The open file serves the tail even if someone deletes or moves the log.
+    self.file = open(self.path, 'a+b', buffering=0)  # noqa: SIM115
+    self.mark_start()
+
+  def add_line(self, text: str) -> None:
+    """Append a line of the launcher, with time and node."""
+    now = time.strftime('%Y-%m-%dT%H:%M:%S%z')
+    self.file.write(f'=== {now} {self._name}: {text}\n'.encode())
+
+  def mark_start(self) -> None:
+    """Leave everything written so far out of the tail."""
+    self._start = self._size()
+
+  def tail(self, num_lines: int) -> str:
+    """Return the last lines since the start, at most 64 KiB of them."""
+    size = self._size()
+    start = max(self._start, size - _TAIL_BYTES)
+    text = os.pread(self.file.fileno(), max(size - start, 0), start)
+    lines = text.decode(errors='replace').splitlines()
+    return '\n'.join(lines[-num_lines:])
+
+  def read(self, offset: int, num_bytes: int) -> bytes:
+    """Return at most `num_bytes` of the file from an offset on."""
+    return os.pread(self.file.fileno(), num_bytes, offset)
+
+  def last_write_time(self) -> float:
+    """Return the file's modification time, in seconds since the epoch."""
+    return os.fstat(self.file.fileno()).st_mtime
+
+  def close(self) -> None:
+    """Close the file."""
+    self.file.close()
+
+  def _size(self) -> int:
+    return os.fstat(self.file.fileno()).st_size
+
+
 @dataclasses.dataclass(frozen=True)
 class NodeCommand:
   """Command that starts one node.
@@ -66,11 +115,6 @@ class Child:
   def __init__(self, command: NodeCommand, log_directory: pathlib.Path) -> None:
     """Starts the command; if it cannot be run, the child exits with status 1.
 
-    Args:
-      command: Name, command and environment.
-      log_directory: Folder of the log. A line with time, name and command
-        precedes the output.
-
     Raises:
       OSError: The process or the log file could not be created.
     """
@@ -78,7 +122,7 @@ class Child:
     self.started_at = time.monotonic()
     self.returncode: int | None = None
     self._is_terminated = False
-    self.log = logs.Log(log_directory, command.name)
+    self.log = Log(log_directory, command.name)
     try:
       self.log.add_line(shlex.join(command.argv))
       self.log.mark_start()

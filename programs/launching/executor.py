@@ -68,10 +68,8 @@ class Executor:
   def __init__(self, lease_seconds: float, import_path: Sequence[str]) -> None:
     """Starts no node yet; the lease begins with the first start.
 
-    Args:
-      lease_seconds: Length of the lease.
-      import_path: Folders that nodes import from, relative to the folder of
-        this process, to which the code was shipped.
+    Nodes import from `import_path`, which is relative to the folder of this
+    process, to which the code was shipped.
     """
     self._import_path = os.pathsep.join(map(os.path.abspath, import_path))
     self._folder = pathlib.Path(tempfile.mkdtemp(prefix='launch-'))
@@ -87,13 +85,9 @@ class Executor:
     threading.Thread(target=self._watch_lease, daemon=True).start()
 
   def hold_ports(self, wanted: Mapping[str, int]) -> dict[str, int]:
-    """Reserve ports of this machine for servers.
+    """Reserve ports of this machine for servers; return key -> port.
 
-    Args:
-      wanted: Key of an address -> port, or 0 for any free one.
-
-    Returns:
-      Key -> port.
+    `wanted` is key of an address -> port, or 0 for any free one.
 
     Raises:
       OSError: A port is taken.
@@ -147,8 +141,7 @@ class Executor:
   def status(self, offsets: Mapping[str, int]) -> Status:
     """Return the status of all nodes.
 
-    Args:
-      offsets: Name -> number of bytes of its output returned before.
+    `offsets` is name -> number of bytes of its output returned before.
     """
     self._renew_lease()
     ended = [child for child in self._running() if child.poll()]

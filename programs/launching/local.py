@@ -34,10 +34,10 @@ def launch(
   program: lp.Program,
   resources: Mapping[str, Any] | None,
   directory: pathlib.Path,
-  on_poll: Callable[[supervisor.Supervisor], None] | None = None,
+  on_poll: Callable[[supervisor.Supervisor], None] = lambda _: None,
   notice_seconds: float = 10.0,
   noncritical: Collection[str] = (),
-  on_ports: Callable[[Sequence[int]], None] | None = None,
+  on_ports: Callable[[Sequence[int]], None] = lambda _: None,
 ) -> outcomes.Outcome:
   """Run a program to its end; call it from the main thread.
 
@@ -67,8 +67,7 @@ def launch(
       for task in all_tasks
       for key in task.address_keys
     }
-    if on_ports is not None:
-      on_ports([*held.values()])
+    on_ports([*held.values()])
     addresses = {key: f'localhost:{port}' for key, port in held.items()}
     environment = {
       **os.environ,
@@ -93,7 +92,7 @@ def launch(
 def run(
   nodes: Sequence[supervisor.Node],
   directory: pathlib.Path,
-  on_poll: Callable[[supervisor.Supervisor], None] | None,
+  on_poll: Callable[[supervisor.Supervisor], None],
   notice_seconds: float = 10.0,
   noncritical: Collection[str] = (),
   restarts: restarts_lib.RestartPolicy | None = None,
@@ -117,7 +116,7 @@ def run(
       )
     )
     stack.enter_context(_handle_signals(runner.interrupt))
-    show = _limit_rate(functools.partial(on_poll, runner) if on_poll else None)
+    show = _limit_rate(functools.partial(on_poll, runner))
     try:
       runner.start()
       while (outcome := runner.poll()) is None:
@@ -157,12 +156,12 @@ def _handle_signals(interrupt: Callable[[int], None]) -> Iterator[None]:
       signal.signal(signum, handler)
 
 
-def _limit_rate(function: Callable[[], None] | None) -> Callable[[], None]:
+def _limit_rate(function: Callable[[], None]) -> Callable[[], None]:
   due = time.monotonic()
 
   def call() -> None:
     nonlocal due
-    if function is not None and time.monotonic() >= due:
+    if time.monotonic() >= due:
       due = time.monotonic() + _ON_POLL_SECONDS
       function()
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Literal
 
-from programs.launching import logs
+from programs.launching import children
 
 _TAIL_LINES = 30
 
@@ -45,7 +45,7 @@ class Failure:
 
 
 def make_failure(
-  name: str, returncode: int, log: logs.Log, reason: str = ''
+  name: str, returncode: int, log: children.Log, reason: str = ''
 ) -> Failure:
   """Return the failure of a node; `reason` is added to its status."""
   status = describe_status(returncode) + reason

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.util import scheduling_strategies
 
-from programs.launching import executor, logs, registry, tasks
+from programs.launching import children, executor, registry, tasks
 
 _LEASE_SECONDS = 10.0  # Of an executor that nobody calls.
 
@@ -55,25 +55,14 @@ class _RayExecutor(executor.Executor):
 
 
 class ExecutorHandle:
-  """Ray actor that is an executor, from its creation to its end.
-
-  Attributes:
-    actor: The Ray actor.
-    nodes: Name -> node that it has started.
-    offsets: Name -> bytes of output that were received.
-    machine: Ray's id of its machine; '' until it is placed.
-    address: Address of its machine; '' until it is placed.
-    reached_at: Time of its last answer; None until it is placed.
-    location: Ray's reference to where it is placed.
-    pending: Ray's reference to its next answer, if one was requested.
-  """
+  """Ray actor that is an executor, from its creation to its end."""
 
   def __init__(self, placement: Placement, import_path: Sequence[str]) -> None:
     """Has Ray create the actor."""
-    self.nodes: dict[str, RemoteNode] = {}
-    self.offsets: dict[str, int] = {}
-    self.machine = self.address = ''
-    self.reached_at: float | None = None
+    self.nodes: dict[str, RemoteNode] = {}  # That it has started.
+    self.machine = self.address = ''  # Until it is placed.
+    self.reached_at: float | None = None  # Time of its last answer.
+    self._offsets: dict[str, int] = {}  # Of each node's output.
     self._has_own_pids = False
     strategy: Any = 'SPREAD'
     if placement.machine:
@@ -90,8 +79,9 @@ class ExecutorHandle:
       )
       .remote(_LEASE_SECONDS, import_path)
     )
+    # Ray's references: to where it is placed, and to its next answer.
     self.location = self.actor.location.remote()
-    self.pending: Any = self.location
+    self._pending: Any = self.location
 
   def start(
     self,
@@ -102,7 +92,7 @@ class ExecutorHandle:
     """Start a node; return Ray's reference to the end of that call."""
     node.set_actor(self.actor)
     self.nodes[node.name] = node
-    self.pending = None  # That answer has the status of its last process.
+    self._pending = None  # That answer has the status of its last process.
     return self.actor.start.remote(node.task, addresses, environment)
 
   def read_location(self) -> None:
@@ -110,13 +100,13 @@ class ExecutorHandle:
     self.machine, self.address, namespace = ray.get(self.location)
     self._has_own_pids = namespace == _pid_namespace()
     self.reached_at = time.monotonic()
-    self.pending = None
+    self._pending = None
 
   def request_status(self) -> Any:
     """Return Ray's reference to its next answer."""
-    if self.pending is None:
-      self.pending = self.actor.status.remote(dict(self.offsets))
-    return self.pending
+    if self._pending is None:
+      self._pending = self.actor.status.remote(dict(self._offsets))
+    return self._pending
 
   def read_answer(self) -> executor.Status | None:
     """Read the answer that has come; return its status, if it is one.
@@ -124,7 +114,7 @@ class ExecutorHandle:
     Raises:
       ray.exceptions.RayError: The executor did not answer.
     """
-    pending, self.pending = self.pending, None
+    pending, self._pending = self._pending, None
     if self.reached_at is None:
       self.read_location()
       return None
@@ -133,20 +123,14 @@ class ExecutorHandle:
     for name, node_status in status.nodes.items():
       node = self.nodes.get(name)
       if node is not None and node.returncode is None:
-        received = self.offsets.get(name, 0) + len(node_status.output)
-        self.offsets[name] = received
+        received = self._offsets.get(name, 0) + len(node_status.output)
+        self._offsets[name] = received
         node.update(node_status, self._has_own_pids)
     return status
 
 
 class RemoteNode:
-  """A node in an executor, or waiting for one; a `supervisor.RunningNode`.
-
-  Attributes:
-    task: The node, serialized.
-    assignment: Worker of a job that runs it, if it is a job's.
-    is_terminated: Whether it was asked to end.
-  """
+  """A `supervisor.RunningNode` in an executor, or waiting for one."""
 
   def __init__(
     self,
@@ -157,11 +141,11 @@ class RemoteNode:
     """Waits for an executor; `refresh` updates all nodes of the program."""
     self.name = task.name
     self.task = task
-    self.log = logs.Log(log_directory, task.name)
+    self.log = children.Log(log_directory, task.name)
     self.started_at = time.monotonic()
     self.returncode: int | None = None
     self.pid: int | None = None
-    self.assignment: registry.Assignment | None = None
+    self.assignment: registry.Assignment | None = None  # To a job's worker.
     self.is_terminated = False
     self._actor: Any = None
     self._refresh = refresh
@@ -200,9 +184,7 @@ class RemoteNode:
   def update(self, status: executor.NodeStatus, has_own_pids: bool) -> None:
     """Append its output to the log and take over its status.
 
-    Args:
-      status: As its executor returned it.
-      has_own_pids: Whether the process id is valid on this machine.
+    `has_own_pids` says whether the process id is valid on this machine.
     """
     if status.output:
       self.log.file.write(status.output)

@@ -94,14 +94,10 @@ def is_running(address: str) -> bool:
 def running(
   arguments: Sequence[str], log_directory: pathlib.Path
 ) -> Iterator[tuple[children.Child, str]]:
-  """Run Ray's processes as long as the context is open.
-
-  Args:
-    arguments: Those of `ray start`.
-    log_directory: Folder of the log.
+  """Run `ray start` with some arguments as long as the context is open.
 
   Yields:
-    Their parent process, and the folder of Ray's files, removed at the end.
+    Parent of its processes, and the folder of Ray's files, removed at the end.
 
   Raises:
     ConnectionError: They did not start.

@@ -50,13 +50,9 @@ class WorkerRegistry:
   ) -> job_folder.RunInfo:
     """Update the offers of a worker; it calls this about once a second.
 
-    Args:
-      machine: Ray's id of its machine.
-      address: Address of its machine.
-      environments: Offered node -> variables of its process.
-
-    Returns:
-      The run, with those of the offered nodes that other machines run.
+    A worker is known by Ray's id of its machine. `environments` is offered
+    node -> variables of its process. Returns the run, with those of the offered
+    nodes that other machines run.
     """
     self._heard_at[machine] = time.monotonic()
     self._remove_lost()

@@ -16,12 +16,7 @@ class RestartPolicy:
   def __init__(
     self, max_per_hour: int, now: Callable[[], float] = time.monotonic
   ) -> None:
-    """Starts with no restarts counted.
-
-    Args:
-      max_per_hour: Limit for all nodes together, within any hour; at least 0.
-      now: A clock, in seconds.
-    """
+    """Allows `max_per_hour` restarts of all nodes together in any hour."""
     self.max_per_hour = max_per_hour
     self._now = now
     self._times: collections.deque[float] = collections.deque()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from programs.launching import children, logs, outcomes, workspace
+from programs.launching import children, outcomes, workspace
 from programs.launching import restarts as restarts_lib
 
 POLL_SECONDS = 0.05
@@ -36,7 +36,7 @@ class RunningNode(Protocol):
   name: str
   returncode: int | None
   started_at: float
-  log: logs.Log
+  log: children.Log
 
   @property
   def pid(self) -> int | None:
@@ -177,8 +177,7 @@ class Supervisor:
   def stop(self, on_poll: Callable[[], None] | None = None) -> outcomes.Outcome:
     """End every node: SIGTERM to all, and SIGKILL to those left after notice.
 
-    Args:
-      on_poll: Called after every check; if it raises, call `stop` again.
+    `on_poll` is called after every check; if it raises, call `stop` again.
 
     Returns:
       The outcome that `poll` returned, with how each node ended. If it had

@@ -24,9 +24,6 @@ NODE = 'LAUNCHING_NODE'
 ADDRESSES = 'LAUNCHING_ADDRESSES'
 STOP = 'LAUNCHING_STOP'
 
-# The supervisor limits the time to end, not Launchpad in the node.
-_NO_NOTICE = '--lp_termination_notice_secs=-1'
-
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -79,12 +76,8 @@ def make_command(
 ) -> children.NodeCommand:
   """Write the payload into a folder and return the command that runs it.
 
-  Args:
-    task: The task to run.
-    addresses: Key -> 'host:port', of all servers.
-    folder: Takes the payload.
-    stop_path: File whose appearance stops the program.
-    environment: Environment of the process, without the variables above.
+  `addresses` is key -> 'host:port' of all servers. The process gets the
+  environment and the variables above.
   """
   path = folder / f'{task.name.replace("/", "_")}.pkl'
   path.write_bytes(task.payload)
@@ -99,7 +92,8 @@ def make_command(
       str(launchpad / 'nodes' / 'python' / 'process_entry.py'),
       f'--data_file={path}',
       '--lp_task_id=0',
-      _NO_NOTICE,
+      # The supervisor limits the time to end, not Launchpad in the node.
+      '--lp_termination_notice_secs=-1',
     ),
     env={
       **environment,

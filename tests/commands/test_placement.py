@@ -15,7 +15,7 @@ from programs.runs import run_directory
     ({'max_restarts_per_hour': -1}, 'max_restarts_per_hour must be at least 0'),
     (
       {'resources': 'actr: cpu=1'},
-      "of the groups .*actor.*, got 'actr: cpu=1'",
+      "resources must .*actor.*, got 'actr: cpu=1'",
     ),
     ({'resources': 'actor cpu=1'}, "resources must be .*, got 'actor cpu=1'"),
     ({'resources': 'actor: cpu=one'}, "resources must give .*, got 'cpu=one'"),

@@ -73,7 +73,7 @@ def test_catch_is_learned_whatever_happens_to_its_actors(tmp_path):
     run = clusters.Run(tmp_path)
     process = run.start_learner(
       *('--launch=ray', f'--ray_address={cluster.address}'),
-      *('--num_actors=2', '--total_environment_frames=200_000'),
+      *('--num_actors=2', '--total_environment_frames=600_000'),
     )
     try:
       run.wait_until(lambda: len(run.rows()) > 1, 300)

@@ -151,7 +151,7 @@ def test_catch_is_learned_by_a_job_for_each_role(tmp_path):
       'actor/0': '127.0.0.3',
       'actor/1': '127.0.0.4',
     }
-    # An actor's process: started again where it is.
+    # An actor's process is killed: it restarts on the same machine.
     killed = jobs.meta('processes')['actor/0']
     os.kill(killed, signal.SIGKILL)
     jobs.wait_until(lambda: jobs.meta('processes')['actor/0'] != killed)
