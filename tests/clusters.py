@@ -1,4 +1,4 @@
-"""Machines in name only (addresses of the loopback network), and runs there."""
+"""Clusters of loopback addresses, and training runs on them."""
 
 import contextlib
 import csv
@@ -21,7 +21,7 @@ HEAD = '127.0.0.2'
 
 
 def wait_until(condition, seconds=120):
-  """Waits until something holds; returns for how long."""
+  """Waits for a condition; returns the seconds that it took."""
   started = time.monotonic()
   while not condition():
     assert time.monotonic() - started < seconds
@@ -30,7 +30,7 @@ def wait_until(condition, seconds=120):
 
 
 def kill_all(process):
-  """What a power cut does to a process and all that it has started."""
+  """Kills a process and its descendants, as a power cut does."""
   for each in [process, *process.children(recursive=True)]:
     with contextlib.suppress(psutil.Error):
       each.kill()
@@ -66,7 +66,7 @@ class Cluster:
       )
 
   def wait(self):
-    """Waits until all machines are of the cluster."""
+    """Waits until all machines have joined."""
     deadline = time.monotonic() + 120
     for ip, machine in self._machines.items():
       path = self.folder / f'{ip}.log'
@@ -76,7 +76,7 @@ class Cluster:
         time.sleep(0.1)
 
   def kill(self, ip):
-    """What a power cut does to a machine, as far as processes go."""
+    """Kills the processes of a machine, as a power cut does."""
     kill_all(psutil.Process(self._machines[ip].pid))
     self._machines.pop(ip).wait()
 
@@ -110,12 +110,12 @@ def running(**num_cpus):
 
 
 class Run:
-  """Commands of one training run, and what its files tell."""
+  """Commands of one training run, and its files."""
 
   def __init__(self, tmp_path):
     self.folder = tmp_path
     self.directory = tmp_path / 'run'
-    self.folders = (str(tmp_path),)  # In one of which its processes write.
+    self.folders = (str(tmp_path),)  # Temporary folders of its processes.
     self.processes = {}
 
   def start(self, name, *arguments):
@@ -131,7 +131,7 @@ class Run:
     return self.processes[name]
 
   def start_learner(self, *arguments):
-    """Starts the command that has the run directory."""
+    """Starts the command that writes the run directory."""
     return self.start(
       'learner',
       f'--logdir={self.directory}',
@@ -142,16 +142,16 @@ class Run:
     )
 
   def output(self, name):
-    """What a command has printed."""
+    """Output of a command."""
     return (self.folder / f'{name}.out').read_text()
 
   def log(self, node):
-    """What stands in a node's log."""
+    """Log of a node."""
     path = self.directory / 'logs' / f'{node.replace("/", "_")}.log'
     return path.read_text(errors='replace') if path.exists() else ''
 
   def meta(self, key):
-    """Of the run directory's meta file."""
+    """Value in the run directory's meta file."""
     try:
       meta = json.loads((self.directory / 'meta.json').read_text())
     except FileNotFoundError:
@@ -159,26 +159,25 @@ class Run:
     return meta.get(key, {})
 
   def process(self, node):
-    """A node's process, if it has one."""
+    """Process of a node."""
     return psutil.Process(self.meta('processes')[node])
 
-  def rows(self):
-    """Rows of the learner's metrics."""
+  def records(self):
+    """Records of the learner's metrics."""
     path = self.directory / 'metrics/learner.csv'
     lines = path.read_text().splitlines() if path.exists() else []
     return list(csv.DictReader(lines))
 
   def wait_until(self, condition, seconds=120):
-    """Waits; returns for how long."""
-    with_outputs = {}
+    """Waits; returns the seconds that it took."""
     try:
       return wait_until(condition, seconds)
-    except AssertionError:
-      with_outputs = {name: self.output(name) for name in self.processes}
-    raise AssertionError(with_outputs)
+    except AssertionError as error:
+      outputs = {name: self.output(name) for name in self.processes}
+      raise AssertionError(outputs) from error
 
-  def left(self):
-    """Processes that the commands or their children have started."""
+  def running(self):
+    """Running processes of the commands and their descendants."""
     return [
       process
       for process in psutil.process_iter(['environ', 'status'])
@@ -189,28 +188,28 @@ class Run:
     ]
 
   def mean_return(self):
-    """Of the last evaluation."""
+    """Mean return of the only evaluation."""
     (results,) = self.directory.glob('evaluations/*/results.json')
     return json.loads(results.read_text())['summary']['mean_return']
 
   def close(self):
-    """Kills the commands; all else then ends by itself."""
+    """Kills the commands and waits for all other processes to end."""
     for process in self.processes.values():
       process.kill()
       process.wait()
-    self.wait_until(lambda: not self.left(), 30)
+    self.wait_until(lambda: not self.running(), 30)
 
 
 class Jobs(Run):
-  """A command for each role."""
+  """Training run with one command per role."""
 
   def __init__(self, tmp_path, **hosts):
     super().__init__(tmp_path)
     self.port = free_ports.find(1)
     actors = [HEAD, HEAD]
-    said = {'learner': [f'{HEAD}:{self.port}'], 'actor': actors, **hosts}
+    spec = {'learner': [f'{HEAD}:{self.port}'], 'actor': actors, **hosts}
     self._file = tmp_path / 'cluster.json'
-    self._file.write_text(json.dumps(said))
+    self._file.write_text(json.dumps(spec))
 
   def start_learner(self, *arguments):
     """Starts the learner's job."""
@@ -218,6 +217,6 @@ class Jobs(Run):
     return super().start_learner(*role, *arguments)
 
   def start_job(self, task, *arguments, job='actor'):
-    """Starts another job."""
+    """Starts a job other than the learner's."""
     role = (f'--job_name={job}', f'--task={task}', f'--cluster={self._file}')
     return self.start(f'{job}{task}', *role, *arguments)

@@ -1,7 +1,7 @@
-"""Launches the program with Launchpad's own launchers, on a tiny Catch.
+"""Launches the program with Launchpad's own launchers, on a small Catch.
 
-launch_impala.py TYPE DIRECTORY [INFERENCE]: `test_mt` leaves in facts.json what
-the learner served as it was stepped by hand; the others run to the last frame.
+launch_impala.py TYPE DIRECTORY [INFERENCE]: `test_mt` steps the learner by hand
+and writes what it served to facts.json; other types run to the last frame.
 """
 
 import itertools
@@ -22,7 +22,7 @@ NUM_STEPS = 3
 
 
 def make_configuration(directory, inference='local'):
-  """Catch, so small that a few learner steps are all there is."""
+  """Catch with a budget of a few learner steps."""
   return flags.resolve(
     {
       'logdir': str(directory),
@@ -39,15 +39,15 @@ def make_configuration(directory, inference='local'):
   )
 
 
-def told_frames(counts):
-  told = metrics.Counts()
-  for variable, value in zip(told.variables, counts, strict=True):
+def read_frames(values):
+  counts = metrics.Counts()
+  for variable, value in zip(counts.variables, values, strict=True):
     variable.assign(value)
-  return int(told.frames.numpy())
+  return int(counts.frames.numpy())
 
 
 def step_by_hand(program):
-  """Launches under test_mt; returns what the learner served, and the queue."""
+  """Launches under test_mt; returns facts about the learner and the queue."""
   (queue_node,) = program.groups[nodes.QUEUE]
   (learner_node,) = program.groups[nodes.LEARNER]
   learner_node.disable_run()
@@ -62,7 +62,7 @@ def step_by_hand(program):
   client = reverb.Client(queue_node.reverb_address.resolve())
   table = client.server_info(timeout=10)[unrolls.QUEUE]
   return {
-    'frames': [told_frames(counts) for _, counts in served],
+    'frames': [read_frames(counts) for _, counts in served],
     'learner_steps': [int(policy[-1]) for policy, _ in served],
     'is_changed': [
       [not np.array_equal(old, new) for old, new in zip(*pair, strict=True)]

@@ -1,4 +1,4 @@
-"""What the nodes of the launched test programs do."""
+"""Functions and classes of the nodes of test programs."""
 
 import ctypes
 import multiprocessing.connection
@@ -15,7 +15,7 @@ import launchpad as lp
 
 
 def record(folder, name, pid=None):
-  """Leaves a process id where the test finds it."""
+  """Writes a process id for the test to read."""
   path = pathlib.Path(folder, f'{name}.pid')
   written = path.with_suffix('.new')
   written.write_text(str(pid or os.getpid()))
@@ -28,7 +28,7 @@ def wait_for(folder, names):
 
 
 def wait(folder, name):
-  """A node that ends when asked, and says so."""
+  """Waits for the stop, and records it."""
   record(folder, name)
   lp.wait_for_stop()
   pathlib.Path(folder, f'{name}.ended').touch()
@@ -58,14 +58,14 @@ def block(folder, name):
 
 
 def keep_child(folder, name):
-  """A node with a process of its own, which it does not end."""
+  """Starts a child process and does not end it."""
   child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=-1)
   record(folder, f'{name}_child', child.pid)
   wait(folder, name)
 
 
 def use_temporary_folder(folder):
-  """Leaves files and a socket where the operating system says."""
+  """Creates a file and a socket in the temporary folder."""
   tempfile.mkdtemp()
   with multiprocessing.connection.Listener(family='AF_UNIX') as listener:
     pathlib.Path(folder, 'socket').write_text(str(listener.address))
@@ -77,7 +77,7 @@ def tell_environment(folder, *names):
 
 
 class Service:
-  """A Courier server that anyone may ask."""
+  """Courier server with one method."""
 
   def ask(self):
     return 'answer'
@@ -95,7 +95,7 @@ def make_tables():
 
 
 def connect_ask_and_stop(service, address, folder):
-  """Waits until somebody listens at the address."""
+  """Waits for a listener at the address, then asks."""
   port = lp.get_port_from_address(address.resolve())
   while True:
     with socket.socket() as client:

@@ -1,4 +1,4 @@
-"""A launcher on Ray, to be killed: two nodes, and one that may ask."""
+"""Launches two nodes on Ray, with `ask` a third that stops the program."""
 
 import pathlib
 import sys
@@ -11,14 +11,14 @@ from programs.launching import cluster
 
 
 def main():
-  directory, folder, address, *what = sys.argv[1:]
+  directory, folder, address, *arguments = sys.argv[1:]
   flags.FLAGS(sys.argv[:1])
   program = lp.Program('test')
   service = program.add_node(lp.CourierNode(launch_nodes.Service), 'service')
   program.add_node(
     lp.PyNode(launch_nodes.keep_child, folder, 'listener'), 'listener'
   )
-  if 'ask' in what:
+  if 'ask' in arguments:
     program.add_node(
       lp.PyNode(launch_nodes.ask_and_stop, service, folder), 'asker'
     )

@@ -1,4 +1,4 @@
-"""A launcher to be killed: two nodes, one of which may not listen."""
+"""Launches a node, with `block` a second one that ignores signals."""
 
 import pathlib
 import signal
@@ -28,6 +28,6 @@ def main():
 
 
 if __name__ == '__main__':
-  # As a background job of a shell inherits it.
+  # As in a background job of a shell.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   main()

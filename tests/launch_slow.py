@@ -1,4 +1,4 @@
-"""Runs the program, as threads, with one side of it made slow.
+"""Runs the program, as threads, with one part slowed down.
 
 launch_slow.py SIDE DIRECTORY: of a run on Catch, SIDE is 'environment'
 (steps take long), 'learner' (learner steps do) or 'queue' (actors and learner
@@ -27,7 +27,7 @@ LEARNER_SECONDS = {'environment': 0.0, 'learner': 0.25, 'queue': 0.2}
 
 
 def slow_down(side):
-  """Has the parts of the program sleep, as processes elsewhere would work."""
+  """Makes parts of the program sleep."""
   step = environments.batch.EnvironmentBatch.step
   learn = learning.Learner._learn
   taken = 0

@@ -1,4 +1,4 @@
-"""Launching on Ray, on machines in name only: see `clusters`."""
+"""Launching on a Ray cluster of loopback addresses; see `clusters`."""
 
 import contextlib
 import os
@@ -20,12 +20,12 @@ def recorded(folder):
 
 
 @contextlib.contextmanager
-def launcher(tmp_path, *what, address=''):
+def launcher(tmp_path, *arguments, address=''):
   folder = tmp_path / 'folder'
   folder.mkdir()
   with subprocess.Popen(
     [sys.executable, str(TESTS / 'launch_on_ray.py')]
-    + [str(tmp_path / 'run'), str(folder), address, *what],
+    + [str(tmp_path / 'run'), str(folder), address, *arguments],
     stdout=subprocess.PIPE,
     text=True,
     cwd='/',
@@ -37,7 +37,7 @@ def launcher(tmp_path, *what, address=''):
       process.kill()
 
 
-def test_a_program_runs_on_a_ray_of_its_own(tmp_path):
+def test_a_program_starts_and_ends_its_own_ray(tmp_path):
   with launcher(tmp_path, 'ask') as (process, folder):
     text, _ = process.communicate(timeout=120)
   assert process.returncode == 0, text
@@ -51,7 +51,7 @@ def test_a_program_runs_on_a_ray_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGKILL])
-def test_an_end_of_the_launcher_leaves_nothing(tmp_path, signum):
+def test_no_process_survives_the_launcher(tmp_path, signum):
   with launcher(tmp_path) as (process, folder):
     clusters.wait_until(lambda: len(recorded(folder)) == 2, 120)
     family = [child.pid for child in psutil.Process(process.pid).children(True)]
@@ -67,8 +67,8 @@ def test_an_end_of_the_launcher_leaves_nothing(tmp_path, signum):
     assert (folder / 'listener.ended').exists()
 
 
-def test_catch_is_learned_whatever_happens_to_its_actors(tmp_path):
-  """The learner on one machine, an actor on each of two others."""
+def test_catch_is_learned_although_actors_are_lost(tmp_path):
+  """The learner and two actors on a machine each."""
   with clusters.running(m3=1, m4=1, m5=1) as cluster:
     run = clusters.Run(tmp_path)
     process = run.start_learner(
@@ -76,7 +76,7 @@ def test_catch_is_learned_whatever_happens_to_its_actors(tmp_path):
       *('--num_actors=2', '--total_environment_frames=600_000'),
     )
     try:
-      run.wait_until(lambda: len(run.rows()) > 1, 300)
+      run.wait_until(lambda: len(run.records()) > 1, 300)
       places = run.meta('machines')
       assert places['learner/0'] == places['queue/0'] == clusters.HEAD
       used = {places['actor/0'], places['actor/1']}
@@ -87,7 +87,7 @@ def test_catch_is_learned_whatever_happens_to_its_actors(tmp_path):
       run.wait_until(lambda: run.meta('processes')['actor/0'] != killed, 60)
       assert run.meta('machines')['actor/0'] == places['actor/0']
       assert 'killed by SIGKILL; restarts in 0 s' in run.log('actor/0')
-      # Its machine: moved.
+      # An actor's machine is lost: the actor moves.
       lost = places['actor/1']
       cluster.kill(lost)
       run.wait_until(lambda: run.meta('machines')['actor/1'] not in ('', lost))

@@ -1,6 +1,6 @@
-"""What happens on three machines when something breaks, and how long it takes.
+"""Times to recovery when processes on three loopback addresses are killed.
 
-Prints a table: `./impala check --all -k test_faults -s`.
+Prints a table: `./impala check --all -s tests/launching/test_faults.py`.
 """
 
 import contextlib
@@ -22,73 +22,74 @@ FLAGS = (
   '--total_environment_frames=1_000_000_000',
   '--checkpoint_period_seconds=10',
 )
-MANY_STEPS = 20_000  # More than an actor takes until it is seen.
+MANY_STEPS = 20_000  # More than a new actor has when it is first seen.
 
 
 class Training:
-  """Catch, the learner on one machine and an actor on each of two others."""
+  """Catch with the learner and two actors on a machine each."""
 
   def __init__(self, run):
     self.run = run
-    self.figures = {}
+    self.values = {}
 
   def steps(self, node):
-    """Agent steps that an actor's present process has told of."""
+    """Agent steps of an actor's present process."""
     path = self.run.directory / 'metrics/graph.jsonl'
     lines = path.read_text().splitlines() if path.exists() else []
     for line in reversed(lines):
       with contextlib.suppress(ValueError):
-        told = json.loads(line)['nodes'].get(node, {})
-        if told.get('age_seconds', 99) < 2:
-          return told.get('counts', {}).get('agent_steps', 0)
+        found = json.loads(line)['nodes'].get(node, {})
+        if found.get('age_seconds', 99) < 2:
+          return found.get('counts', {}).get('agent_steps', 0)
         return 0
     return 0
 
   def frames(self):
-    """(time, frames) of all rows of the learner's metrics."""
+    """(time, frames) of all records of the learner's metrics."""
     return [
-      (float(row['time']), float(row['frames'])) for row in self.run.rows()
+      (float(each['time']), float(each['frames']))
+      for each in self.run.records()
     ]
 
-  def note(self, what, value):
-    """Adds to the table."""
-    self.figures[what] = round(value, 1)
-    print(f'{what}: {value:.1f}', flush=True)
+  def record(self, name, value):
+    """Adds a value to the table."""
+    self.values[name] = round(value, 1)
+    print(f'{name}: {value:.1f}', flush=True)
 
-  def lose_actor(self, node, what, break_it):
-    """Breaks something under an actor; notes when its successor acts."""
+  def lose_actor(self, node, name, kill):
+    """Kills something; records the time until the actor's successor acts."""
     self.run.wait_until(lambda: self.steps(node) > MANY_STEPS)
     process = self.run.process(node)
-    break_it(process)
+    kill(process)
     seconds = self.run.wait_until(
       lambda: (
         self.run.meta('processes')[node] != process.pid
         and 0 < self.steps(node) < MANY_STEPS
       )
     )
-    self.note(f'{what} killed: seconds until its successor acts', seconds)
+    self.record(f'{name} killed: seconds until its successor acts', seconds)
 
   def lose_server(self, node):
-    """Kills one; notes when unrolls are learned from again."""
+    """Kills a server; records the time until learning goes on."""
     time.sleep(12)  # A checkpoint period.
     before = self.frames()
     self.run.process(node).kill()
     seconds = self.run.wait_until(
-      lambda: len(self.run.rows()) >= len(before) + 3
+      lambda: len(self.run.records()) >= len(before) + 3
     )
     role = node.partition('/')[0]
-    self.note(f'{role} killed: seconds until it is learned again', seconds)
+    self.record(f'{role} killed: seconds until it is learned again', seconds)
     if node == 'learner/0':
       resumed = re.findall(r'Resumed at frame (\d+)', self.run.log(node))
       rate = before[-1][1] / (before[-1][0] - before[0][0])
       lost = max(0.0, before[-1][1] - int(resumed[-1])) / rate
-      self.note('learner killed: seconds of learning lost', lost)
+      self.record('learner killed: seconds of learning lost', lost)
 
   def lose_launcher(self):
-    """Kills it; notes when no node is left."""
+    """Kills it; records the time until no node is left."""
     nodes = [
       process
-      for process in self.run.left()
+      for process in self.run.running()
       if any('process_entry' in part for part in process.cmdline())
     ]
     assert len(nodes) >= 5
@@ -96,7 +97,7 @@ class Training:
     seconds = self.run.wait_until(
       lambda: not any(map(psutil.Process.is_running, nodes)), 60
     )
-    self.note('launcher killed: seconds until no node is left', seconds)
+    self.record('launcher killed: seconds until no node is left', seconds)
 
 
 def kill_executor(process):
@@ -105,8 +106,8 @@ def kill_executor(process):
 
 
 def raylet_of(run, machine):
-  """The raylet that a run's jobs have started on a machine, and no other's."""
-  for process in run.left():
+  """Raylet that the jobs of a run have started on a machine."""
+  for process in run.running():
     is_there = f'--node_ip_address={machine}' in process.cmdline()
     if is_there and process.name() == 'raylet':
       return process
@@ -120,7 +121,7 @@ def show(kind, training):
         'launch': kind,
         'git_revision': provenance.git_revision(),
         'cores': os.cpu_count(),
-        'figures': training.figures,
+        'figures': training.values,
       }
     )
   )
@@ -188,7 +189,7 @@ def test_faults_with_jobs(tmp_path):
 
 @pytest.mark.thorough
 def test_many_jobs_of_a_machine_share_one_raylet(tmp_path):
-  """Also where the process that has started it is killed as they start."""
+  """Also when the worker is killed as they start."""
   count = 32
   jobs = clusters.Jobs(tmp_path, actor=[FIRST] * count)
   try:
@@ -199,7 +200,7 @@ def test_many_jobs_of_a_machine_share_one_raylet(tmp_path):
     jobs.wait_until(lambda: (tmp_path / folder / 'ray_0.log').exists(), 200)
     workers = [
       process
-      for process in jobs.left()
+      for process in jobs.running()
       if 'programs.launching.worker' in process.cmdline()
     ]
     assert len(workers) == 1
@@ -207,12 +208,12 @@ def test_many_jobs_of_a_machine_share_one_raylet(tmp_path):
     seconds = jobs.wait_until(
       lambda: len(jobs.meta('machines')) == count + 4, 400
     )
-    raylets = [p for p in jobs.left() if p.name() == 'raylet']
+    raylets = [p for p in jobs.running() if p.name() == 'raylet']
     assert len(raylets) == 2  # One of each machine.
     print(f'{count} jobs: all have their actors after {seconds:.0f} s')
     for name, process in jobs.processes.items():
       assert process.poll() is None, jobs.output(name)
-    memory = sum(p.memory_full_info().pss for p in jobs.left())
+    memory = sum(p.memory_full_info().pss for p in jobs.running())
     print(f'memory of all processes, shared pages once: {memory / 1e9:.1f} GB')
   finally:
     jobs.close()

@@ -141,7 +141,7 @@ def test_catch_is_learned_by_a_job_for_each_role(tmp_path):
     jobs.wait_until(lambda: 'waits for the learner' in jobs.output('actor0'))
     learner = jobs.start_learner('--total_environment_frames=200_000')
     second = jobs.start_job(1)
-    jobs.wait_until(lambda: len(jobs.rows()) > 2)
+    jobs.wait_until(lambda: len(jobs.records()) > 2)
     jobs.wait_until(lambda: 'actor/1' in jobs.meta('machines'))
     assert {
       name: jobs.meta('machines')[name]
@@ -175,16 +175,16 @@ def test_catch_is_learned_by_a_job_for_each_role(tmp_path):
 def test_a_killed_learner_job_is_resumed_by_another(jobs):
   actors = jobs.start_job('0-1')
   learner = jobs.start_learner('--checkpoint_period_seconds=1')
-  jobs.wait_until(lambda: len(jobs.rows()) > 2)
+  jobs.wait_until(lambda: len(jobs.records()) > 2)
   learner.kill()
   learner.wait()
   # Nothing else runs a second later: neither nodes nor Ray.
-  jobs.wait_until(lambda: len(jobs.left()) == 1, 20)
+  jobs.wait_until(lambda: len(jobs.running()) == 1, 20)
   assert actors.poll() is None
-  before = len(jobs.rows())
+  before = len(jobs.records())
   second = jobs.start_job(1)
   learner = jobs.start_learner('--checkpoint_period_seconds=1')
-  jobs.wait_until(lambda: len(jobs.rows()) > before)
+  jobs.wait_until(lambda: len(jobs.records()) > before)
   jobs.wait_until(lambda: 'actor/1 runs already in' in jobs.output('actor1'))
   learner.send_signal(signal.SIGINT)
   assert learner.wait(60) == 130
