@@ -29,7 +29,7 @@ LEARNER_SECONDS = {'environment': 0.0, 'learner': 0.25, 'queue': 0.2}
 def slow_down(side):
   """Makes parts of the program sleep."""
   step = environments.batch.EnvironmentBatch.step
-  learn = learning.Learner._learn
+  learn = learning.Learner._learn_from
   taken = 0
 
   def slow_step(self, actions):
@@ -45,7 +45,7 @@ def slow_down(side):
     learn(self, batch)
 
   environments.batch.EnvironmentBatch.step = slow_step
-  learning.Learner._learn = slow_learn
+  learning.Learner._learn_from = slow_learn
 
 
 def main(arguments):

@@ -1,4 +1,4 @@
-"""Records of a monitor, as tests want them."""
+"""Make records of a monitor for tests."""
 
 KINDS = {
   'starting': 'busy',
@@ -14,7 +14,7 @@ KINDS = {
 
 
 def make_node(activity='environment', lasting=0.0, age=0.5, **more):
-  """What a node pushed."""
+  """Make the push of a node."""
   node = {
     'activity': activity,
     'activity_seconds': lasting,
@@ -42,7 +42,7 @@ def make_table(size=0, capacity=32, inserts=0, samples=0, **more):
 
 
 def make_record(time, nodes=None, tables=None, processes=None, **more):
-  """A record; without `tables` the server did not answer."""
+  """Make a record; without `tables` the server did not answer."""
   return {
     'time': time,
     'start': 1000.0,

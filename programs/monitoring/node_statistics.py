@@ -64,14 +64,12 @@ class TableStatistics:
   """One table over a time window.
 
   Attributes:
-    insert_headroom: Items until its rate limiter blocks; None: never.
     waiting_for_samples: Share of the time that inserts waited for a sample.
     waiting_for_inserts: Share of the time that samplers waited for an insert.
   """
 
   size: int
   capacity: int
-  insert_headroom: float | None
   inserts_per_second: float
   samples_per_second: float
   waiting_for_samples: float
@@ -236,7 +234,6 @@ def _table(
   return TableStatistics(
     last['size'],
     last['capacity'],
-    last['insert_headroom'],
     rates['inserts'],
     rates['samples'],
     min(rates['waiting_for_samples_seconds'], 1.0),

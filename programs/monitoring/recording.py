@@ -121,11 +121,9 @@ class Endpoints:
   Counts only records that are under way, unless no start has two of them.
   """
 
-  def __init__(self, records: Iterable[Record] = ()) -> None:
+  def __init__(self) -> None:
     self._all: dict[float, list[Record]] = {}
     self._under_way: dict[float, list[Record]] = {}
-    for record in records:
-      self.add(record)
 
   def add(self, record: Record) -> None:
     """Add the next record, in order of time."""

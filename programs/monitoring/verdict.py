@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from programs.monitoring import graph as graph_lib
@@ -65,8 +65,8 @@ def judge(
   side = _side(waiting, blocked, full, empty)
   names, are, wait = _words(producers)
   others, are_others, wait_others = _words(consumers)
-  waits = f'{others} {wait_others} for data {waiting:.0%} of the time'
-  blocks = f'{names} {wait} for queue space {blocked:.0%} of the time'
+  waits = f'the {others} {wait_others} for data {waiting:.0%} of the time'
+  blocks = f'the {names} {wait} for queue space {blocked:.0%} of the time'
   remedy = max(_REMEDIES, key=lambda name: made.get(name, 0.0))
   capacities = ', '.join(
     f'{name} holds {t.capacity:,}' for name, t in program.tables.items()
@@ -79,10 +79,10 @@ def judge(
     f'({capacities}).',
     'sampling': f'Sampling from Reverb is the bottleneck: {waits}, although '
     f'the queue is full {full:.0%} of the time.',
-    'producers': f'{names.capitalize()} {are} the bottleneck: {waits}. '
-    f'{_activities(producers, made)}',
-    'consumers': f'{others.capitalize()} {are_others} the bottleneck: {blocks}.'
-    f' {_activities(consumers, used)}',
+    'producers': f'The {names} {are} the bottleneck: {waits}. Time of the '
+    f'{names}: {_activities(made)}.',
+    'consumers': f'The {others} {are_others} the bottleneck: {blocks}. Time of '
+    f'the {others}: {_activities(used)}.',
   }[side]
   advice = {
     'queue': ' Raise --queue_capacity.',
@@ -135,11 +135,11 @@ def _nodes(
 def _words(
   roles: Mapping[str, Sequence[graph_lib.Node]],
 ) -> tuple[str, str, str]:
-  """Return 'the actors', 'are', 'wait'; in the singular of a single node."""
+  """Return 'actors', 'are', 'wait'; the singular of a single node."""
   is_one = sum(map(len, roles.values())) == 1
   names = [r if len(nodes) == 1 else f'{r}s' for r, nodes in roles.items()]
   verbs = ('is', 'waits') if is_one else ('are', 'wait')
-  return f'the {" and ".join(names)}', *verbs
+  return ' and '.join(names), *verbs
 
 
 def _mean(
@@ -162,11 +162,10 @@ def _mean(
   }
 
 
-def _activities(roles: Iterable[str], means: Mapping[str, float]) -> str:
-  """Return 'Actor time: environment 71%, forward pass 12%.'."""
-  shares = ', '.join(
+def _activities(means: Mapping[str, float]) -> str:
+  """Return 'environment 71%, forward pass 12%', the largest first."""
+  return ', '.join(
     f'{name.replace("_", " ")} {means[name]:.0%}'
     for name in sorted(means, key=means.__getitem__, reverse=True)
     if means[name] >= _MIN_SHARE and not name.startswith('state ')
   )
-  return f'{" and ".join(roles).capitalize()} time: {shares}.'

@@ -61,7 +61,6 @@ def make_graph(program: lp.Program) -> graph.ProgramGraph:
 def _flatten(
   group: str, name: str, role: str, node: base.Node
 ) -> Iterator[tuple[str, str, str, base.Node]]:
-  """Yield group, name, role and node of a node and of those inside it."""
   yield group, name, role, node
   for number, inner in enumerate(getattr(node, '_nodes', ())):
     function, _ = _call(inner)
@@ -105,7 +104,6 @@ def _call(node: base.Node) -> tuple[Callable[..., Any], dict[str, Any]]:
 
 
 def _handles(value: Any) -> Iterator[base.Handle]:
-  """Yield the handles inside an argument, as Launchpad finds them."""
   for leaf in tree.flatten(value):
     if isinstance(leaf, base.Handle):
       yield leaf

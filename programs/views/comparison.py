@@ -89,7 +89,6 @@ def sentence(run: reading.Run) -> str:
 
 
 def _fields(run: reading.Run) -> dict[str, Any]:
-  """Return field -> value; fields missing in older runs at their default."""
   return {
     **{
       field.name: field.default
@@ -161,7 +160,6 @@ def _curves(run: reading.Run) -> dict[str, np.ndarray]:
 
 
 def _evaluated(run: reading.Run, level: str) -> set[str]:
-  """Return a level and its test level."""
   trained = suites.split(run.level_name)
   if level not in trained:
     return {level}

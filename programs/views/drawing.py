@@ -143,7 +143,6 @@ def _box(
   height: float,
   num_lines: int,
 ) -> str:
-  """Draw a box, with two more behind it if the role has several nodes."""
   parts = [
     f'<rect x="{corner.x + shift:g}" y="{corner.y - shift:g}" rx="8" '
     f'width="{_WIDTH}" height="{height:g}" fill="white" stroke="#24292f"/>'

@@ -252,7 +252,6 @@ def timestamp(text: Any) -> float | None:
 
 
 def _read_groups(path: pathlib.Path) -> Mapping[str, Mapping[str, Any]]:
-  """Read a `config.json`; empty if missing or damaged."""
   groups = _read_json(path)
   is_good = all(isinstance(group, dict) for group in groups.values())
   return groups if is_good else {}
@@ -261,13 +260,11 @@ def _read_groups(path: pathlib.Path) -> Mapping[str, Mapping[str, Any]]:
 def _speed(
   first: tuple[float, float], last: tuple[float, float]
 ) -> float | None:
-  """Return the frames a second between two times; None if these are equal."""
   seconds, frames = last[0] - first[0], last[1] - first[1]
   return max(frames, 0.0) / seconds if seconds > 0 else None
 
 
 def _identify(directory: pathlib.Path) -> tuple[int, int] | None:
-  """Return a value that changes if another directory takes the path."""
   with contextlib.suppress(OSError):
     status = os.stat(directory)
     return status.st_dev, status.st_ino

@@ -240,7 +240,6 @@ def _role_text(
 
 
 def _bar(parts: Sequence[tuple[float, str, str]]) -> rich.text.Text:
-  """Draw (share, character, style) side by side, padded to a full bar."""
   text, done, drawn = rich.text.Text(), 0.0, 0
   for share, character, style in [*parts, (1.0, '░', 'bright_black')]:
     done += share

@@ -1,4 +1,4 @@
-"""Programs as graphs: what is found, and how it is drawn."""
+"""Graphs of programs, and their drawings."""
 
 import functools
 import re
@@ -78,13 +78,13 @@ def test_our_own_program():
   assert actor.arguments == {'configuration': 'Configuration', 'index': '7'}
 
 
-def test_json_says_all_of_it():
+def test_json_round_trip():
   graph = make_impala(num_actors=2)
   assert graph_lib.ProgramGraph.from_json(graph.to_json()) == graph
 
 
 def make_strange_program():
-  """All that a program of somebody else's may hold."""
+  """Make a program with all kinds of nodes and handles."""
   program = lp.Program('strange')
   first = lp.CourierNode(Server, size=[1, 2])
   handle = program.add_node(first, label='server')
@@ -109,7 +109,7 @@ def make_strange_program():
   return program
 
 
-def test_a_program_of_somebody_elses():
+def test_any_launchpad_program():
   graph = wiring.make_graph(make_strange_program())
   assert [node.name for node in graph.nodes] == [
     'server/0',
@@ -140,7 +140,7 @@ def test_a_program_of_somebody_elses():
   assert nodes['both/0/0'].role == nodes['both/0/1'].role == 'both.Server'
 
 
-def test_a_handle_from_elsewhere_is_refused():
+def test_a_handle_of_another_program_is_refused():
   stranger = lp.CourierNode(Server).create_handle()
   program = lp.Program('half')
   program.add_node(lp.PyNode(ask, stranger), label='asker')
@@ -167,7 +167,7 @@ def test_the_page_needs_nothing_but_itself():
 
 
 def boxes(svg):
-  """Role -> (left, top) of its box, and the texts."""
+  """Return the SVG and role -> (left, top) of its box."""
   root = xml.etree.ElementTree.fromstring(svg)
   found = {}
   for link in root.iter(f'{SVG}a'):
@@ -179,7 +179,7 @@ def boxes(svg):
   return root, found
 
 
-def test_the_picture_has_columns_along_what_flows():
+def test_boxes_are_ordered_along_the_data_flow():
   graph = make_impala(num_actors=64)
   root, found = boxes(drawing.svg(graph))
   columns = sorted(found, key=lambda role: found[role][0])
@@ -194,8 +194,8 @@ def test_the_picture_has_columns_along_what_flows():
   assert 'actor x 64' in texts
 
 
-def test_boxes_and_edges_stay_inside_the_picture_and_apart():
-  """Also where there are cycles, loops and several of a column."""
+def test_boxes_do_not_overlap_and_edges_stay_inside():
+  """Draw cycles and loops too."""
   program = lp.Program('tangle')
   nodes = [lp.CourierNode(Server) for _ in range(4)]
   handles = [

@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).absolute().parents[2]
 
 
 class Rig:
-  """A monitor that runs in a thread, and what it looks at."""
+  """A monitor in a thread, with the Reverb server that it records."""
 
   def __init__(self, directory, action='warn', seconds=60.0):
     self.directory, self.stop, self.errors = directory, threading.Event(), []
@@ -51,7 +51,7 @@ class Rig:
       self.errors.append(error)
 
   def wait_until(self, holds):
-    """Waits for a record that `holds`; returns it."""
+    """Wait for a record for which `holds` is true; returns it."""
 
     def is_there():
       self.records += self.reader.read()
@@ -90,11 +90,11 @@ STATISTICS = {
 }
 
 
-# Of a record that came before the first push, or on a machine that stood still.
+# Of a record before the first push, or after a pause of the machine.
 EMPTY = {'waiting_for_samples_seconds': 0.0, 'inserts': 0}
 
 
-def test_what_a_table_says(rig):
+def test_statistics_of_a_table(rig):
   record = rig.wait_until(lambda record: record['tables'])
   assert record['tables']['queue'] == {
     'size': 0,
@@ -127,7 +127,7 @@ def test_what_a_table_says(rig):
   assert (table['size'], table['samples']) == (2, 1)
 
 
-def test_a_server_that_is_gone(rig):
+def test_a_server_that_stops(rig):
   rig.wait_until(lambda record: record['tables'])
   rig.server.stop()
   record = rig.wait_until(lambda record: record['tables'] is None)
@@ -148,7 +148,7 @@ def test_nodes_push_while_they_run(rig):
   node = record['nodes']['actor/3']
   assert node['counts'] == {'agent_steps': 60} and node['host']
   assert 0 <= node['age_seconds'] < 5
-  # When it has ended nothing comes any more, and that shows.
+  # Its age grows once it has ended.
   rig.wait_until(
     lambda record: (
       record['nodes'].get('actor/3', {}).get('age_seconds', 0) > 0.3
@@ -156,7 +156,7 @@ def test_nodes_push_while_they_run(rig):
   )
 
 
-def test_a_monitor_that_is_gone_disturbs_nobody(quick):
+def test_nodes_survive_the_monitor(quick):
   class Gone:
     calls = 0
 
@@ -169,8 +169,8 @@ def test_a_monitor_that_is_gone_disturbs_nobody(quick):
     processes.wait_until(lambda: gone.calls > 2, 10)
 
 
-def test_a_process_and_its_children(quick):
-  """CPU and memory of a node are those of its environments too."""
+def test_usage_includes_child_processes(quick):
+  """Count environments in child processes towards their node."""
   pushed = []
   keeping = types.SimpleNamespace(
     push=lambda name, each: pushed.append(each['process'])
@@ -194,7 +194,7 @@ def test_the_machine(rig):
   assert 0 < machine['memory_used_bytes'] < machine['memory_bytes']
 
 
-def test_its_own_faults_end_nothing(rig, caplog):
+def test_the_monitor_survives_a_bad_push(rig, caplog):
   rig.monitor.push('actor/0', {'activity': 'without the rest'})
   processes.wait_until(lambda: 'cannot be recorded' in caplog.text, 20)
   assert rig.thread.is_alive()
@@ -211,7 +211,7 @@ WAITING = {
 
 
 @pytest.mark.parametrize('action', watchdog.ACTIONS)
-def test_what_the_watchdog_says(tmp_path, quick, caplog, action):
+def test_watchdog_actions(tmp_path, quick, caplog, action):
   rig = Rig(tmp_path, action, seconds=1.0)
   try:
     with caplog.at_level(logging.WARNING):

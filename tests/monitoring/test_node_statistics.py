@@ -1,4 +1,4 @@
-"""Figures from records, against sums done by hand."""
+"""Statistics of records, checked by hand."""
 
 import pytest
 from records import make_node, make_record, make_table
@@ -22,8 +22,8 @@ def make_actor(environment, blocked, calls, steps, starting=30.0, **more):
   )
 
 
-def stretch(**more):
-  """Ten seconds, in which an actor was blocked for two of them."""
+def make_records(**more):
+  """Return ten seconds of records; an actor is blocked for two of them."""
   machine = {'cores': 4, 'busy_seconds': 100.0, 'total_seconds': 1000.0}
   later = {'cores': 4, 'busy_seconds': 130.0, 'total_seconds': 1040.0}
   return [
@@ -59,10 +59,10 @@ def stretch(**more):
 
 
 def test_a_node():
-  made = node_statistics.make_statistics(stretch())
+  made = node_statistics.make_statistics(make_records())
   assert made.seconds == 10
   node = made.nodes['actor/0']
-  # What it did before it acted is left out, though it is in the sums.
+  # The time spent starting is left out.
   assert node.activities == pytest.approx(
     {'environment': 0.8, 'waiting_for_queue': 0.2}
   )
@@ -79,9 +79,9 @@ def test_a_node():
 
 
 def test_the_table_and_the_machine():
-  made = node_statistics.make_statistics(stretch(warnings=['Stuck.']))
+  made = node_statistics.make_statistics(make_records(warnings=['Stuck.']))
   table = made.tables['queue']
-  assert (table.size, table.capacity, table.insert_headroom) == (4, 32, 28)
+  assert (table.size, table.capacity) == (4, 32)
   assert table.inserts_per_second == pytest.approx(20.0)
   assert table.samples_per_second == pytest.approx(19.5)
   assert table.waiting_for_samples == pytest.approx(0.25)
@@ -90,8 +90,8 @@ def test_the_table_and_the_machine():
   assert made.warnings == ['Stuck.']
 
 
-def test_a_node_that_is_new_file_counts_from_its_start():
-  first, _, last = stretch()
+def test_a_node_that_restarted_counts_from_its_start():
+  first, _, last = make_records()
   again = make_actor(3.0, 1.0, 100, 1600, starting=2.0)
   last = {**last, 'nodes': {'actor/0': again}}
   node = node_statistics.make_statistics([first, last]).nodes['actor/0']
@@ -102,24 +102,24 @@ def test_a_node_that_is_new_file_counts_from_its_start():
 
 
 def test_starts_of_the_monitor_add_up():
-  """As of a run that was resumed: nothing is taken from one to the other."""
+  """Add up a resumed run without the time between its starts."""
   later = [
     {**record, 'start': 9000.0, 'time': record['time'] + 50_000}
-    for record in stretch()
+    for record in make_records()
   ]
-  made = node_statistics.make_statistics([*stretch(), *later])
+  made = node_statistics.make_statistics([*make_records(), *later])
   assert made.seconds == 20
   assert made.nodes['actor/0'].rates['agent_steps'] == pytest.approx(640)
   assert made.nodes['actor/0'].cores == pytest.approx(0.6)
   assert made.tables['queue'].inserts_per_second == pytest.approx(20)
 
 
-def test_what_is_not_known():
-  first, _, last = stretch()
+def test_unknown_statistics():
+  first, _, last = make_records()
   bare = {'nodes': {}, 'tables': None, 'processes': {}}
   made = node_statistics.make_statistics([{**first, **bare}, {**last, **bare}])
   assert made.nodes == {} and made.tables == {}
-  # A server that answers again, and a process without figures of its own.
+  # A server that answers again, and a process of a node that pushes nothing.
   silent = {'actor/0': make_actor(1.0, 1.0, 1, 1, age=11)}
   made = node_statistics.make_statistics(
     [
@@ -135,7 +135,7 @@ def test_what_is_not_known():
 
 
 def test_a_server_that_did_not_answer_at_an_end():
-  first, _, last = stretch()
+  first, _, last = make_records()
   second = {**first, 'time': 2002.0}
   made = node_statistics.make_statistics(
     [{**first, 'tables': None}, second, last, {**last, 'tables': None}]
@@ -145,7 +145,7 @@ def test_a_server_that_did_not_answer_at_an_end():
 
 
 def make_several():
-  """Figures of three actors that differ, and of a learner."""
+  """Return statistics of three different actors and a learner."""
   first, last = {}, {}
   for index, blocked in enumerate((0.001, 1.0, 5.0)):
     first[f'actor/{index}'] = make_actor(0.0, 0.0, 0, 0)
@@ -176,7 +176,7 @@ def test_rates_of_edges():
     impala.make_program(flags.resolve({'logdir': 'x', 'num_actors': 3}))
   )
   edges = {(e.source, e.kind, e.target): e for e in graph.role_edges}
-  flowing = node_statistics.make_statistics(stretch())
+  flowing = node_statistics.make_statistics(make_records())
   insert = edges['actor', 'insert', 'queue']
   sample = edges['queue', 'sample', 'learner']
   variables = edges['learner', 'variables', 'actor']

@@ -1,4 +1,4 @@
-"""Records on disk: appended, thinned, followed."""
+"""Files of records: appended, thinned, followed."""
 
 import itertools
 import json
@@ -36,7 +36,7 @@ def test_what_is_written_is_read(path):
   assert reader.read() == []
 
 
-def test_half_a_line_is_left_for_later_or_passed_over(path):
+def test_incomplete_lines_are_left_for_later_or_skipped(path):
   recording.Recorder(path).write(record(1))
   reader = recording.Reader(path)
   lines = [json.dumps(record(number)).encode() for number in range(5)]
@@ -64,14 +64,14 @@ def test_a_long_file_is_thinned_and_keeps_the_newest(path):
   assert path.stat().st_size <= 10_000
   kept = numbers(recording.Reader(path).read())
   assert kept == sorted(kept) and kept[-1] == 999
-  # The older, the sparser, but from all of the time.
+  # Older records lie farther apart but cover the whole time.
   assert kept[0] < 600 and len(kept) > 30
   gaps = [b - a for a, b in itertools.pairwise(kept)]
   assert gaps[0] > gaps[-1] == 1
   assert os.listdir(path.parent) == [path.name]
 
 
-def test_another_run_in_its_place_is_read_from_its_start(path):
+def test_a_replaced_file_is_read_from_its_start(path):
   recorder = recording.Recorder(path)
   for number in range(10):
     recorder.write(record(number))

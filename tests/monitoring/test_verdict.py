@@ -22,7 +22,7 @@ SECONDS = 200  # Most of it are imports.
 
 
 def run_slow(side, directory):
-  """A run with a slow side; returns its verdict once it is under way."""
+  """Launch a run with a slow side; returns its verdict."""
   with subprocess.Popen(
     [sys.executable, launch_slow.__file__, side, str(directory)],
     stdout=subprocess.PIPE,
@@ -82,7 +82,7 @@ def judge(
   held=0.0,
   starved=0.0,
 ):
-  """The verdict on shares of time."""
+  """Return the verdict on shares of time."""
   actor = actor or {'environment': 1.0}
   last = make_record(
     10.0,
@@ -119,7 +119,7 @@ def judge(
   )
 
 
-def test_the_sentence_says_who_and_what_helps():
+def test_the_sentence_has_bottleneck_shares_and_remedy():
   found = judge(
     waiting=0.83,
     actor={
@@ -143,7 +143,7 @@ def test_the_sentence_says_who_and_what_helps():
     ('environment', '--env_processes'),
   ],
 )
-def test_what_helps_is_for_what_takes_longest(activity, remedy):
+def test_the_remedy_follows_the_longest_activity(activity, remedy):
   other = 'forward_pass' if activity == 'environment' else 'environment'
   found = judge(waiting=0.5, actor={activity: 0.6, other: 0.4})
   assert remedy in found.sentence
@@ -162,7 +162,7 @@ def test_what_helps_is_for_what_takes_longest(activity, remedy):
     (0.15, 0.09, 'producers'),
   ],
 )
-def test_who_holds_up_whom(waiting, blocked, side):
+def test_thresholds_of_the_sides(waiting, blocked, side):
   actor = {'environment': 1 - blocked, 'waiting_for_queue': blocked}
   assert judge(waiting=waiting, actor=actor).side == side
 
@@ -176,14 +176,14 @@ def test_who_holds_up_whom(waiting, blocked, side):
     (0.15, 0.4, 'producers'),
   ],
 )
-def test_a_slow_way_out_of_the_queue(held, starved, side):
-  """The learner waits, and so do inserts: not for want of actors."""
+def test_slow_sampling_from_reverb(held, starved, side):
+  """Blame Reverb if the learner waits although the queue is full."""
   found = judge(waiting=0.7, held=held, starved=starved)
   assert found.side == side
   assert ('31%' in found.sentence) == (held == 0.31)
 
 
-def test_more_processes_are_not_advised_where_there_are_no_cores():
+def test_no_more_processes_without_free_cores():
   found = judge(waiting=0.5, machine_busy=0.97)
   assert '97%' in found.sentence
   assert '--num_actors' not in found.sentence

@@ -1,4 +1,4 @@
-"""What the watchdog says, and what it lets pass."""
+"""Warnings of the watchdog."""
 
 import re
 
@@ -12,7 +12,7 @@ FLOWING = {'queue': make_table(size=3, inserts=900, samples=897)}
 FULL = {'queue': make_table(size=32, inserts=900, samples=868)}
 
 
-# Who samples has had a batch before.
+# A learner that has had a batch.
 LEARNING = {'learner/9': make_node(calls={'waiting_for_data': 1})}
 
 
@@ -33,7 +33,7 @@ def look(nodes, tables=FLOWING, before=LEARNING):
     {'actor/0': make_node(age=59)},
   ],
 )
-def test_nothing_to_say(nodes):
+def test_no_warning(nodes):
   assert look(nodes) == []
 
 
@@ -53,7 +53,7 @@ def test_nothing_to_say(nodes):
     ('actor/7', make_node('forward_pass', age=60), 'silent.*logs/actor_7.log'),
   ],
 )
-def test_what_stands_still_is_named(name, node, said):
+def test_a_stuck_node_is_named(name, node, said):
   (warning,) = look({name: node})
   assert re.match(f'{name} has been {said}', warning)
 
@@ -65,15 +65,15 @@ def test_what_stands_still_is_named(name, node, said):
     lambda lasting: make_node('starting', age=lasting),
   ],
 )
-def test_before_the_first_batch_it_has_more_patience(make):
-  """Also when a first sample has come: it is one of many of a batch."""
+def test_the_limit_is_longer_before_the_first_batch(make):
+  """Allow five times the limit, also after the first samples of a batch."""
   for tables in ({'queue': make_table(inserts=32)}, FLOWING, None):
     for lasting, is_wrong in ((299, False), (300, True)):
       nodes = {'learner/0': make(lasting)}
       assert bool(look(nodes, tables, before={})) == is_wrong
 
 
-def test_a_queue_that_never_drains():
+def test_a_queue_that_stays_full():
   nodes = {
     'actor/0': make_node('waiting_for_queue', lasting=70),
     'actor/1': make_node('waiting_for_queue', lasting=61),
@@ -95,7 +95,7 @@ def test_the_queue_may_be_full_when_learning_is_over():
   )
   nodes = {'actor/0': make_node('waiting_for_queue', lasting=70)}
   assert look({**nodes, 'learner/0': done}, FULL) == []
-  # An evaluator that has nothing to do says nothing about learning.
+  # An idle evaluator does not mean that the learner is done.
   idle = make_node('nothing_to_do', lasting=70)
   assert look({**nodes, 'evaluator/0': idle}, FULL)
 
@@ -121,7 +121,7 @@ def test_a_server_that_does_not_answer(monkeypatch):
   assert at(1421) != []
 
 
-def test_it_is_said_once_until_it_is_over():
+def test_a_warning_is_new_once_until_its_cause_is_over():
   dog = watchdog.Watchdog(SECONDS)
 
   def at(time, lasting):

@@ -24,7 +24,7 @@ def read(path):
 
 @pytest.fixture(scope='module')
 def compared(tmp_path_factory):
-  """The comparison of three seeds of a configuration and one of another."""
+  """Compare three seeds of a configuration and a run of another."""
   root = tmp_path_factory.mktemp('compared')
   for seed, shift in ((1, 0.0), (2, 1.0), (3, 2.0)):
     write_results_run(
@@ -42,7 +42,7 @@ def compared(tmp_path_factory):
   return comparison.compare({name: read(root / name) for name in names})
 
 
-def test_runs_that_differ_in_their_seed_alone_are_one_group(compared):
+def test_runs_that_differ_only_in_their_seed_are_one_group(compared):
   assert [
     (run['name'], run['group'], run['seed'], run['state'])
     for run in compared['runs']
@@ -147,7 +147,7 @@ def test_a_suite_has_its_median_and_its_test_levels(tmp_path):
   assert trained['points'] == [[30, 10.0, None, None]]
 
 
-def test_names_tell_runs_apart():
+def test_names_are_unique():
   def names(*paths):
     return comparison.names([pathlib.Path(path) for path in paths])
 

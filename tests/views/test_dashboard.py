@@ -1,4 +1,4 @@
-"""The dashboard's server, on run directories that tests write."""
+"""The dashboard's server."""
 
 import json
 import math
@@ -55,7 +55,7 @@ def test_nothing_there_is_no_error(client):
   assert get(client, '/configuration') == []
 
 
-def test_a_run_that_goes_on(path, client):
+def test_a_live_run(path, client):
   write_run(path, age=20.0, num_actors=2)
   warnings = ['actor/0 has been silent']
   record(path, make_records(time.time() - 11, 0.8, 0.0, 2, warnings=warnings))
@@ -84,7 +84,7 @@ def test_a_run_that_goes_on(path, client):
   assert roles['actor']['nodes'] == ['actor/0', 'actor/1']
 
 
-def test_what_is_not_known_is_null(path, client):
+def test_unknown_values_are_null(path, client):
   write_run(path)
   unknown = {**LEARNER, 'episode_return': math.nan}
   write_csv(path / 'metrics/learner.csv', unknown, {**unknown, 'frames': 1280})
@@ -156,19 +156,19 @@ def test_there_are_no_other_pages(client, address):
     ('', 403),
   ],
 )
-def test_a_page_from_elsewhere_is_refused(client, host, status):
+def test_foreign_hosts_are_refused(client, host, status):
   assert client.get('/', headers={'Host': host}).status_code == status
 
 
 @pytest.mark.parametrize('method', ['POST', 'PUT', 'DELETE', 'OPTIONS', 'X'])
-def test_nothing_can_be_changed(client, method):
+def test_other_methods_are_refused(client, method):
   answer = client.open('/state', method=method)
   assert answer.status_code == 405
   assert set(answer.headers['Allow'].split(', ')) == {'GET', 'HEAD'}
   assert client.head('/state').status_code == 200
 
 
-def test_a_page_may_load_nothing_from_elsewhere(client):
+def test_the_content_security_policy(client):
   answer = client.get('/')
   assert answer.mimetype == 'text/html'
   assert "default-src 'none'" in answer.headers['Content-Security-Policy']
@@ -177,7 +177,7 @@ def test_a_page_may_load_nothing_from_elsewhere(client):
     assert client.get(f'/{name}').status_code == 200
 
 
-def test_settings_say_where_they_are_from(path, client):
+def test_settings_have_their_origin(path, client):
   write_run(path, unroll_length=7)
   found = {each['name']: each for each in get(client, '/configuration')}
   assert found['unroll_length']['origin'] == 'flag'
@@ -188,7 +188,7 @@ def test_settings_say_where_they_are_from(path, client):
   assert found['numpy']['value'] == '1.2.3'
 
 
-def test_what_cannot_be_shown_is_refused(path, tmp_path, capsys):
+def test_bad_flags_are_refused(path, tmp_path, capsys):
   assert dashboard.main([f'--logdir={tmp_path}']) == 2
   assert 'is no run directory' in capsys.readouterr().err
   write_run(path)
@@ -203,7 +203,7 @@ def test_what_cannot_be_shown_is_refused(path, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_quietly_and_listens_to_this_machine_alone(path, signum):
+def test_it_listens_on_loopback_and_ends_quietly(path, signum):
   write_run(path)
   with subprocess.Popen(
     [sys.executable, '-m', 'programs.commands.dashboard', f'--logdir={path}']

@@ -35,7 +35,7 @@ FLAGS = (
 
 @contextlib.contextmanager
 def training(directory, frames):
-  """A run; interrupted at the end, and waited for."""
+  """Launch a run; interrupts it at the end, and waits."""
   flags = [*FLAGS, f'--logdir={directory}']
   with (
     open(directory.with_name('train.out'), 'ab') as log,
@@ -78,7 +78,7 @@ def directory(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def learning(directory):
-  """Ends a run that goes on."""
+  """Launch a run; yields a function that interrupts it."""
   with contextlib.ExitStack() as stack:
     stack.enter_context(training(directory, ENDLESS))
     yield stack.close
@@ -90,7 +90,7 @@ def page(browser, directory, learning):
     yield browsing.Page(browser, f'http://127.0.0.1:{port}/')
 
 
-def test_figures_of_a_run_move(page):
+def test_statistics_are_updated(page):
   page.wait('#state', r'^running \d:\d\d:\d\d$')
   page.wait('#level', '^catch$')
   page.wait_for_frames(more_than=page.frames())
@@ -103,7 +103,7 @@ def test_figures_of_a_run_move(page):
   for edge in ('actor insert queue', 'queue sample learner'):
     page.wait(f'#graph g[data-edge="{edge}"] text', r' [\d.,]+/s$')
   bars = page.page.locator(f'{actor} .segment')
-  # In one go: the page draws anew each second.
+  # In one call: the page is redrawn every second.
   total = sum(
     bars.evaluate_all("all => all.map((one) => +one.getAttribute('width'))")
   )
@@ -135,7 +135,7 @@ def test_a_box_opens_and_a_node_shows_its_log(page, directory):
   page.page.get_by_role('link', name='actor/1').click()
   page.wait('#log-title', '^Log of actor/1$')
   page.wait('#log-text', r'^=== .* actor/1: ')
-  # It follows the file, as text whatever that says.
+  # It follows the file, and shows markup as text.
   log = directory / 'logs/actor_1.log'
   with open(log, 'a', encoding='utf-8') as file:
     file.write('<b id="injected">bold</b>\n')
@@ -146,7 +146,7 @@ def test_a_box_opens_and_a_node_shows_its_log(page, directory):
   page.check()
 
 
-def test_a_run_is_stopped_and_goes_on_to_its_end(page, directory, learning):
+def test_a_run_is_interrupted_and_resumed(page, directory, learning):
   learning()
   page.wait('#state', '^interrupted ')
   frames = page.frames()
@@ -162,7 +162,7 @@ def test_a_run_is_stopped_and_goes_on_to_its_end(page, directory, learning):
   page.check()
 
 
-def test_a_finished_run_is_there_at_once(browser, page):
+def test_a_finished_run(browser, page):
   fresh = browsing.Page(browser, page.address)
   fresh.wait('#state', '^finished ')
   fresh.wait('#verdict', 'bottleneck')
@@ -182,7 +182,7 @@ def test_a_finished_run_is_there_at_once(browser, page):
 
 
 def test_another_run_in_its_place(page, directory):
-  """The directory is set aside, and a run starts anew where it was."""
+  """Follow another run that takes the directory of the first."""
   aside = directory.with_name('aside')
   directory.rename(aside)
   page.wait('#state', '^starting$')
@@ -196,7 +196,7 @@ def test_another_run_in_its_place(page, directory):
   page.check()
 
 
-def test_it_tells_that_the_server_is_gone_and_goes_on(browser, directory):
+def test_the_server_stops_and_returns(browser, directory):
   with browsing.served(directory) as port:
     page = browsing.Page(browser, f'http://127.0.0.1:{port}/')
     page.wait('#state', '^finished ')
@@ -210,7 +210,7 @@ def test_it_tells_that_the_server_is_gone_and_goes_on(browser, directory):
   page.page.close()
 
 
-def test_a_report_shows_it_without_a_server(browser, directory, tmp_path):
+def test_a_report_without_a_server(browser, directory, tmp_path):
   other = tmp_path / 'other'
   shutil.copytree(directory, other)
   config = run_directory.RunDirectory(other).read_config()

@@ -13,7 +13,7 @@ def path(tmp_path):
   return tmp_path / 'metrics.csv'
 
 
-def test_only_whole_rows(path):
+def test_only_complete_records(path):
   tail = metrics.CsvReader(path, from_start=False)
   got = []
   for character in 'a,bb\n1,2\n3.5,nan\n':
@@ -25,8 +25,8 @@ def test_only_whole_rows(path):
   assert len(got) == 2
 
 
-def test_a_file_that_begins_anew(path):
-  """As one does whose columns are others than those of before."""
+def test_a_replaced_file(path):
+  """Read a file whose columns have changed."""
   write_csv(path, *[{'a': number} for number in range(100)])
   tail = metrics.CsvReader(path, from_start=False)
   path.unlink()
@@ -36,8 +36,8 @@ def test_a_file_that_begins_anew(path):
   assert tail.read() == [{'a': 9.0, 'b': 10.0}]
 
 
-def test_a_row_that_was_cut_short_is_passed_over(path):
-  """As a full disk or a crash leaves it, and a later start goes on."""
+def test_an_incomplete_record_is_skipped(path):
+  """Read past a line that a crash cut short and a later start continued."""
   write_csv(path, {'a': 1, 'b': 2})
   tails = [metrics.CsvReader(path, from_start=False)]
   with open(path, 'a', encoding='utf-8') as file:
@@ -48,7 +48,7 @@ def test_a_row_that_was_cut_short_is_passed_over(path):
     assert tail.read()[-1] == {'a': 7.0, 'b': 8.0}
 
 
-def test_all_of_a_file_and_of_what_was_kept_beside_it(path):
+def test_files_of_other_columns_come_first(path):
   write_csv(path.with_name('metrics.before-2.csv'), {'a': 2}, {'a': 3})
   write_csv(path.with_name('metrics.before-1.csv'), {'b': 1})
   write_csv(path, {'a': 4, 'name': 'x'})
@@ -63,7 +63,7 @@ def test_all_of_a_file_and_of_what_was_kept_beside_it(path):
   assert file.read() == [] and not file.is_new_file
 
 
-def test_a_file_that_goes_and_comes(path):
+def test_a_file_that_disappears_and_returns(path):
   file = metrics.CsvReader(path)
   assert file.read() == [] and not file.is_new_file
   write_csv(path, {'a': 1})
@@ -75,7 +75,7 @@ def test_a_file_that_goes_and_comes(path):
   assert file.read() == [{'a': 2.0}] and file.is_new_file
 
 
-def test_zeros_that_a_power_cut_left(path):
+def test_zeros_after_a_power_cut(path):
   write_csv(path, {'a': 1})
   with open(path, 'ab') as file:
     file.write(b'\0' * 100 + b'\n')
@@ -83,7 +83,7 @@ def test_zeros_that_a_power_cut_left(path):
   assert metrics.CsvReader(path).read() == [{'a': 1.0}, {'a': 2.0}]
 
 
-def test_a_curve_stays_short():
+def test_a_curve_has_a_maximum_length():
   curve = metrics.Curve()
   for x in range(100_000):
     curve.add(x, 2 * x)
@@ -95,7 +95,7 @@ def test_a_curve_stays_short():
   assert points[0][0] < 500 and points[-1][0] > 99_500
 
 
-def test_what_is_learned_again_takes_the_place_of_what_was_lost():
+def test_a_resumed_run_replaces_lost_values():
   curve = metrics.Curve()
   for x in (1, 2, 3, 4, 5, 3.5, 4.5):
     curve.add(x, x)
@@ -112,6 +112,6 @@ def test_what_is_learned_again_takes_the_place_of_what_was_lost():
     '{"trained_frames": 1, "summary": {}, "levels": []}',
   ],
 )
-def test_results_of_somebody_else_are_passed_over(tmp_path, text):
+def test_damaged_results_are_skipped(tmp_path, text):
   (tmp_path / 'results.json').write_text(text)
   assert metrics.read_results(tmp_path / 'results.json') is None

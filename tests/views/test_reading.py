@@ -1,6 +1,5 @@
-"""A run directory that is whole, goes on, is damaged or replaced."""
+"""Run directories that are complete, live, damaged or replaced."""
 
-import json
 import time
 
 import pytest
@@ -50,7 +49,7 @@ def test_nothing_there_is_no_error(path):
     (None, 0, 60, 'lost'),  # Resumed, and killed before its first record.
   ],
 )
-def test_how_a_run_fares(path, ended, started_ago, age, expected):
+def test_the_state_of_a_run(path, ended, started_ago, age, expected):
   write_run(path, started_ago, ended)
   record(path, make_records(time.time() - age - 11))
   run = read(path)
@@ -58,14 +57,14 @@ def test_how_a_run_fares(path, ended, started_ago, age, expected):
   assert run.statistics and run.verdict
 
 
-def test_a_run_that_starts_again_has_no_figures_yet(path):
+def test_a_restarted_run_has_no_statistics_yet(path):
   with write_run(path, age=0).locked():
     record(path, make_records(time.time() - 71))
     run = read(path)
   assert (run.state, run.statistics) == ('starting', None)
 
 
-def test_an_unwatched_run_runs(path):
+def test_a_run_without_a_monitor(path):
   with write_run(path, monitor=False).locked():
     assert read(path).state == 'running'
 
@@ -73,7 +72,7 @@ def test_an_unwatched_run_runs(path):
 @pytest.mark.parametrize('calls', [{}, {'waiting_for_data': 9}])
 @pytest.mark.parametrize('ended', [None, ENDED])
 def test_no_verdict_while_no_data_flows(path, calls, ended):
-  """While all start, and while the last evaluation runs."""
+  """Give none while nodes start and while the final evaluation runs."""
   records = [*make_records(time.time() - 11)]
   for each in records:
     activity = 'nothing_to_do' if calls else 'waiting_for_data'
@@ -85,13 +84,13 @@ def test_no_verdict_while_no_data_flows(path, calls, ended):
   assert run.statistics and run.verdict is None
 
 
-def test_of_a_run_that_ended_only_what_flowed_is_judged(path):
+def test_the_final_evaluation_is_not_judged(path):
   now = time.time()
   *_, last = make_records(now - 11, blocked=0.1)
   write_run(path, 90, ENDED)
   record(path, make_records(now - 11, blocked=0.1))
   for name, node in last['nodes'].items():
-    # A long evaluation, for which actors wait and the learner has no work.
+    # A long final evaluation: actors wait, the learner has no work.
     idle = name == 'learner/0'
     node['activity'] = 'nothing_to_do' if idle else 'waiting_for_queue'
     node['kinds']['nothing_to_do'] = 'idle'
@@ -101,7 +100,7 @@ def test_of_a_run_that_ended_only_what_flowed_is_judged(path):
   assert run.verdict.side == 'producers'
 
 
-def test_figures_of_the_last_seconds_and_of_all_starts(path):
+def test_statistics_of_the_last_seconds_and_of_all_starts(path):
   now = time.time()
   directory = write_run(path, age=12.0)
   record(path, make_records(now - 100, waiting=0.0))
@@ -115,19 +114,6 @@ def test_figures_of_the_last_seconds_and_of_all_starts(path):
   assert run.statistics.seconds == 20
   states = run.statistics.nodes['learner/0'].states
   assert states['waiting'] == pytest.approx(0.4)
-
-
-def test_half_a_line_waits_for_its_end(path):
-  write_run(path, age=20.0)
-  lines = [json.dumps(each) for each in make_records(time.time() - 10)]
-  file = path / 'metrics/graph.jsonl'
-  run_directory.write_text(file, f'{lines[0]}\n{lines[1][:50]}')
-  run = read(path)
-  assert run.statistics is None
-  with open(file, 'a', encoding='utf-8') as records:
-    records.write(lines[1][50:] + '\n')
-  run.refresh()
-  assert run.statistics.seconds == 10
 
 
 def test_another_run_in_the_same_place(path):
@@ -180,7 +166,7 @@ def test_odd_content_is_no_error(path, name, text):
   view.to_json([content, comparison.compare({'run': run})])
 
 
-def test_the_speed_of_late_and_on_average(path):
+def test_recent_and_mean_speed(path):
   frames = 0
   for second in range(101):
     write_csv(
@@ -191,7 +177,7 @@ def test_the_speed_of_late_and_on_average(path):
   run = read(path)
   assert run.frames_per_second(10) == pytest.approx(1000)
   assert run.frames_per_second(60) == pytest.approx((20_000 + 40 * 100) / 60)
-  # No more than there is; and rows farther apart than what is asked for.
+  # A window longer than the run, and one shorter than between records.
   assert run.frames_per_second(300) == pytest.approx((20_000 + 80 * 100) / 100)
   assert run.frames_per_second(0.5) == pytest.approx(1000)
   assert run.mean_frames_per_second() == pytest.approx(
@@ -200,23 +186,10 @@ def test_the_speed_of_late_and_on_average(path):
 
 
 @pytest.mark.parametrize('times', [(), (1.0,), (1.0, 1.0)])
-def test_the_speed_is_not_known_of_one_time(path, times):
+def test_no_speed_from_a_single_time(path, times):
   for at in times:
     write_csv(path / 'metrics/learner.csv', {**LEARNER, 'time': at})
   assert read(path).frames_per_second(10) is None
-
-
-def test_a_file_of_other_columns_goes_on(path):
-  write_run(path)
-  file = path / 'metrics/learner.csv'
-  write_csv(file, LEARNER)
-  run = read(path)
-  before = run.version
-  file.rename(file.with_name('learner.before-17.csv'))
-  write_csv(file, {**LEARNER, 'frames': 1280, 'new': 1})
-  run.refresh()
-  assert run.version != before
-  assert run.learner.curves['loss'].to_dict()['x'] == [640, 1280]
 
 
 def test_evaluations(path):
@@ -251,6 +224,6 @@ def test_the_end_of_a_log(path):
 @pytest.mark.parametrize(
   'node', ['', 'actor/9', 'actor', '../config', 'actor/0/../../../x', '/etc/x']
 )
-def test_a_node_that_is_not_there_has_no_log(path, node):
+def test_an_unknown_node_has_no_log(path, node):
   write_run(path)
   assert read(path).log(node) is None

@@ -24,7 +24,7 @@ from programs.views import report as views_report
 
 
 def run_main(*arguments):
-  """`report` in this process; returns its status, output and errors."""
+  """Run `report` in this process; returns status, output and errors."""
   output, errors = io.StringIO(), io.StringIO()
   with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
     try:
@@ -35,7 +35,7 @@ def run_main(*arguments):
 
 
 class Page(html.parser.HTMLParser):
-  """Its tags, what it refers to, and the content of its scripts."""
+  """The tags, links and scripts of a page."""
 
   def __init__(self, text):
     super().__init__()
@@ -55,7 +55,7 @@ class Page(html.parser.HTMLParser):
 
 
 def make_report(*arguments):
-  """What the page holds of the runs."""
+  """Write a report; returns the data in its page."""
   status, output, errors = run_main(*arguments)
   assert status == 0, errors
   text = pathlib.Path(output.splitlines()[-1]).read_text(encoding='utf-8')
@@ -90,7 +90,7 @@ def test_the_page_needs_no_other_file(tmp_path):
   assert not re.search(r'url\((?!#)|@import', text)
 
 
-def test_text_of_a_run_ends_no_element(tmp_path):
+def test_text_of_a_run_is_escaped(tmp_path):
   name = '</script><script>alert(1)</script>'
   directory = write_results_run(
     tmp_path / name.replace('/', '\N{FRACTION SLASH}')
@@ -106,7 +106,7 @@ def test_text_of_a_run_ends_no_element(tmp_path):
 
 
 def test_an_older_run(tmp_path):
-  """Without levels, fields, monitor, meta; what is there is damaged."""
+  """Report a damaged run without levels, fields, monitor and meta."""
   directory = run_directory.RunDirectory(tmp_path / 'run')
   run_directory.write_json(
     directory.config_file, {'agent': {'seed': 4, 'gone': 1}}
@@ -128,7 +128,7 @@ def test_the_verdict_and_what_was_recorded(tmp_path):
   run_directory.write_text(
     directory.logs / 'actor_1.log', 'begin\n' + 'x' * 5000 + '\nend'
   )
-  # Named twice, it is one run all the same.
+  # Naming a run twice makes no difference.
   status, output, _ = run_main(directory.path, directory.path)
   verdict, path = output.splitlines()
   assert status == 0
@@ -167,7 +167,7 @@ def test_what_is_refused(tmp_path, monkeypatch, arguments, words):
   assert sorted(tmp_path.rglob('*')) == before
 
 
-def test_what_fails_leaves_the_old_report(tmp_path, monkeypatch):
+def test_a_failure_keeps_the_old_report(tmp_path, monkeypatch):
   write_results_run(tmp_path / 'run', RISING)
   make_report(tmp_path / 'run')
   folder = tmp_path / 'run/report'

@@ -1,4 +1,4 @@
-"""The live status of `train`, of rows that come while it is there."""
+"""The live status of `train`."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ START = {**LEARNER, 'time': 990.0, 'frames': 400_000}
 
 @contextlib.contextmanager
 def looking(path, is_terminal, monkeypatch):
-  """A status of a run that goes on, and what it has shown."""
+  """Yield the status of a live run, and a function for its output."""
   monkeypatch.setattr(terminal, '_REFRESH_SECONDS', 0.0)
   console = rich.console.Console(
     file=io.StringIO(),
@@ -42,7 +42,7 @@ def looking(path, is_terminal, monkeypatch):
 
 @pytest.fixture(params=[True, False], ids=['terminal', 'lines'])
 def show(tmp_path, monkeypatch, request):
-  """Shows what comes while a status is there."""
+  """Return a function that writes metrics and returns the output."""
 
   def show(rows=(), results=None):
     with looking(tmp_path, request.param, monkeypatch) as (made, text):
@@ -65,7 +65,7 @@ def test_before_the_first_row(show):
   assert 'starting' in text if show.is_terminal else text == ''
 
 
-def test_what_is_told_of_a_run_that_learns(show):
+def test_a_run_that_learns(show):
   text = show([START, ROW])
   for part in (
     '500,000 of 1,000,000 (50%)',
@@ -81,7 +81,7 @@ def test_what_is_told_of_a_run_that_learns(show):
   assert show.is_terminal or '\x1b' not in text
 
 
-def test_what_is_not_known_yet(show):
+def test_unknown_metrics(show):
   row = {**ROW, 'episode_return': math.nan, 'queue_size': math.nan}
   results = {**RESULTS, 'summary': {'mean_return': 0.5, 'episodes': 1}}
   text = show([row], results)
@@ -96,19 +96,17 @@ def test_an_evaluation_and_crashes(show):
   assert '1,230 environments' in text
 
 
-def test_lines_come_seldom(tmp_path, monkeypatch):
+def test_lines_are_rare(tmp_path, monkeypatch):
   with looking(tmp_path, False, monkeypatch) as (made, text):
     for _ in range(5):
       write_csv(tmp_path / 'metrics/learner.csv', ROW)
       made.update()
-  # One at the first row, and one at the end.
+  # One at the first record, and one at the end.
   assert text().count('  return ') == 2
 
 
 @pytest.mark.parametrize('is_terminal', [True, False])
-def test_warnings_are_told_again_when_they_come_again(
-  tmp_path, monkeypatch, is_terminal
-):
+def test_repeated_warnings_are_shown_again(tmp_path, monkeypatch, is_terminal):
   warnings = ['learner/0 has waited [long].']
   records = [*make_records(time.time() - 12, warnings=warnings)]
   with looking(tmp_path, is_terminal, monkeypatch) as (made, text):
@@ -122,7 +120,7 @@ def test_warnings_are_told_again_when_they_come_again(
     assert text().count('WARNING learner/0') == 2
 
 
-def test_what_cannot_be_shown_does_not_end_the_run(tmp_path, monkeypatch):
+def test_an_unreadable_run_does_not_end_training(tmp_path, monkeypatch):
   with looking(tmp_path, False, monkeypatch) as (made, _):
     monkeypatch.setattr(terminal.reading.Run, 'refresh', lambda self: 1 / 0)
     made.update()
@@ -138,7 +136,7 @@ def test_an_earlier_start_has_no_line(tmp_path, monkeypatch):
   assert 'frames 500,000' in text()
 
 
-def test_a_terminal_gets_its_cursor_back(tmp_path, monkeypatch):
+def test_the_cursor_is_restored(tmp_path, monkeypatch):
   with (
     pytest.raises(KeyError),
     looking(tmp_path, True, monkeypatch) as (_, text),

@@ -1,4 +1,4 @@
-"""A run in the terminal, from its directory alone."""
+"""The command `top`."""
 
 import io
 import os
@@ -88,7 +88,7 @@ def test_no_run(tmp_path, capsys):
   assert 'must be a run directory' in capsys.readouterr().err
 
 
-def test_in_a_terminal_it_follows_the_run_to_its_end(tmp_path):
+def test_a_terminal_follows_the_run_to_its_end(tmp_path):
   directory = write_run(tmp_path)
   record(tmp_path, make_records(time.time() - 11))
   main, other = pty.openpty()
