@@ -143,6 +143,7 @@ def main(arguments: Sequence[str]) -> None:
     os.environ.setdefault(f'RAY_{name}', str(value))
   from ray._common import utils
   from ray._private import node
+  from ray._private import utils as private_utils
   from ray.scripts import scripts
 
   # Ray gives all machines the path of the head's files. Where several share a
@@ -156,6 +157,15 @@ def main(arguments: Sequence[str]) -> None:
   node.Node._init_temp = make_own_folders
   # Otherwise Ray serves remote drivers at port 10001 of all addresses.
   scripts.check_ray_client_dependencies_installed = lambda: False
+
+  # Else it ends with status 1. What Ray has started ends with it.
+  def end(signum: int, _: Any) -> None:
+    sys.exit(128 + signum)
+
+  private_utils.set_sigterm_handler = lambda _: signal.signal(
+    signal.SIGTERM, end
+  )
+  signal.signal(signal.SIGINT, end)
   scripts.cli(['start', *arguments], prog_name='ray')
 
 
