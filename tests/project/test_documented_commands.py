@@ -58,7 +58,7 @@ ALIVE = (
   r'joins the run|Ray runtime started|^[0-9:]+ \S+_1$'
 )
 WAITS = "waits for the learner's job"
-SECONDS = 180
+SECONDS = 300  # Enough for 100 games of Pong.
 
 
 def find_commands():
