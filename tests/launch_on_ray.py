@@ -32,6 +32,7 @@ def main():
       colocated=[['service']],
       max_restarts_per_hour=2,
     ),
+    lambda *_: None,
   )
   print(outcome.describe())
   sys.exit(outcome.exit_status)

@@ -26,7 +26,7 @@ _GROUPS = (
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """Where and how a run is launched.
+  """Launch plan of a run.
 
   Attributes:
     given: Checked flags of the command line.
@@ -40,7 +40,7 @@ class Plan:
 
   @property
   def has_threads(self) -> bool:
-    """Whether nodes are threads of one process."""
+    """True if nodes are threads of one process."""
     return self.given.get('lp_launch_type') == 'local_mt'
 
   def num_local_actors(self, configuration: run_config.Configuration) -> int:

@@ -46,7 +46,7 @@ class Log:
   """Log of a node: output is appended; the tail is of the latest start."""
 
   def __init__(self, folder: pathlib.Path, name: str) -> None:
-    """Opens or creates the file `<group>_<index>.log` of a node.
+    """Open or create the file `<group>_<index>.log` of a node.
 
     Raises:
       OSError: It cannot be opened.
@@ -113,7 +113,7 @@ class Child:
   """
 
   def __init__(self, command: NodeCommand, log_directory: pathlib.Path) -> None:
-    """Starts the command; if it cannot be run, the child exits with status 1.
+    """Start the command; if it cannot be run, the child exits with status 1.
 
     Raises:
       OSError: The process or the log file could not be created.
@@ -187,7 +187,7 @@ class Guardian:
   """
 
   def __init__(self, folder: pathlib.Path | None = None) -> None:
-    """Starts the shell; it removes `folder` at its end."""
+    """Start the shell; it removes `folder` at its end."""
     self._process = subprocess.Popen(
       ['/bin/sh', '-c', _KILL_GROUPS_AT_END, 'guardian', str(folder or '')],
       stdin=subprocess.PIPE,

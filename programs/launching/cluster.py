@@ -1,6 +1,7 @@
 """Launches a Launchpad program on a Ray cluster.
 
-Here a node is Launchpad's, and what Ray calls a node is a machine.
+Nodes that fail restart, on another machine if theirs is lost; servers restart
+at their old address. Here a node is Launchpad's: Ray's nodes are machines.
 """
 
 import contextlib
@@ -48,7 +49,7 @@ _NOT_SHIPPED = ('.git', '.venv*', '/runs', '/docs', '*.pyc', '*.log')
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """Where a program runs on Ray.
+  """Options of a launch on Ray.
 
   Attributes:
     address: 'host:port' of the cluster's head; 'auto' for the cluster that this
@@ -77,18 +78,15 @@ def launch(
   resources: Mapping[str, Any],
   directory: pathlib.Path,
   options: Options,
-  on_poll: Callable[[supervisor.Supervisor, Mapping[str, str]], None] = (
-    lambda *_: None
-  ),
+  on_poll: Callable[[supervisor.Supervisor, Mapping[str, str]], None],
   noncritical: Collection[str] = (),
   on_ports: Callable[[Sequence[int]], None] = lambda _: None,
   on_wait: Callable[[str], None] = lambda _: None,
 ) -> outcomes.Outcome:
   """Run a program to its end; the arguments are those of `local.launch`.
 
-  Nodes that fail restart, on another machine if theirs is lost; servers restart
-  at their old address. `on_poll` also gets name -> address of each node's
-  machine. `on_wait` is called every five seconds with nodes that wait for one.
+  `on_poll` also gets name -> address of each node's machine, and `on_wait` is
+  called every five seconds with nodes that wait for a machine.
 
   Raises:
     ValueError: Jobs would run a node to which another node has a handle.

@@ -57,7 +57,7 @@ class Status:
 
 
 class Executor:
-  """Starts, watches and ends nodes on its machine.
+  """Supervisor of the nodes on its machine, for a launcher elsewhere.
 
   Its methods return at once. Create and call it from one thread, the one that
   lives longest: its processes die with that. When nobody has called it for the
@@ -66,7 +66,7 @@ class Executor:
   """
 
   def __init__(self, lease_seconds: float, import_path: Sequence[str]) -> None:
-    """Starts no node yet; the lease begins with the first start.
+    """Prepare a folder for nodes; the lease begins with the first start.
 
     Nodes import from `import_path`, which is relative to the folder of this
     process, to which the code was shipped.

@@ -50,7 +50,7 @@ class ExecutorPool:
     job_tasks: Sequence[tasks.Task] = (),
     workers: Any = None,
   ) -> None:
-    """Has Ray create the executors.
+    """Let Ray create the executors.
 
     Args:
       placements: Of all nodes but those of jobs.

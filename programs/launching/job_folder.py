@@ -23,13 +23,13 @@ _WORKER, _RUN, _NODES = 'worker', 'run', 'nodes'
 
 @dataclasses.dataclass(frozen=True)
 class RunInfo:
-  """What the worker of a machine knows about the run.
+  """State of a run, as far as the worker of a machine knows it.
 
   Attributes:
     error: Why it knows no run; '' if it knows one.
     run_id: Unique id; '' without a run.
     nodes: Nodes that jobs may run.
-    config: What the launcher tells jobs about the run.
+    config: Plain data for jobs, from the launcher.
     taken: Node offered here -> address of another machine that runs it.
     outcome: 'kind' and 'reason' of the end of the run, once it has ended.
   """
@@ -46,7 +46,7 @@ class JobFolder:
   """Folder of one machine in one cluster."""
 
   def __init__(self, head: str, address: str) -> None:
-    """Creates no file yet; the arguments are those of `jobs.run`."""
+    """Set the path; the arguments are those of `jobs.run`."""
     name = f'launching-{os.getuid()}-{head}-{address}'.replace(':', '-')
     self.path = pathlib.Path(tempfile.gettempdir(), name)
 

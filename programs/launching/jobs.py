@@ -21,7 +21,7 @@ _WORKER_PAUSE_SECONDS = 5.0  # Between two starts.
 
 
 class JobError(Exception):
-  """There is no run for a job, or it has no such nodes."""
+  """No run began for a job, or it has no such nodes."""
 
 
 def run(

@@ -54,7 +54,7 @@ def make_failure(
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """How a program ended, or why its nodes are being stopped.
+  """End of a program, or the reason for which its nodes are being stopped.
 
   Attributes:
     kind: 'finished' (the program stopped itself, or every node returned),

@@ -58,7 +58,7 @@ class ExecutorHandle:
   """Ray actor that is an executor, from its creation to its end."""
 
   def __init__(self, placement: Placement, import_path: Sequence[str]) -> None:
-    """Has Ray create the actor."""
+    """Let Ray create the actor."""
     self.nodes: dict[str, RemoteNode] = {}  # That it has started.
     self.machine = self.address = ''  # Until it is placed.
     self.reached_at: float | None = None  # Time of its last answer.
@@ -138,7 +138,7 @@ class RemoteNode:
     log_directory: pathlib.Path,
     refresh: Callable[[], None],
   ) -> None:
-    """Waits for an executor; `refresh` updates all nodes of the program."""
+    """Wait for an executor; `refresh` updates all nodes of the program."""
     self.name = task.name
     self.task = task
     self.log = children.Log(log_directory, task.name)

@@ -1,6 +1,6 @@
-"""Ray actor that knows which worker runs which nodes of a program.
+"""Registry of the workers of a cluster: a Ray actor.
 
-A cluster has one, by name, as long as its launcher lives.
+Each cluster has one, under a fixed name, as long as its launcher lives.
 """
 
 import dataclasses
@@ -34,10 +34,10 @@ class Assignment:
 
 
 class WorkerRegistry:
-  """Assigns nodes to the workers that offer to run them."""
+  """Registry of workers, which assigns to them the nodes that they offer."""
 
   def __init__(self, run: job_folder.RunInfo) -> None:
-    """Has no workers yet; `run` is what they are told."""
+    """Start without workers; `run` is the answer to their heartbeats."""
     self._run = run
     self._assignments: dict[str, Assignment] = {}
     self._heard_at: dict[str, float] = {}

@@ -11,12 +11,12 @@ _MAX_DELAY_SECONDS = 30.0
 
 
 class RestartPolicy:
-  """Counts the restarts of a program's nodes and limits them."""
+  """Counter and limit of the restarts of a program's nodes."""
 
   def __init__(
     self, max_per_hour: int, now: Callable[[], float] = time.monotonic
   ) -> None:
-    """Allows `max_per_hour` restarts of all nodes together in any hour."""
+    """Allow `max_per_hour` restarts of all nodes together in any hour."""
     self.max_per_hour = max_per_hour
     self._now = now
     self._times: collections.deque[float] = collections.deque()

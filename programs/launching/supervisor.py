@@ -71,7 +71,7 @@ class Node:
 
 
 class Supervisor:
-  """Starts, watches, restarts and stops nodes.
+  """Supervisor of nodes: starts, restarts and stops them.
 
   A context manager: nodes that still run at its end are killed. Call it from
   the main thread: nodes die with the thread that started them.
@@ -86,7 +86,7 @@ class Supervisor:
     noncritical: Collection[str] = (),
     restarts: restarts_lib.RestartPolicy | None = None,
   ) -> None:
-    """Starts no node yet.
+    """Start no node yet.
 
     Args:
       nodes: Nodes, started in this order.
