@@ -1,4 +1,4 @@
-"""`./impala benchmark NAME`: runs one benchmark, or several in rounds."""
+"""Run benchmarks: `./impala benchmark NAME`."""
 
 import importlib
 import signal
@@ -11,7 +11,7 @@ from benchmarks import trial
 _COMPARED = {
   'pipeline': 'How fast does the program learn?',
   'acme': "How fast are Acme's own IMPALA parts?",
-  'components': 'What does each part cost alone, and what is the limit?',
+  'components': 'What does each component cost, and what is the limit?',
   'rllib': "How fast is RLlib's IMPALA?",
   'sample_factory': 'How fast is Sample Factory?',
 }
@@ -19,25 +19,25 @@ _PEERS = ('pipeline', 'rllib', 'sample_factory')
 _OTHERS = {
   'peers': f'The same as {" ".join(_PEERS)}',
   'scaling': 'Do cost and memory stay flat as the program grows?',
-  'queue': 'How much goes through the queue alone?',
-  'memory': 'Does the memory of each process stay as it is?',
-  'learning': 'Does it learn, and what does it need for that?',
+  'queue': 'What is the throughput of the queue?',
+  'memory': 'Does the memory of each process stay constant?',
+  'learning': 'Does it learn, and which parts does it need?',
 }
-_MODULES = {'queue': 'queues'}  # Where they are not called as the benchmark.
+_MODULES = {'queue': 'queues'}  # Modules with another name.
 _QUESTIONS = {**_COMPARED, **_OTHERS}
 
 _USAGE = """\
 usage: ./impala benchmark NAME [--FLAG=VALUE ...] [flags of train ...]
        ./impala benchmark NAME NAME ... [--rounds=3] [...]
 
-Measures the real program. Each prints a table and, as the last line, one JSON
-object; --help after the name tells more. Progress goes to the standard error.
-The first five can be given together. Leave the machine alone meanwhile.
+Measures the real program. Each benchmark prints a table and, as the last line,
+a JSON object; NAME --help describes it. Progress goes to standard error. The
+first five can be run together. Keep the machine otherwise idle.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  """Runs what names and flags ask for; returns the exit status."""
+  """Run benchmarks; return the exit status."""
   arguments = sys.argv[1:] if arguments is None else arguments
   if not arguments or arguments[0] in ('help', '-h', '--help'):
     print(_USAGE)
@@ -55,10 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
   is_compared = set(names) <= set(_COMPARED)
   if len(names) > 1 and (not is_compared or len(set(names)) < len(names)):
     return _refuse(
-      f'several names must be distinct ones of {", ".join(_COMPARED)}, got '
+      f'several NAMEs must be distinct ones of {", ".join(_COMPARED)}, got '
       f'{" ".join(names)}'
     )
-  # What was started is to be ended.
+  # As an exception, so that started programs are stopped.
   before = signal.signal(
     signal.SIGTERM, lambda signum, _: sys.exit(128 + signum)
   )
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-  """Names, and the rest; 'learning' takes a word of its own."""
+  """Return names and flags; an experiment's name follows 'learning'."""
   names: list[str] = []
   for index, argument in enumerate(arguments):
     if argument.startswith('-') or names == ['learning']:

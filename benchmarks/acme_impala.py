@@ -1,8 +1,8 @@
-"""A Launchpad program of dm-acme 0.4.0's own IMPALA parts.
+"""Launchpad program of dm-acme 0.4.0's IMPALA.
 
-As published: its wrappers, its adder, its actor and loop, its dataset and its
-learner. Ours are the network's modules, and the rows that tell how far it is.
-Takes the flags of `train`.
+Wrappers, adder, actor, environment loop, dataset and learner are Acme's; the
+network's modules and the records of progress are ours. It has the flags of
+`train`.
 """
 
 import csv
@@ -40,11 +40,11 @@ from programs.launching import local, supervisor
 from programs.nodes import clients
 from programs.runs import flags, run_config
 
-_ROW_SECONDS = 0.2
+_RECORD_SECONDS = 0.2
 
 
 class _OldApi:
-  """gym 0.26 as Acme's adapter takes it: `reset` and `step` of gym 0.21."""
+  """Adapter of gym 0.26 to `reset` and `step` of gym 0.21, as Acme needs."""
 
   def __init__(self, environment: Any) -> None:
     self._environment = environment
@@ -62,7 +62,7 @@ class _OldApi:
 
 
 class _FeedForward(snt.RNNCore):
-  """Our network without a core, in the form that Acme's parts take."""
+  """Our network without a core, as a network of Acme."""
 
   def __init__(
     self,
@@ -90,16 +90,16 @@ class _FeedForward(snt.RNNCore):
 def _make_environment(
   configuration: run_config.Configuration, seed: int
 ) -> dm_env.Environment:
-  """An Atari game as Acme's examples make it; other levels are ours.
+  """Make an Atari game as Acme's examples do; other levels are ours.
 
-  Its frames stay bytes, a quarter of what floats would be to carry. A lost life
-  ends the discount, as in the paper.
+  Images stay bytes, a quarter of the size of floats. The discount is 0 at a
+  lost life, as in the paper.
   """
   level = configuration.run.level_name
   settings = configuration.environment
   if not level.startswith(suites.ATARI_PREFIX):
     return wrappers.SinglePrecisionWrapper(environments.make(level, seed))
-  import gym  # Prints a banner where it is imported.
+  import gym  # Prints a banner.
 
   words = level.removeprefix(suites.ATARI_PREFIX).split('_')
   game = ''.join(word.capitalize() for word in words)
@@ -134,7 +134,7 @@ def _make_model(
 def _make_tables(
   configuration: run_config.Configuration,
 ) -> list[reverb.Table]:
-  """The queue, as `acme.agents.tf.impala.IMPALA` makes it."""
+  """Return the queue, as `acme.agents.tf.impala.IMPALA` does."""
   spec, _ = _make_model(configuration)
   logits = tf.TensorSpec((spec.actions.num_values,), tf.float32)
   return [
@@ -181,21 +181,21 @@ class LearnerNode:
     )
 
   def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
-    """See `learning.Learner.get_variables`."""
+    """Return variables; see `learning.Learner.get_variables`."""
     return self._learner.get_variables(list(names))
 
   def run(self) -> None:
-    """Learns until the program stops; writes rows of metrics."""
+    """Learn and write metric records until the program stops."""
     self._rows.parent.mkdir(exist_ok=True)
-    steps, told = 0, 0.0
+    steps, written = 0, 0.0
     with open(self._rows, 'w', newline='', encoding='utf-8') as file:
       rows = csv.writer(file)
       rows.writerow(('time', 'frames', 'learner_steps'))
       while not self._stop.is_set():
         self._learner.step()
         steps += 1
-        if time.monotonic() - told >= _ROW_SECONDS:
-          told = time.monotonic()
+        if time.monotonic() - written >= _RECORD_SECONDS:
+          written = time.monotonic()
           rows.writerow((time.time(), steps * self._frames_of_step, steps))
           file.flush()
 
@@ -206,7 +206,7 @@ def run_actor(
   learner: courier.Client,
   queue: reverb.Client,
 ) -> None:
-  """Acme's actor in Acme's loop, until it is killed."""
+  """Run Acme's actor in its loop until it is killed."""
   length = configuration.agent.unroll_length
   _, network = _make_model(configuration)
   client = variable_utils.VariableClient(
@@ -247,7 +247,7 @@ def _make_program(configuration: run_config.Configuration) -> lp.Program:
 def _make_resources(
   configuration: run_config.Configuration,
 ) -> dict[str, local_multi_processing.PythonProcess]:
-  """What ours get; and a home, where Acme's learner keeps snapshots."""
+  """Return our resources, with a HOME for the snapshots of Acme's learner."""
   own = {'HOME': configuration.run.logdir}
   return {
     group: local_multi_processing.PythonProcess(env={**resources.env, **own})
@@ -257,7 +257,7 @@ def _make_resources(
 
 
 def main() -> None:
-  """Runs the program until it is interrupted."""
+  """Run the program until it is interrupted."""
   absl_flags.FLAGS([sys.argv[0]])  # Launchpad reads its defaults there.
   configuration = flags.resolve(trial.parse(sys.argv[1:]))
   directory = configuration.directory
@@ -272,13 +272,13 @@ def main() -> None:
     _make_resources(configuration),
     pathlib.Path(configuration.run.logdir),
     name_processes,
-    notice_seconds=3.0,  # Acme's loops do not look up.
+    notice_seconds=3.0,  # Acme's loops do not check for a stop.
   )
   sys.exit(outcome.describe())
 
 
 if __name__ == '__main__':
-  # Nodes are pickled by the name of their module, which is to be importable.
+  # Nodes are pickled by the name of their module, not as __main__.
   from benchmarks import acme_impala
 
   acme_impala.main()

@@ -1,4 +1,4 @@
-"""What the benchmarks' command lines share."""
+"""Flags, output and facts that the benchmarks share."""
 
 import argparse
 import json
@@ -15,8 +15,8 @@ import rich.table
 from benchmarks import trial
 from programs.runs import flags, provenance, run_config, run_directory
 
-WARMUP = 'learning that is not measured, after the first row of metrics'
-WINDOW = 'time that is measured'
+WARMUP = 'learning before the measurement, after the first metric record'
+WINDOW = 'duration of the measurement'
 
 
 def make_parser(
@@ -25,16 +25,16 @@ def make_parser(
   output: pathlib.Path | None = None,
   **numbers: tuple[float, str],
 ) -> argparse.ArgumentParser:
-  """A parser that leaves the flags it does not know to `train`.
+  """Return a parser; unknown flags are for `train`.
 
-  `numbers` are flags: default, whose type is the flag's, and help.
+  `numbers` are flags with their default, which sets the type, and their help.
   """
   parser = argparse.ArgumentParser(
     prog=f'./impala benchmark {name}',
     usage=f'./impala benchmark {name} [--FLAG=VALUE ...] [flags of train ...]',
     description=description,
-    epilog='Flags of train are passed on (./impala train --help). Set already: '
-    f'{" ".join(trial.TRAIN_FLAGS)}; with Atari games {trial.ATARI_FLAG}',
+    epilog='Flags of train (./impala train --help) are passed on. Defaults: '
+    f'{" ".join(trial.TRAIN_FLAGS)}; for Atari {trial.ATARI_FLAG}',
     formatter_class=flags.HELP_FORMATTER,
     allow_abbrev=False,
   )
@@ -43,8 +43,7 @@ def make_parser(
     type=pathlib.Path,
     default=output,
     metavar='DIR',
-    help='writes the result in there too, as JSON [default: '
-    f'{output or "printed alone"}]',
+    help=f'folder for the result as JSON [default: {output or "printed only"}]',
   )
   for flag, (default, text) in numbers.items():
     parser.add_argument(
@@ -60,7 +59,7 @@ def make_parser(
 def parse(
   parser: argparse.ArgumentParser, arguments: Sequence[str], *above_zero: str
 ) -> tuple[argparse.Namespace, list[str]]:
-  """The benchmark's flags, some of which must be above zero, and `train`'s."""
+  """Return the benchmark's flags, checked if `above_zero`, and `train`'s."""
   given, train_flags = parser.parse_known_args(arguments)
   for name in above_zero:
     if (value := getattr(given, name)) <= 0:
@@ -74,10 +73,9 @@ def finish(
   folder: pathlib.Path | None = None,
   name: str = '',
 ) -> None:
-  """Prints a result for people, then, in a line, as JSON.
+  """Print a result as tables and as a line of JSON.
 
-  With a folder the JSON is kept as `<name>.json` there too; by default the name
-  is the benchmark's.
+  A folder gets the JSON as `<name>.json`; the default name is the benchmark's.
   """
   width = None if sys.stdout.isatty() else 120
   console = rich.console.Console(highlight=False, soft_wrap=True, width=width)
@@ -94,7 +92,7 @@ def finish(
 def make_table(
   title: str, rows: Mapping[str, Mapping[str, Any]]
 ) -> rich.table.Table:
-  """A table of figures: name -> heading -> figure, text or some of them."""
+  """Return a table of name -> heading -> number, text or a sequence of them."""
   table = rich.table.Table(title=title, title_justify='left', box=None)
   table.add_column('', no_wrap=True)
   for heading in next(iter(rows.values()), {}):
@@ -114,7 +112,7 @@ def _format(value: Any) -> str:
 
 
 def machine() -> dict[str, Any]:
-  """What figures are worth nothing without: the code, the machine, the time."""
+  """Return code revision, machine and time of a measurement."""
   info = pathlib.Path('/proc/cpuinfo').read_text(encoding='utf-8')
   model = info.partition('model name')[2].partition('\n')[0].strip('\t :')
   return {
@@ -126,7 +124,7 @@ def machine() -> dict[str, Any]:
 
 
 def facts(configuration: run_config.Configuration) -> dict[str, Any]:
-  """The same with the size of a run."""
+  """Return `machine` with the size of a run."""
   names = ('level_name', 'num_actors', 'num_envs_per_actor')
   size = {name: getattr(configuration.run, name) for name in names}
   return {**size, **machine()}

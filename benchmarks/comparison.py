@@ -1,4 +1,4 @@
-"""What is measured in turns, and what the rates are to each other."""
+"""Comparison of rates, measured alternately in rounds."""
 
 import argparse
 import functools
@@ -12,29 +12,28 @@ import scipy.stats
 from benchmarks import commands, components, peers, pipeline, trial
 
 _DESCRIPTION = """\
-Measures in turns, again and again, in alternating order, so that a machine that
-gets busy is busy for all. Prints the tables of each from its median round, then
-the ratios of the first to the others, made within a round, with their median's
-95% interval from six rounds on, and, as the last line, one JSON object.
+Measures the named benchmarks alternately in rounds, so that load on the machine
+affects all of them. Prints the median round of each, the ratios of the first to
+the others within a round (with a 95% interval of the median from six rounds on)
+and, as the last line, a JSON object.
 
-pipeline runs the real training program in a temporary directory, measures a
-steady window of learning, and stops it as Ctrl-C does. Frames are those the
-learner took from the queue; agent steps are frames divided by the action
-repeats. With --vary it is run with each value of a flag of train.
+pipeline runs the real training program in a temporary directory and measures it
+for a window of learning. Frames are those that the learner took from the queue;
+agent steps are frames / action repeats. --vary runs it with each value of a
+flag of train.
 
-acme runs a Launchpad program of dm-acme 0.4.0's own classes as they are
-published, with our network, unroll length, batch size, queue, oneDNN and
-threads. Its actor plays one environment; its agent steps count the padding of
-its sequences.
+acme runs a Launchpad program of dm-acme 0.4.0's classes, with our network,
+unroll length, batch size, queue, oneDNN and threads. Its actor has one
+environment; its agent steps include the padding of its sequences.
 
-rllib and sample_factory are peers, which peers compares with pipeline: Pong
-with the same network, unrolls, batches and V-trace, 2 workers of 64 games. They
-are installed first, below ~/.cache/impala/peers: Python 3.11, 2 GB each.
+rllib and sample_factory run Pong with the same network, unrolls, batches and
+V-trace, in 2 workers of 64 environments. They are installed into
+~/.cache/impala/peers on first use: Python 3.11, 2 GB each.
 
-components measures each part alone, in a process of its own with the threads
-that it has in the program; environments, forward pass and learner step also
-with a copy on every core (at most 4). The limit is cores / (environment +
-forward pass + learner), their CPU time of an agent step, each alone.
+components measures each component in its own process, with the threads it has
+in the program; environment, forward pass and learner step also with a copy on
+every core (at most 4). The limit is cores / (environment + forward pass +
+learner), in CPU time per agent step.
 
   ./impala benchmark pipeline --num_actors=4 --num_envs_per_actor=16
   ./impala benchmark pipeline acme components --rounds=5
@@ -42,25 +41,25 @@ forward pass + learner), their CPU time of an agent step, each alone.
   ./impala benchmark pipeline --vary=inference=server,local
   ./impala benchmark pipeline --vary=launch=ray,local --level_name=catch"""
 
-# Takes the seconds of warm-up and window; the result has 'limit' or
+# Function of the seconds of warm-up and window; its result has 'limit' or
 # 'agent_steps_per_second'.
 Contestant = Callable[[float, float], dict[str, Any]]
 
 
 def main(names: Sequence[str], arguments: Sequence[str]) -> int:
-  """Measures what is named and prints; returns the exit status."""
+  """Measure and print; return the exit status."""
   name = ' '.join(names)
   parser = commands.make_parser(
     name,
     _DESCRIPTION,
     warmup_seconds=(15.0, commands.WARMUP),
     window_seconds=(40.0, commands.WINDOW),
-    rounds=(3 if len(names) > 1 else 1, 'how often each has its turn'),
+    rounds=(3 if len(names) > 1 else 1, 'number of rounds'),
   )
   parser.add_argument(
     '--vary',
     metavar='FLAG=VALUE,...',
-    help='runs pipeline with each value of a flag of train',
+    help='run pipeline with each value of a flag of train',
   )
   given, train_flags = commands.parse(
     parser, arguments, 'window_seconds', 'rounds'
@@ -109,17 +108,17 @@ def _make_variants(
 def run_rounds(
   contestants: Mapping[str, Contestant], given: argparse.Namespace
 ) -> list[dict[str, dict[str, Any]]]:
-  """Measures in turns; label -> result, of each round."""
+  """Measure alternately; return label -> result of each round."""
   labels = list(contestants)
   rounds: list[dict[str, dict[str, Any]]] = []
   for number in range(given.rounds):
     found = {}
     for label in labels[:: -1 if number % 2 else 1]:
-      trial.tell(f'round {number + 1} of {given.rounds}: {label}')
+      trial.log(f'round {number + 1} of {given.rounds}: {label}')
       found[label] = contestants[label](
         given.warmup_seconds, given.window_seconds
       )
-      trial.tell(f'{label}: {_rate(found[label]):,.0f} agent steps/s')
+      trial.log(f'{label}: {_rate(found[label]):,.0f} agent steps/s')
     rounds.append({label: found[label] for label in labels})
   return rounds
 
@@ -131,7 +130,7 @@ def _rate(result: Mapping[str, Any]) -> float:
 def median_round(
   label: str, rounds: Sequence[Mapping[str, Mapping[str, Any]]]
 ) -> Mapping[str, Any]:
-  """The result of the round in which the rate is the median."""
+  """Return the result of the round with the median rate."""
   ordered = sorted((each[label] for each in rounds), key=_rate)
   return ordered[(len(ordered) - 1) // 2]
 
@@ -139,7 +138,7 @@ def median_round(
 def summarise(
   rounds: Sequence[Mapping[str, Mapping[str, Any]]],
 ) -> dict[str, Any]:
-  """What the rounds come to, as it stands in the JSON object."""
+  """Return rates and ratios of the rounds, for the JSON object."""
   first, *others = rounds[0]
   rates = {
     label: [_rate(each[label]) for each in rounds] for label in rounds[0]
@@ -162,10 +161,10 @@ def summarise(
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-  """Median, least, most, and the median's 95% interval, from six values on.
+  """Return median, minimum, maximum and the median's 95% interval.
 
-  Of n values as many lie below the median as n tosses of a coin show heads
-  (Conover, "Practical Nonparametric Statistics", 3.2).
+  The interval needs six values. The number of values below the true median is
+  binomial (Conover, "Practical Nonparametric Statistics", 3.2).
   """
   ordered = sorted(values)
   least = int(scipy.stats.binom.ppf(0.025, len(values), 0.5))

@@ -1,4 +1,4 @@
-"""What each component costs alone, and the limit that follows from it."""
+"""Cost of each component, and the limit that follows from it."""
 
 import contextlib
 import math
@@ -10,17 +10,17 @@ import rich.table
 
 from benchmarks import commands, isolated, trial
 
-# Of an agent step, the work that nothing can save.
+# Components without which there is no agent step.
 _OF_LIMIT = ('environment', 'forward_pass', 'learner')
 _MAX_COPIES = 4
 _SLICES = 3
-_WARM_UP_SLICES = 2  # The first builds a function, the second its buffers.
+_WARM_UP_SLICES = 2  # The first traces functions, the second allocates.
 
 
 def run(
   train_flags: Sequence[str], warmup_seconds: float, window_seconds: float
 ) -> dict[str, Any]:
-  """Measures every component; each is warm before, so there is no warm-up."""
+  """Measure every component; `measure` warms them up."""
   configuration = trial.resolve(train_flags)
   cores = commands.machine()['cores']
   num_copies = min(cores, _MAX_COPIES)
@@ -29,7 +29,7 @@ def run(
     def start(kind: str) -> isolated.Component:
       return held.enter_context(isolated.Component(kind, configuration))
 
-    trial.tell('starting the components')
+    trial.log('starting the components')
     measured = {kind: [start(kind)] for kind in ('unrolls', 'variables')}
     for kind in _OF_LIMIT:
       copies = [start(kind) for _ in range(num_copies)]
@@ -52,14 +52,11 @@ def run(
 def measure(
   measured: Mapping[str, Sequence[isolated.Component]], seconds: float
 ) -> dict[str, list[isolated.Cost]]:
-  """Measures copies of components, by name; a cost for each slice of time.
-
-  In turns, so that a machine that gets busy is busy for all.
-  """
+  """Measure copies of components alternately; return costs of each slice."""
   for copies in measured.values():
     for _ in range(_WARM_UP_SLICES):
       isolated.Component.work(copies, 0.0)
-  trial.tell(f'measuring for {seconds:g} s')
+  trial.log(f'measuring for {seconds:g} s')
   costs: dict[str, list[isolated.Cost]] = {name: [] for name in measured}
   for number in range(_SLICES):
     for name in list(measured)[:: -1 if number % 2 else 1]:
@@ -72,14 +69,14 @@ def measure(
 
 
 def cpu_ms(slices: Sequence[isolated.Cost]) -> float:
-  """Median, CPU milliseconds of an agent step."""
+  """Return the median CPU time per agent step, in milliseconds."""
   return statistics.median(
     1000 * cost.cpu_seconds / cost.agent_steps for cost in slices
   )
 
 
 def summarise(slices: Sequence[isolated.Cost]) -> dict[str, float]:
-  """The figures of one component."""
+  """Return the statistics of a component."""
   cpu = [1000 * cost.cpu_seconds / cost.agent_steps for cost in slices]
   return {
     'cpu_ms_per_agent_step': cpu_ms(slices),
@@ -94,14 +91,14 @@ def summarise(slices: Sequence[isolated.Cost]) -> dict[str, float]:
 def tables(
   label: str, result: Mapping[str, Any]
 ) -> list[rich.table.Table | str]:
-  """The result for people."""
+  """Return tables and lines of a result."""
   return [
     commands.make_table(
       f'components: {result["level_name"]}, {result["num_envs_per_actor"]} '
-      'environments an actor',
+      'environments per actor',
       result['parts'],
     ),
     f'{label}: {result["limit"]:,.0f} agent steps/s with {result["cores"]} '
-    f'cores, each part alone; {result["together_limit"]:,.0f} with '
+    f'cores, components alone; {result["together_limit"]:,.0f} with '
     f'{result["together_copies"]} copies at once',
   ]

@@ -1,4 +1,4 @@
-"""A component of the program in a process of its own, idle unless asked."""
+"""A component of the program in its own process, idle between measurements."""
 
 import contextlib
 import multiprocessing
@@ -19,7 +19,7 @@ from programs import nodes
 from programs import program as impala
 from programs.runs import run_config
 
-# Component -> whose threads and environment it gets; see `workloads`.
+# Component -> group whose threads and environment it gets; see `workloads`.
 _GROUPS = {
   'environment': nodes.ACTOR,
   'forward_pass': nodes.ACTOR,
@@ -28,25 +28,25 @@ _GROUPS = {
   'variables': nodes.ACTOR,
 }
 
-_units: Iterator[Mapping[str, Any]]  # Of the component whose process this is.
+_units: Iterator[Mapping[str, Any]]  # Of this process's component.
 
 
 class Cost(NamedTuple):
-  """What a stretch of work took."""
+  """Cost of a slice of work."""
 
-  agent_steps: float  # That it was for.
+  agent_steps: float
   cpu_seconds: float  # Of all threads and child processes.
   wall_seconds: float
 
 
 class Component(contextlib.AbstractContextManager):
-  """A component, of a kind in `_GROUPS`, of a run."""
+  """Component of a kind in `_GROUPS`."""
 
   def __init__(
     self, kind: str, configuration: run_config.Configuration
   ) -> None:
     self._kind = kind
-    # Reverb warns of much that is as it should be.
+    # Keeps warnings of Reverb off the terminal.
     self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
     self._process = futures.ProcessPoolExecutor(
       1, multiprocessing.get_context('spawn'), _begin, (self._log.name,)
@@ -61,7 +61,7 @@ class Component(contextlib.AbstractContextManager):
       os.environ.update(before)
 
   def facts(self) -> Mapping[str, Any]:
-    """What it says of itself; waits until it is ready."""
+    """Wait until it is ready; return its facts."""
     return self._result(self._facts)
 
   def __exit__(self, *exception: object) -> None:
@@ -74,14 +74,14 @@ class Component(contextlib.AbstractContextManager):
     try:
       return answer.result()
     except Exception as error:
-      said = self._log.read().decode(errors='replace')[-2000:]
+      output = self._log.read().decode(errors='replace')[-2000:]
       raise trial.TrialError(
-        f'{self._kind} could not be measured: {error!r}\n{said}'
+        f'{self._kind} could not be measured: {error!r}\n{output}'
       ) from error
 
   @staticmethod
   def work(copies: Sequence['Component'], seconds: float) -> Cost:
-    """Has some of the same kind work at the same time, for a unit at least."""
+    """Let copies work at the same time, for one unit at least."""
     answers = [each._process.submit(_work, seconds) for each in copies]
     costs = [
       each._result(answer) for each, answer in zip(copies, answers, strict=True)
@@ -100,7 +100,7 @@ def _begin(log: str) -> None:
 
 
 def end_with_parent() -> None:
-  """Has this process end when the one is gone that started it."""
+  """End this process when its parent has ended."""
   parent = multiprocessing.parent_process()
   assert parent is not None
 
@@ -115,7 +115,7 @@ def _make(
   kind: str, configuration: run_config.Configuration
 ) -> Mapping[str, Any]:
   global _units
-  from benchmarks import workloads  # TensorFlow, here alone.
+  from benchmarks import workloads  # Imports TensorFlow.
 
   _units = getattr(workloads, kind)(configuration)
   return next(_units)
@@ -129,7 +129,7 @@ def _work(seconds: float) -> Cost:
 
 
 def _cpu_seconds() -> float:
-  """Of this process, since its start, and of its children."""
+  """Return the CPU time of this process and its children."""
   children = psutil.Process().children(recursive=True)
   times = [child.cpu_times() for child in children]
   return time.process_time() + sum(each.user + each.system for each in times)
@@ -138,5 +138,5 @@ def _cpu_seconds() -> float:
 def _end() -> None:
   with contextlib.suppress(NameError):
     _units.close()  # type: ignore[attr-defined]
-  # Threads of Reverb's and TensorFlow's may still wait for something.
+  # Threads of Reverb and TensorFlow may still wait.
   os._exit(0)

@@ -1,4 +1,4 @@
-"""Does it learn, and what does it need for that?"""
+"""Experiments on learning, with several seeds."""
 
 import argparse
 import pathlib
@@ -15,10 +15,10 @@ from programs.runs import run_config
 from programs.views import comparison, plots, reading, scores
 
 _DESCRIPTION = """\
-Trains to the end with each variant of an experiment and several seeds, one run
+Trains each variant of an experiment to the end with several seeds, one run
 after the other, and compares the last evaluations, as ./impala report does.
 Writes OUTPUT/<name>.json and the learning curves as OUTPUT/<name>.png, prints a
-table and, as the last line, the JSON. Progress goes to the standard error.
+table and, as the last line, the JSON. Progress goes to standard error.
 
   ./impala benchmark learning catch
   ./impala benchmark learning memory --seeds=3
@@ -26,16 +26,16 @@ table and, as the last line, the JSON. Progress goes to the standard error.
   ./impala benchmark learning doom_basic
   ./impala benchmark learning pong
 
-Further flags go to every run of train, such as --total_environment_frames."""
+Flags of train, such as --total_environment_frames, apply to every run."""
 
 
 class Experiment(NamedTuple):
-  """Variants of a training run that are compared."""
+  """Experiment that compares variants of a training run."""
 
   question: str
-  seeds: int  # Runs of each variant.
-  common: str  # Flags of `train` for every variant.
-  variants: Mapping[str, str]  # Name -> a further flag.
+  seeds: int  # Runs per variant.
+  common: str  # Flags of `train` for all variants.
+  variants: Mapping[str, str]  # Name -> another flag.
 
 
 EXPERIMENTS = {
@@ -52,7 +52,7 @@ EXPERIMENTS = {
     {'LSTM': '--lstm=true', 'feed-forward': '--lstm=false'},
   ),
   'policy_lag': Experiment(
-    'What does V-trace do where actors are far behind? (Catch)',
+    'How does V-trace help at a large policy lag? (Catch)',
     5,
     '--level_name=catch --extra_policy_lag=40 --test_num_episodes=400',
     {
@@ -78,7 +78,7 @@ EXPERIMENTS = {
 
 
 def main(arguments: Sequence[str]) -> int:
-  """Trains, compares and prints; returns the exit status."""
+  """Train, compare and print; return the exit status."""
   parser = _make_parser()
   given, train_flags = parser.parse_known_args(arguments)
   experiment = EXPERIMENTS[given.name]
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
   if seeds < 1:
     parser.error(f'--seeds must be at least 1, got {seeds}')
   common = [*experiment.common.split(), *train_flags]
-  # Seeds outside, so that a machine that gets busy is busy for all variants.
+  # Seeds in the outer loop, so that load on the machine affects all variants.
   names = {
     f'{given.name}_{variant}_{seed}': (variant, seed)
     for seed in range(1, seeds + 1)
@@ -131,7 +131,7 @@ def _make_parser() -> argparse.ArgumentParser:
   parser = commands.make_parser(
     'learning NAME', _DESCRIPTION, pathlib.Path('docs/learning')
   )
-  parser.epilog = 'Flags of train are passed on (./impala train --help).'
+  parser.epilog = 'Flags of train (./impala train --help) are passed on.'
   parser.add_argument(
     'name', choices=EXPERIMENTS, metavar='NAME', help=', '.join(EXPERIMENTS)
   )
@@ -139,19 +139,19 @@ def _make_parser() -> argparse.ArgumentParser:
     '--seeds',
     type=int,
     metavar='INT',
-    help="runs of each variant [at least 1; default: the experiment's]",
+    help="runs per variant [at least 1; default: the experiment's]",
   )
   parser.add_argument(
     '--logdir',
     metavar='DIR',
-    help='keeps the run directories in there [default: not kept]',
+    help='folder for the run directories [default: a temporary one]',
   )
   return parser
 
 
 def _train(path: pathlib.Path, flags: Sequence[str]) -> float:
-  """Trains in a run directory; returns how many minutes that took."""
-  trial.tell(path.name)
+  """Train in a run directory; return the minutes."""
+  trial.log(path.name)
   started = time.monotonic()
   command = (
     *(sys.executable, '-m', 'programs.commands.train', *flags),

@@ -1,4 +1,4 @@
-"""How fast a program learns, and what its processes take meanwhile."""
+"""Speed of a program, and CPU time and memory of its processes."""
 
 import contextlib
 import math
@@ -17,17 +17,18 @@ MEGABYTE = 1e6
 def measure(
   run: trial.Trial, repeats: int, warmup_seconds: float, window_seconds: float
 ) -> dict[str, Any]:
-  """Watches a program that was just started, from one row to another.
+  """Measure a new program between two metric records.
 
-  Warm-up and window are of learning; `repeats` are frames in an agent step.
+  Warm-up and window count from the first record; `repeats` are frames per agent
+  step.
   """
-  trial.tell('starting the program')
-  (first,) = run.rows_until(0)
-  trial.tell(f'warming up for {warmup_seconds:g} s')
-  begin = run.rows_until(first['time'] + warmup_seconds)[-1]
+  trial.log('starting the program')
+  (first,) = run.records_until(0)
+  trial.log(f'warming up for {warmup_seconds:g} s')
+  begin = run.records_until(first['time'] + warmup_seconds)[-1]
   before = _cpu_seconds(run.processes())
-  trial.tell(f'measuring for {window_seconds:g} s')
-  found = [begin, *run.rows_until(begin['time'] + window_seconds)]
+  trial.log(f'measuring for {window_seconds:g} s')
+  found = [begin, *run.records_until(begin['time'] + window_seconds)]
   processes = run.processes()
   after = _cpu_seconds(processes)
   grown = {
@@ -80,12 +81,12 @@ def _by_role(
 
 
 def role_of(name: str) -> str:
-  """The group of a process's name: 'actor' of 'actor/1'."""
+  """Return the group of a process's name: 'actor' for 'actor/1'."""
   return name.partition('/')[0]
 
 
 def _means(found: Sequence[metrics.Record]) -> dict[str, float | None]:
-  """Of the learner's rows, where they tell more; each of the time it ends."""
+  """Return means of the learner's records, if it writes these columns."""
   if 'learner_wait_share' not in found[0]:
     return {}
   seconds = np.diff([row['time'] for row in found])
@@ -101,7 +102,7 @@ def _means(found: Sequence[metrics.Record]) -> dict[str, float | None]:
 
 
 def mean(values: Sequence[float], weights: np.ndarray) -> float | None:
-  """Weighted, of what is known; None where nothing is (JSON has no NaN)."""
+  """Return the weighted mean of known values; None if there are none."""
   known = ~np.isnan(values)
   if not np.any(weights[known]):
     return None

@@ -1,4 +1,4 @@
-"""Does the program's memory stay as it is?"""
+"""Growth of the program's memory."""
 
 import argparse
 import time
@@ -10,36 +10,36 @@ import numpy as np
 from benchmarks import commands, measurement, pipeline, trial
 
 _DESCRIPTION = """\
-Runs the real training program in a temporary directory for some minutes of
-learning, looks at the memory of each process every few seconds, and stops it as
-Ctrl-C does. Prints a table and, as the last line, one JSON object.
+Runs the real training program in a temporary directory for some minutes and
+reads the memory of each process every few seconds. Prints a table and, as the
+last line, a JSON object.
 
   ./impala benchmark memory
   ./impala benchmark memory --minutes=60 --num_envs_per_actor=16
 
-Exit status 1: a process grows faster, or an actor is larger, than the limits
-allow. RSS counts shared pages in each process, PSS a share of them. A MB is
-10^6 bytes. Minutes count from the first row of metrics."""
+Exit status 1 if a process grows faster, or an actor is larger, than its limit.
+RSS counts shared pages in each process, PSS a share of them. MB are 10^6 bytes.
+Minutes count from the first metric record."""
 
 
 class Reading(NamedTuple):
-  """The memory of one process at one time."""
+  """Memory of a process at a time."""
 
   minutes: float  # Since learning began.
   rss_mb: float
-  pss_mb: float  # Pages shared by n processes counted as 1/n.
+  pss_mb: float  # A page shared by n processes counts 1/n.
 
 
 def main(arguments: Sequence[str]) -> int:
-  """Measures and prints; returns the exit status."""
+  """Measure and print; return the exit status."""
   parser = commands.make_parser(
     'memory',
     _DESCRIPTION,
-    minutes=(10.0, 'learning that is watched [minutes]'),
-    settle_minutes=(3.0, 'the slope is fitted from here on [minutes]'),
+    minutes=(10.0, 'duration of the measurement [minutes]'),
+    settle_minutes=(3.0, 'start of the fit of the slope [minutes]'),
     period_seconds=(5.0, 'time between readings [seconds]'),
-    max_slope_mb_per_minute=(1.0, 'limit of each process [MB/minute of RSS]'),
-    max_actor_mb=(900.0, 'limit of each actor, at any time [MB of RSS]'),
+    max_slope_mb_per_minute=(1.0, 'limit for each process [MB/minute of RSS]'),
+    max_actor_mb=(900.0, 'limit for each actor, at any time [MB of RSS]'),
   )
   given, train_flags = commands.parse(parser, arguments, 'period_seconds')
   if 30 * (given.minutes - given.settle_minutes) < given.period_seconds:
@@ -67,9 +67,9 @@ def main(arguments: Sequence[str]) -> int:
 def _watch(
   run: trial.Trial, minutes: float, period_seconds: float
 ) -> dict[str, list[Reading]]:
-  trial.tell('starting the program')
-  run.rows_until(0)
-  trial.tell(f'watching for {minutes:g} minutes')
+  trial.log('starting the program')
+  run.records_until(0)
+  trial.log(f'measuring for {minutes:g} minutes')
   started = due = time.time()
   readings: dict[str, list[Reading]] = {name: [] for name in run.processes()}
   while due - started <= 60 * minutes:
@@ -81,14 +81,14 @@ def _watch(
       )
       readings[name].append(Reading((time.time() - started) / 60, *sizes))
     due += period_seconds
-    run.rows_until(due)
+    run.records_until(due)
   return readings
 
 
 def judge(
   readings: Mapping[str, Sequence[Reading]], given: argparse.Namespace
 ) -> dict[str, Any]:
-  """Each process's figures, and what is over the limits that were given."""
+  """Return statistics of each process, and what exceeds the limits."""
   processes, complaints = {}, []
   for name, each in readings.items():
     settled = [r for r in each if r.minutes >= given.settle_minutes]

@@ -1,4 +1,4 @@
-"""One run of a peer on Pong, in a Python of its own that has its packages."""
+"""Runs of RLlib and Sample Factory on Pong, in their own virtualenvs."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,6 @@ import psutil
 
 from benchmarks import commands, measurement, trial
 
-# As the peers' programs get them.
 _SETTINGS = {
   'unroll_length': 20,
   'batch_agent_steps': 20 * 32,
@@ -27,13 +26,13 @@ _SETTINGS = {
 
 _PROGRAMS = pathlib.Path(__file__).with_name('peer')
 _PYTHON = 'python3.11'
-_MARK = 'IMPALA_BENCHMARK_PEER'  # In the environment of all its processes.
+_MARK = 'IMPALA_BENCHMARK_PEER'  # Environment variable of its processes.
 
 
 def run(
   name: str, warmup_seconds: float, window_seconds: float
 ) -> dict[str, Any]:
-  """Starts a peer, measures it and ends it, with all that it has started."""
+  """Start a peer, measure it and end all its processes."""
   python = install(name)
   with tempfile.TemporaryDirectory(prefix='impala_peer_') as folder:
     path = pathlib.Path(folder, 'run')
@@ -57,7 +56,7 @@ def run(
 
 @contextlib.contextmanager
 def _marked_environment(folder: str) -> Iterator[dict[str, str]]:
-  """Has what they write in a folder; kills all that has it at the end.
+  """Yield an environment with a mark; at the end kill all that have it.
 
   Ray's processes leave their parent's group and session.
   """
@@ -76,7 +75,7 @@ def _marked_environment(folder: str) -> Iterator[dict[str, str]]:
 
 
 def install(name: str) -> str:
-  """Installs a peer as `peer/<name>.txt` says; returns its Python."""
+  """Install `peer/<name>.txt` into a virtualenv; return its Python."""
   cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
   folder = pathlib.Path(cache, 'impala', 'peers', name)
   requirements = _PROGRAMS / f'{name}.txt'
@@ -84,7 +83,7 @@ def install(name: str) -> str:
   wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
   if stamp.exists() and stamp.read_text() == wanted:
     return python
-  trial.tell(f'installing {name} into {folder}: 2 GB, a few minutes')
+  trial.log(f'installing {name} into {folder}: 2 GB, a few minutes')
   shutil.rmtree(folder, ignore_errors=True)
   folder.parent.mkdir(parents=True, exist_ok=True)
   for command in (
@@ -92,17 +91,16 @@ def install(name: str) -> str:
     [python, '-m', 'pip', 'install', '-q', '-r', str(requirements)],
   ):
     try:
-      # Outside of a checkout whose .python-version would have pyenv insist on
-      # another Python.
+      # Not in this checkout, where .python-version tells pyenv another Python.
       subprocess.run(
         command, cwd='/', capture_output=True, text=True, check=True
       )
     except (OSError, subprocess.CalledProcessError) as error:
-      said = getattr(error, 'stderr', None) or str(error)
+      output = getattr(error, 'stderr', None) or str(error)
       raise trial.TrialError(
-        f'{name} could not be installed:\n{said[-2000:]}\nSee that '
-        f'{_PYTHON} is on PATH, and to the network and the room on the disk, '
-        'or name your package index in PIP_INDEX_URL; then start this again.'
+        f'{name} could not be installed:\n{output[-2000:]}\nIt needs '
+        f'{_PYTHON} on PATH, 2 GB of disk, and a package index (name yours in '
+        'PIP_INDEX_URL).'
       ) from error
   stamp.write_text(wanted)
   return python

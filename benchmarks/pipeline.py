@@ -1,4 +1,4 @@
-"""One run of the program, or of Acme's parts in a program of the same shape."""
+"""Measured run of the program, or of the same program of Acme's classes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from benchmarks import commands, measurement, trial
 from programs.views import reading
 
 TRAIN = 'programs.commands.train'
-_WORTH = 0.01  # Of the time: less is not shown.
+_MIN_SHARE = 0.01  # Smaller shares of time are not shown.
 
 
 def run(
@@ -18,9 +18,9 @@ def run(
   window_seconds: float,
   module: str = TRAIN,
 ) -> dict[str, Any]:
-  """Starts a run, measures it and ends it; see `measurement.measure`.
+  """Start, measure and stop a run; see `measurement.measure`.
 
-  The program of `module` takes the flags of `train`.
+  `module` is a program with the flags of `train`.
   """
   configuration = trial.resolve(train_flags)
   repeats = configuration.num_action_repeats
@@ -35,7 +35,7 @@ def run(
 def run_acme(
   train_flags: Sequence[str], warmup_seconds: float, window_seconds: float
 ) -> dict[str, Any]:
-  """The same of Acme's parts, whose actors have one environment each."""
+  """Run Acme's program, whose actors have one environment each."""
   if trial.resolve(train_flags).agent.lstm:
     raise trial.TrialError('lstm must be false for acme, got True')
   found = run(
@@ -45,9 +45,9 @@ def run_acme(
 
 
 def _activities(run: trial.Trial) -> dict[str, Any]:
-  """Shares of time and the verdict, of the monitor's last records.
+  """Return shares of time, medians over a role's nodes, and the verdict.
 
-  A share is the median of a role's nodes. Empty where there was no monitor.
+  They are from the monitor's last records; empty without a monitor.
   """
   seen = reading.Run(run.directory.path)
   seen.refresh()
@@ -72,7 +72,7 @@ def _activities(run: trial.Trial) -> dict[str, Any]:
 def tables(
   label: str, result: Mapping[str, Any]
 ) -> list[rich.table.Table | str]:
-  """A result of `run` or `run_acme` for people."""
+  """Return tables and lines of a result."""
   title = (
     f'{label}: {result["level_name"]}, {result["num_actors"]} actors x '
     f'{result["num_envs_per_actor"]} environments, {result["cores"]} cores'
@@ -88,11 +88,11 @@ def tables(
   ]
   lines = []
   for role, shares in result.get('activities', {}).items():
-    worth = sorted(shares.items(), key=lambda item: -item[1])
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
     text = ', '.join(
       f'{name.replace("_", " ")} {share:.0%}'
-      for name, share in worth
-      if share >= _WORTH
+      for name, share in ordered
+      if share >= _MIN_SHARE
     )
     lines.append(f'{role}: {text}')
   return [*shown, *lines, result.get('verdict', '')]

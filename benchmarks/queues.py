@@ -1,4 +1,4 @@
-"""How much goes through the queue: unrolls/s, MB/s, CPU?"""
+"""Throughput of the queue: unrolls/s, MB/s, CPU time."""
 
 import contextlib
 import statistics
@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 from benchmarks import commands, components, isolated, measurement, trial
 
 _DESCRIPTION = """\
-Measures Reverb alone, with the program's own tables, writer and reader: one
-actor's worth of unrolls, acted once, is written again and again.
-Prints a table and, as the last line, one JSON object.
+Measures Reverb with the tables, writer and reader of the program: the unrolls
+of one actor are written repeatedly. Prints a table and, as the last line, a
+JSON object.
 
   ./impala benchmark queue
   ./impala benchmark queue --rows=tiny,atari --window_seconds=60
 
-Rows are tiny (Catch), atari (Pong) and doom (ViZDoom's pictures, in unrolls of
-100). MB are 10^6 bytes of unrolls as they are written; what goes over the wire
-is compressed."""
+Rows are tiny (Catch), atari (Pong) and doom (ViZDoom, unrolls of 100 steps). MB
+are 10^6 bytes of uncompressed unrolls; Reverb sends them compressed."""
 
-# Flags of `train`. A queue that holds a batch, so that neither end waits for
-# the other after each unroll.
+# Flags of `train`. The queue holds a batch, so that writer and reader do not
+# wait for each other at each unroll.
 ROWS: Mapping[str, Sequence[str]] = {
   'tiny': ('--level_name=catch',),
   'atari': ('--level_name=atari_pong',),
@@ -33,7 +32,7 @@ ROWS: Mapping[str, Sequence[str]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-  """Measures and prints; returns the exit status."""
+  """Measure and print; return the exit status."""
   parser = commands.make_parser(
     'queue', _DESCRIPTION, window_seconds=(45.0, commands.WINDOW)
   )
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     '--rows',
     default=','.join(ROWS),
     metavar='NAMES',
-    help=f'which rows, with commas between [default {",".join(ROWS)}]',
+    help=f'rows of the table, comma-separated [default {",".join(ROWS)}]',
   )
   given, train_flags = commands.parse(parser, arguments, 'window_seconds')
   names = given.rows.split(',')
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     name: trial.resolve([*ROWS[name], *train_flags]) for name in names
   }
   with contextlib.ExitStack() as held:
-    trial.tell('starting writers, queues and readers')
+    trial.log('starting writers, queues and readers')
     unrolls = {
       name: held.enter_context(isolated.Component('unrolls', configuration))
       for name, configuration in configurations.items()

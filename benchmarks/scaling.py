@@ -1,4 +1,4 @@
-"""Do memory and cost of a step stay flat as it grows: actors, batch, unroll?"""
+"""Cost and memory by number of environments, actors, batch and unroll."""
 
 import argparse
 import functools
@@ -10,36 +10,33 @@ from typing import Any
 from benchmarks import commands, comparison, pipeline, trial
 
 _DESCRIPTION = """\
-Measures the real training program in one size after the other: environments of
-one actor, actors, batch size, unroll length. Prints a table for each and, as
-the last line, one JSON object. Takes about 40 s a size, with the defaults a
-quarter of an hour.
+Measures the real training program in increasing sizes: environments per actor,
+actors, batch size, unroll length. Prints a table for each and, as the last
+line, a JSON object. Takes about 40 s per size, 15 minutes with the defaults.
 
   ./impala benchmark scaling --output=docs/benchmarks
   ./impala benchmark scaling --actors= --batch_sizes= --unroll_lengths=
   ./impala benchmark scaling --actors=1,2,4,8,16,32,64
 
-Cost is the CPU time of an agent step in all processes together. Exit status 1:
-from 8 to 64 environments, in one actor or in more and more of them, it is
-somewhere more than --max_cost_ratio times that of a smaller size. An empty list
-leaves a table out."""
+Cost is the CPU time of all processes per agent step. Exit status 1 if, from 8
+to 64 environments in one or more actors, a size costs more than
+--max_cost_ratio times as much as a smaller one. An empty list omits a table."""
 
-# Sweep -> default sizes, their meaning, flags of `train`. The queue holds a
-# batch.
+# Sweep -> default sizes, their unit, flags of `train`. The queue holds a batch.
 _SWEEPS = {
   'environments': (
     '1,2,4,8,16,32,64',
-    'of one actor',
+    'environments per actor',
     '--num_actors=1 --num_envs_per_actor={size}',
   ),
   'actors': (
     '1,2,4,8',
-    'with 8 environments each',
+    'actors of 8 environments',
     '--num_actors={size} --num_envs_per_actor=8',
   ),
   'batch_sizes': (
     '8,16,32,64,128,256',
-    'unrolls in a learner step',
+    'unrolls per learner step',
     '--batch_size={size} --queue_capacity={size}',
   ),
   'unroll_lengths': (
@@ -48,21 +45,21 @@ _SWEEPS = {
     '--unroll_length={size}',
   ),
 }
-# Where costs are not to grow: these sweeps, in this range of environments.
+# Sweeps and numbers of environments in which costs must not grow.
 _JUDGED = ('environments', 'actors')
 _FLAT = range(8, 65)
 _FIGURES = {'cpu_ms': 'cpu_ms_per_agent_step', 'rss_mb': 'rss_mb_largest'}
 
 
 def main(arguments: Sequence[str]) -> int:
-  """Measures and prints; returns the exit status."""
+  """Measure and print; return the exit status."""
   parser = commands.make_parser(
     'scaling',
     _DESCRIPTION,
     warmup_seconds=(5.0, commands.WARMUP),
     window_seconds=(15.0, commands.WINDOW),
-    rounds=(1, 'how often each size is measured, in turns; medians count'),
-    max_cost_ratio=(1.2, 'limit of the growth of the cost'),
+    rounds=(1, 'measurements of each size, of which the median is taken'),
+    max_cost_ratio=(1.2, 'limit for the growth of the cost'),
   )
   for name, (default, meaning, _) in _SWEEPS.items():
     text = f'{meaning} [default {default}]'
@@ -72,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
   )
   sweeps = _make_sweeps(parser, given)
   level_name = trial.resolve(train_flags).run.level_name
-  # Flags that stand in two sweeps are measured once.
+  # Flags of two sweeps are measured once.
   rounds = comparison.run_rounds(
     {
       flags: functools.partial(pipeline.run, [*train_flags, *flags.split()])
@@ -105,14 +102,14 @@ def main(arguments: Sequence[str]) -> int:
 def _make_sweeps(
   parser: argparse.ArgumentParser, given: argparse.Namespace
 ) -> dict[str, dict[int, str]]:
-  """Name of the sweep -> size -> flags of `train`."""
+  """Return sweep -> size -> flags of `train`."""
   sweeps = {}
   for name, (_, _, flags) in _SWEEPS.items():
     text = getattr(given, name)
     parts = text.split(',') if text else []
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
       parser.error(
-        f'--{name} must be positive integers with commas between, got {text!r}'
+        f'--{name} must be comma-separated positive integers, got {text!r}'
       )
     if parts:
       sweeps[name] = {int(size): flags.format(size=size) for size in parts}
@@ -138,9 +135,9 @@ def _medians(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def judge(
   sweeps: Mapping[str, Mapping[str, Mapping[str, float]]], max_cost_ratio: float
 ) -> list[str]:
-  """A sentence for each way to add environments that makes a step dearer.
+  """Return a sentence for each sweep in which the cost grows too much.
 
-  Sweeps are name -> size, ascending -> figures.
+  Sweeps are name -> size, ascending -> statistics.
   """
   complaints = []
   for name in _JUDGED:

@@ -1,4 +1,4 @@
-"""One program that a benchmark starts, watches and ends."""
+"""Trial: a program that a benchmark starts, measures and stops."""
 
 import argparse
 import contextlib
@@ -21,32 +21,31 @@ from programs.views import metrics
 
 LAUNCHER = 'launcher'
 
-# Of `train`; what the user gives comes after them and wins. No level is to end,
-# and no evaluation to begin, while it is measured.
+# Default flags of `train`. Neither training ends nor an evaluation begins
+# during a measurement.
 TRAIN_FLAGS = (
   '--level_name=atari_pong',
   '--num_actors=2',
   '--evaluation_period_frames=0',
   '--total_environment_frames=1_000_000_000',
 )
-# And of an Atari game's: so many environments that a forward pass has little
-# left to gain from more.
+# For Atari: more environments make a forward pass per step hardly cheaper.
 ATARI_FLAG = '--num_envs_per_actor=48'
 
-_PATIENCE_SECONDS = 300  # TensorFlow in every process, on a slow, busy disk.
-_STOP_SECONDS = 30  # The program's own notice is 10 s.
+_TIMEOUT_SECONDS = 300  # Imports of TensorFlow on a slow disk.
+_STOP_SECONDS = 30  # The program's notice is 10 s.
 _POLL_SECONDS = 0.1
 
 
 class TrialError(Exception):
-  """The program did not start, or ended while it was watched."""
+  """A program that did not start, or ended during the measurement."""
 
 
 class Trial:
-  """A program by its run directory and its processes.
+  """Program with its run directory and its processes.
 
-  Its learner writes the rows of `metrics/learner.csv`, with 'time', 'frames'
-  and 'learner_steps' at least.
+  Its learner writes records to `metrics/learner.csv`, with 'time', 'frames' and
+  'learner_steps' at least.
   """
 
   def __init__(self, path: pathlib.Path, launcher: children.Child) -> None:
@@ -58,10 +57,10 @@ class Trial:
     self._frames = 0.0
 
   def processes(self) -> Mapping[str, psutil.Process]:
-    """'<group>/<index>' -> process, and the launcher.
+    """Return '<group>/<index>' -> process, with the launcher.
 
-    Of a program that does not name its processes all that it has started,
-    'launcher/<process id>'.
+    If the program does not name its processes: 'launcher/<process id>' of all
+    that it has started.
     """
     launcher = psutil.Process(self._launcher.pid)
     nodes = self.directory.read_meta().get('processes') or {
@@ -74,24 +73,23 @@ class Trial:
         found[name] = psutil.Process(pid)
     return found
 
-  def rows_until(self, end: float) -> list[metrics.Record]:
-    """Waits for rows of metrics, up to the first one from a moment on.
+  def records_until(self, end: float) -> list[metrics.Record]:
+    """Wait for metric records, up to the first one at `end` or later.
 
-    A row that tells the frames of the one before is left out: it does not say
-    when they were learned.
+    Records without new frames are left out.
 
     Args:
-      end: In seconds since 1970; 0 takes the next row.
+      end: In seconds since 1970; 0 takes the next record.
 
     Raises:
       TrialError: The program ended, or learned nothing for minutes.
     """
     found: list[metrics.Record] = []
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while not found or found[-1]['time'] < end:
       if time.monotonic() >= deadline:
         raise TrialError(
-          f'nothing learned within {_PATIENCE_SECONDS} s; the program said:\n'
+          f'nothing learned within {_TIMEOUT_SECONDS} s; output:\n'
           f'{self._launcher.log.tail(20)}'
         )
       time.sleep(_POLL_SECONDS)
@@ -101,11 +99,11 @@ class Trial:
       if new:
         found.append(new[-1])
         self._frames = new[-1]['frames']
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
     return found
 
   def wait(self) -> None:
-    """Waits for the program's own end; raises TrialError for a bad one."""
+    """Wait for the program's end; raise TrialError if it failed."""
     while not self._launcher.poll():
       time.sleep(_POLL_SECONDS)
     if self._launcher.returncode:
@@ -115,19 +113,19 @@ class Trial:
     assert self._launcher.returncode is not None
     end = outcomes.describe_status(self._launcher.returncode)
     return TrialError(
-      f'the program ended ({end}); it said:\n{self._launcher.log.tail(40)}'
+      f'the program ended ({end}); output:\n{self._launcher.log.tail(40)}'
     )
 
   def stop(self) -> None:
-    """Ends the program with SIGINT, as Ctrl-C does, and waits for its end."""
+    """Interrupt the program, as Ctrl-C does, and wait for its end."""
     if self._launcher.poll():
       return
-    tell('stopping the program')
+    log('stopping the program')
     os.kill(self._launcher.pid, signal.SIGINT)
     deadline = time.monotonic() + _STOP_SECONDS
     while not self._launcher.poll():
       if time.monotonic() >= deadline:
-        tell(f'it did not end within {_STOP_SECONDS} s and is killed')
+        log(f'killing the program after {_STOP_SECONDS} s')
         self._launcher.kill()
         deadline = float('inf')
       time.sleep(_POLL_SECONDS)
@@ -135,7 +133,7 @@ class Trial:
 
 @contextlib.contextmanager
 def start(train_flags: Sequence[str], module: str) -> Iterator[Trial]:
-  """Starts a program with flags of `train`; nothing of it is left."""
+  """Start a program with flags of `train` in a temporary directory."""
   with tempfile.TemporaryDirectory(prefix='impala_benchmark_') as folder:
     path = pathlib.Path(folder, 'run')
     command = (sys.executable, '-m', module, *_all_flags(train_flags))
@@ -149,9 +147,9 @@ def start_in(
   command: Sequence[str],
   environment: Mapping[str, str] | None = None,
 ) -> Iterator[Trial]:
-  """Starts a program, and ends it as Ctrl-C does if it has not ended before.
+  """Start a program; interrupt it at the end if it still runs.
 
-  What it says goes to a log beside its run directory, `path`.
+  Its output goes to a log beside its run directory, `path`.
   """
   launcher = children.Child(
     children.NodeCommand(
@@ -170,7 +168,7 @@ def start_in(
 
 
 def resolve(train_flags: Sequence[str]) -> run_config.Configuration:
-  """The configuration that `start` has; raises TrialError with the reason."""
+  """Return the configuration of `start`; raise TrialError if it is wrong."""
   try:
     return flags.resolve(parse(_all_flags(train_flags)))
   except ValueError as error:
@@ -184,7 +182,7 @@ def _all_flags(train_flags: Sequence[str]) -> list[str]:
 
 
 def parse(train_flags: Sequence[str]) -> dict[str, Any]:
-  """Flag -> value, of those that are given."""
+  """Return flag -> value of the flags given."""
   parser = argparse.ArgumentParser(
     prog='flags of train', usage=argparse.SUPPRESS, allow_abbrev=False
   )
@@ -193,6 +191,6 @@ def parse(train_flags: Sequence[str]) -> dict[str, Any]:
   return vars(parser.parse_args(train_flags))
 
 
-def tell(text: str) -> None:
-  """Progress, on the standard error."""
+def log(text: str) -> None:
+  """Print progress to standard error."""
   print(f'{time.strftime("%H:%M:%S")} {text}', file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
-"""What a component of the program does, alone: a generator for each.
+"""Workloads: a generator for each component of the program.
 
-It yields when it is ready, and then after each unit of work, what is to know of
-a unit: its 'agent_steps' at least.
+Each yields facts of a unit of work, its 'agent_steps' at least: first when it
+is ready, then after each unit.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ _Units = Generator[Mapping[str, Any], None, None]
 
 
 def environment(configuration: run_config.Configuration) -> _Units:
-  """Steps each environment of an actor once, with random actions."""
+  """Step each environment of an actor with random actions."""
   run = configuration.run
   batch = environments.make_batch(
     run.level_name,
@@ -64,7 +64,7 @@ def environment(configuration: run_config.Configuration) -> _Units:
 
 
 def forward_pass(configuration: run_config.Configuration) -> _Units:
-  """Chooses an action for each environment of an actor."""
+  """Choose an action for each environment of an actor."""
   num_envs = configuration.run.num_envs_per_actor
   acted = _act(configuration, num_envs, 0)
   policy = policies.Policy(acted.network)
@@ -76,18 +76,18 @@ def forward_pass(configuration: run_config.Configuration) -> _Units:
 
 
 def learner(configuration: run_config.Configuration) -> _Units:
-  """Takes a learner step, of two batches that went through a real queue."""
+  """Take learner steps on two batches from a real queue."""
   config = configuration.agent
   num_unrolls = 2 * config.batch_size
   num_envs = min(configuration.run.num_envs_per_actor, num_unrolls)
   acted = _act(configuration, num_envs, num_unrolls)
-  # Larger than the run's own, for all to fit.
+  # Large enough for all unrolls.
   roomy = dataclasses.replace(config, queue_capacity=len(acted.unrolls))
   server = reverb.Server(unrolls_lib.make_tables(roomy, acted.signature), None)
   writer, reader = _make_ends(
     configuration, acted.signature, f'localhost:{server.port}'
   )
-  # Kept: what it has not yet sent would be lost with it.
+  # Kept until the unrolls are sent.
   writer.write(acted.unrolls)
   a_timer = timing.Timer()
   learner = learning.Learner(
@@ -109,14 +109,14 @@ def learner(configuration: run_config.Configuration) -> _Units:
 
 
 def unrolls(configuration: run_config.Configuration) -> _Units:
-  """Writes unrolls of an actor's environments and reads them as batches."""
+  """Write unrolls of an actor's environments and read them as batches."""
   config = configuration.agent
   num_envs = configuration.run.num_envs_per_actor
   acted = _act(configuration, num_envs, num_envs)
   written = acted.unrolls
   fresh = config.batch_size - config.num_replayed
   num_unrolls = math.lcm(len(written), fresh)
-  # In a process of its own, as in the program.
+  # A process of its own, as in the program.
   context = multiprocessing.get_context('spawn')
   pipe, theirs = context.Pipe()
   queue = context.Process(
@@ -149,7 +149,7 @@ def unrolls(configuration: run_config.Configuration) -> _Units:
 
 
 def variables(configuration: run_config.Configuration) -> _Units:
-  """Serves and fetches variables, as an actor does once in an unroll."""
+  """Serve and fetch variables, as an actor does once per unroll."""
   network, _ = models.make_model(configuration)
   served = learning.served_variables(network, metrics.Counts())
   server = courier.Server()
@@ -179,7 +179,7 @@ def _serve_queue(
 
 
 class _Recorder(policies.UniformPolicy):
-  """In the place of an actor's policy and writer: keeps what it is given."""
+  """Policy and writer of an actor that keeps what it gets."""
 
   learner_step = 0
 
@@ -202,14 +202,14 @@ class _Recorder(policies.UniformPolicy):
 class _Acted(NamedTuple):
   network: networks.ImpalaNetwork
   signature: unrolls_lib.Unroll
-  given: Any  # To the policy, first.
+  given: Any  # First input of the policy.
   unrolls: Sequence[unrolls_lib.Unroll]
 
 
 def _act(
   configuration: run_config.Configuration, num_envs: int, num_unrolls: int
 ) -> _Acted:
-  """Has the real actor act so many unrolls or a few more."""
+  """Act `num_unrolls` unrolls or a few more with the real actor."""
   network, signature = models.make_model(configuration)
   recorder: Any = _Recorder(network, signature.behaviour_logits.shape[-1])
   with contextlib.closing(

@@ -1,7 +1,6 @@
-"""RLlib's IMPALA on Pong, in the environment that `peers` installed for it.
+"""RLlib's IMPALA on Pong, in its own virtualenv; see `peers`.
 
-Nothing of this project is imported. Takes its settings as JSON, and the name of
-the CSV file that it writes. Ctrl-C ends it.
+Arguments are the settings as JSON and the CSV file to write. Ctrl-C stops it.
 """
 
 import csv
@@ -27,7 +26,7 @@ from ray.rllib.core.rl_module.torch import torch_rl_module
 class _Network(
   torch_rl_module.TorchRLModule, value_function_api.ValueFunctionAPI
 ):
-  """The paper's shallow network, of bytes; RLlib's own takes floats alone."""
+  """The paper's shallow network on bytes; RLlib's takes floats only."""
 
   def setup(self) -> None:
     self.torso = torch.nn.Sequential(
@@ -65,7 +64,7 @@ class _Network(
 
 
 def make_game(_: Any) -> gym.Env:
-  """One game with Gymnasium's wrappers; `[4, 84, 84]` uint8."""
+  """Make a game with Gymnasium's wrappers; `[4, 84, 84]` uint8."""
   gym.register_envs(ale_py)
   game = gym.make('ALE/Pong-v5', frameskip=1, repeat_action_probability=0.0)
   game = gym.wrappers.AtariPreprocessing(game, noop_max=30, frame_skip=4)
@@ -76,7 +75,7 @@ def make_game(_: Any) -> gym.Env:
 
 
 def make_config(settings: dict[str, Any]) -> impala.IMPALAConfig:
-  """The algorithm's configuration."""
+  """Return the configuration of the algorithm."""
   tune.register_env('pong', make_game)
   return (
     impala.IMPALAConfig()
@@ -86,8 +85,8 @@ def make_config(settings: dict[str, Any]) -> impala.IMPALAConfig:
       num_envs_per_env_runner=settings['num_envs_per_worker'],
       rollout_fragment_length=settings['unroll_length'],
     )
-    # None but the algorithm's own process: a further one takes CPU time to pass
-    # batches on, and there is no machine of its own for it.
+    # Learn in the algorithm's process: another one costs CPU time to pass on
+    # batches.
     .learners(num_learners=0)
     .training(
       train_batch_size_per_learner=settings['batch_agent_steps'],
@@ -102,9 +101,10 @@ def make_config(settings: dict[str, Any]) -> impala.IMPALAConfig:
 
 
 def learned(result: dict[str, Any], unroll_length: int) -> float:
-  """Agent steps that the learner took, of a result of RLlib's.
+  """Return the agent steps in a result of RLlib.
 
-  It adds a row to each unroll for the bootstrap value and counts that too.
+  RLlib also counts the step that it adds to each unroll for the bootstrap
+  value.
   """
   figures = result.get('learners', {}).get('__all_modules__', {})
   rows = figures.get('num_module_steps_trained_lifetime') or 0
@@ -112,8 +112,8 @@ def learned(result: dict[str, Any], unroll_length: int) -> float:
 
 
 def main(settings: dict[str, Any], progress: str) -> None:
-  """Trains until it is interrupted; appends rows to the file `progress`."""
-  # Its CPUs are tickets: each process wants one.
+  """Train until interrupted; write records to the file `progress`."""
+  # More than there are: each process needs one.
   os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
   ray.init(num_cpus=16, include_dashboard=False)
   algorithm = make_config(settings).build_algo()

@@ -1,7 +1,6 @@
-"""Sample Factory on Pong, in the environment that `peers` installed for it.
+"""Sample Factory on Pong, in its own virtualenv; see `peers`.
 
-Nothing of this project is imported. Takes its settings as JSON, and the name of
-the CSV file that it writes. Ctrl-C ends it.
+Arguments are the settings as JSON and the CSV file to write. Ctrl-C stops it.
 """
 
 import csv
@@ -26,7 +25,7 @@ _NEVER = 10**12
 
 
 def make_games(_: str, configuration: Any, *__: Any, **___: Any) -> gym.Env:
-  """All games of a worker in EnvPool, as in Sample Factory's own example."""
+  """Make all games of a worker with EnvPool, as Sample Factory's example."""
   num_envs = configuration.env_agents
   games = envpool.make(
     'Pong-v5',
@@ -46,10 +45,10 @@ def make_games(_: str, configuration: Any, *__: Any, **___: Any) -> gym.Env:
 
 
 def fix_summaries() -> None:
-  """Lets V-trace run: version 2.1.1 then fails where it writes summaries.
+  """Work around a bug of version 2.1.1 with V-trace.
 
-  They read advantages, which are only there without V-trace. In Sample
-  Factory's processes too, since they import this file.
+  Its summaries read advantages, which exist without V-trace only. Its processes
+  import this file, so that it applies to them too.
   """
   original = learner.Learner._record_summaries
 
@@ -61,7 +60,7 @@ def fix_summaries() -> None:
 
 
 def make_configuration(settings: dict[str, Any], folder: str) -> Any:
-  """The algorithm's configuration: what V-trace and the network want."""
+  """Return the configuration of the algorithm."""
   flags = {
     'env': _ENVIRONMENT,
     'experiment': 'pong',
@@ -102,12 +101,12 @@ def make_configuration(settings: dict[str, Any], folder: str) -> Any:
 
 
 def main(settings: dict[str, Any], progress: str) -> None:
-  """Trains until it is interrupted; appends rows to the file `progress`."""
+  """Train until interrupted; write records to the file `progress`."""
   configuration = make_configuration(settings, f'{progress}.runs')
   _, runner = train.make_runner(configuration)
 
   def stop(*_: Any) -> None:
-    # Its own end, at the next batch that is learned.
+    # It ends by itself at the next learner step.
     runner.cfg.train_for_env_steps = 0
 
   signal.signal(signal.SIGINT, stop)

@@ -1,4 +1,4 @@
-"""What measures the peers, with a stand-in where they would be installed."""
+"""Measurements of peers, with a stand-in for their programs."""
 
 import sys
 
@@ -23,7 +23,7 @@ with open(sys.argv[2], 'w') as file:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-  """In the place of the peers' programs and lists."""
+  """Folder that replaces the peers' programs."""
   monkeypatch.setattr(peers, '_PROGRAMS', tmp_path)
   return tmp_path
 
@@ -44,7 +44,7 @@ def test_a_peer_is_measured_and_nothing_of_it_is_left(folder, monkeypatch):
   ]
 
 
-def test_a_peer_that_fails_is_shown_with_its_words(folder, monkeypatch):
+def test_a_peer_that_fails_is_shown_with_its_output(folder, monkeypatch):
   (folder / 'stand_in_pong.py').write_text('raise SystemExit("no such game")')
   monkeypatch.setattr(peers, 'install', lambda _: sys.executable)
   with pytest.raises(trial.TrialError, match=r'ended .*\n(.*\n)*no such game'):

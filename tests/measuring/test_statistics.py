@@ -52,7 +52,7 @@ def test_memory_is_judged_from_what_comes_after_settling():
   ] == ['actor reached 500 MB, more than 499']
 
 
-def test_costs_may_not_grow_where_it_matters():
+def test_costs_must_not_grow():
   def rows(*sizes):
     names = ('environments', 'cpu_ms_per_agent_step')
     return {
@@ -61,7 +61,7 @@ def test_costs_may_not_grow_where_it_matters():
     }
 
   sweeps = {
-    # In 8 to 64 environments they fall, and rise again, but less.
+    # From 8 to 64 environments they fall, then rise less.
     'environments': rows((4, 0.1), (8, 1.6), (16, 1.0), (64, 1.15), (128, 9.0)),
     'actors': rows((8, 1.0), (64, 1.2), (128, 9.0)),
     'batch_sizes': rows((8, 1.0), (8, 9.0)),
