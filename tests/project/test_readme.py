@@ -20,7 +20,6 @@ _PAGES = {
   path: path.read_text(encoding='utf-8')
   for path in (_README, *sorted((_ROOT / 'docs').glob('*.md')))
 }
-_INSTALL = _PAGES[_ROOT / 'docs/install.md']
 
 # Command -> its module, where the names differ, and a first argument.
 _MODULES = {
@@ -62,10 +61,6 @@ def known_flags(command, monkeypatch, capsys):
 def anchors(path):
   titles = re.findall(r'^#+ (.*)$', _PAGES[path], re.MULTILINE)
   return {re.sub(r'[^\w\- ]', '', t.lower()).replace(' ', '-') for t in titles}
-
-
-def test_readme_is_short():
-  assert len(_PAGES[_README].splitlines()) <= 220
 
 
 def test_launcher_help_modules_and_pages_have_the_same_commands():
@@ -115,20 +110,21 @@ def test_links_and_paths_lead_somewhere(path):
     assert list(_ROOT.glob(name)), name
 
 
-def test_every_page_is_in_the_readmes_index():
+def test_readme_is_short_and_has_an_index_of_all_pages():
+  assert len(_PAGES[_README].splitlines()) <= 220
   linked = set(re.findall(r'\]\(docs/(\w+\.md)\)', _PAGES[_README]))
   assert linked >= {path.name for path in _PAGES} - {'README.md'}
 
 
-@pytest.mark.parametrize(
-  'name', ['dm-reverb', 'dm-launchpad', 'TensorFlow', 'numpy', 'protobuf']
-)
-def test_versions_are_the_pinned_ones(name):
-  package = {'TensorFlow': 'tensorflow-cpu'}.get(name, name)
+def test_versions_are_the_pinned_ones():
+  page = _PAGES[_ROOT / 'docs/install.md']
   pins = (_ROOT / 'requirements.txt').read_text(encoding='utf-8')
-  version = re.search(rf'^{package}==(\S+)', pins, re.MULTILINE)[1]
-  assert re.search(rf'{name} (must be )?{re.escape(version)}', _INSTALL)
-  assert startup.LIBPYTHON in _INSTALL
+  packages = 'dm-reverb dm-launchpad tensorflow-cpu numpy protobuf'
+  for package in packages.split():
+    version = re.search(rf'^{package}==(\S+)', pins, re.MULTILINE)[1]
+    name = package.replace('tensorflow-cpu', 'TensorFlow')
+    assert re.search(rf'{name} (must be )?{re.escape(version)}', page)
+  assert startup.LIBPYTHON in page
 
 
 @pytest.mark.parametrize(
