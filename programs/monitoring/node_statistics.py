@@ -196,10 +196,11 @@ def _node(
   seconds: float,
 ) -> NodeStatistics:
   spent = {n: s for n, s in delta.get('seconds', {}).items() if s}
+  calls = {n: c for n, c in delta.get('calls', {}).items() if c}
   if len(spent) > 1:
     spent.pop('starting', None)  # Left out once the node works.
+    calls.pop('starting', None)
   whole = sum(spent.values()) or 1.0
-  calls = {n: c for n, c in delta.get('calls', {}).items() if c}
   activities = {name: value / whole for name, value in spent.items()}
   states: dict[str, float] = {}
   for activity, share in activities.items():

@@ -66,35 +66,47 @@ class Recorder:
     os.replace(temporary, self._path)
 
 
-class Reader:
-  """Follows a file of records that may be thinned and replaced.
+class LineReader:
+  """Follows the complete lines of a file that may be cut or replaced.
 
   Attributes:
-    is_new_file: True if the last `read` began at the start of another file.
+    is_new_file: True if the last `read_lines` was of another file than before,
+      or found that the file is gone.
   """
 
   def __init__(self, path: pathlib.Path) -> None:
-    self.is_new_file = True
+    self.is_new_file = False
     self._path = path
     self._offset, self._inode = 0, -1
 
+  def read_lines(self) -> bytes:
+    """Return the lines since the last call; all of a new file."""
+    try:
+      with open(self._path, 'rb') as file:
+        status = os.fstat(file.fileno())
+        self.is_new_file = (
+          status.st_ino != self._inode or status.st_size < self._offset
+        )
+        if self.is_new_file:
+          self._offset, self._inode = 0, status.st_ino
+        file.seek(self._offset)
+        data = file.read()
+    except OSError:
+      self.is_new_file = self._inode != -1
+      self._offset, self._inode = 0, -1
+      return b''
+    lines = data[: data.rfind(b'\n') + 1]  # Half a line may be in the writing.
+    self._offset += len(lines)
+    return lines
+
+
+class Reader(LineReader):
+  """Follows a file of records."""
+
   def read(self) -> list[Record]:
     """Return the records since the last call; all of a new file."""
-    with contextlib.ExitStack() as stack:
-      try:
-        file = stack.enter_context(open(self._path, 'rb'))
-      except OSError:
-        return []
-      status = os.fstat(file.fileno())
-      if status.st_ino != self._inode or status.st_size < self._offset:
-        self._offset, self._inode = 0, status.st_ino
-      self.is_new_file = not self._offset
-      file.seek(self._offset)
-      text = file.read()
-    whole = text[: text.rfind(b'\n') + 1]
-    self._offset += len(whole)
     records: list[Record] = []
-    for line in whole.splitlines():
+    for line in self.read_lines().splitlines():
       with contextlib.suppress(ValueError):  # A crash cut the line short.
         record = json.loads(line)
         if isinstance(record, dict) and record.keys() >= _PARTS:

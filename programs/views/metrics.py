@@ -5,10 +5,11 @@ import contextlib
 import csv
 import json
 import math
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from programs.monitoring import recording
 
 MAX_POINTS = 500
 _PER_EPISODE = ('returns', 'steps')  # Long lists in results, never shown.
@@ -17,65 +18,40 @@ Record = Mapping[str, Any]  # Column -> number, or text if it is none.
 Results = Mapping[str, Any]  # Content of a `results.json`.
 
 
-class CsvReader:
-  """Follows a CSV file that a run appends to and may replace.
-
-  Reads complete lines only: a crash or a write in progress leaves half a line.
-
-  Attributes:
-    is_new_file: True if the last `read` was of another file than before.
-  """
+class CsvReader(recording.LineReader):
+  """Follows a CSV file that a run appends to and may replace."""
 
   def __init__(self, path: pathlib.Path, from_start: bool = True) -> None:
     """Follow `path` from its start, or from its present end.
 
     From the start includes `<name>.before-*.csv`, the files of other columns.
     """
-    self.is_new_file = False
-    self._path = path
+    super().__init__(path)
     self._from_start = from_start
-    self._offset, self._inode = 0, -1
     self._columns: Sequence[str] = ()
     if not from_start:
       self.read()
 
   def read(self) -> list[Record]:
-    """Return the complete records since the last call."""
-    try:
-      status = os.stat(self._path)
-    except OSError:
-      self.is_new_file = self._inode != -1
-      self._offset, self._inode = 0, -1
-      return []
+    """Return the records since the last call."""
+    lines = self.read_lines()
     records: list[Record] = []
-    self.is_new_file = (
-      status.st_ino != self._inode or status.st_size < self._offset
-    )
-    if self.is_new_file:
+    if self.is_new_file and self._from_start and self._path.exists():
       before = self._path.parent.glob(f'{self._path.stem}.before-*.csv')
-      for path in sorted(before) if self._from_start else ():
-        self._offset = 0
-        records += self._parse(path)
-      self._offset, self._inode = 0, status.st_ino
-    records += self._parse(self._path)
-    return records
+      for path in sorted(before):
+        self._columns = ()
+        records += self._parse(recording.LineReader(path).read_lines())
+    if self.is_new_file:
+      self._columns = ()
+    return [*records, *self._parse(lines)]
 
-  def _parse(self, path: pathlib.Path) -> Iterator[Record]:
-    """Yield the records after the offset, and advance it."""
-    try:
-      with open(path, 'rb') as file:
-        file.seek(self._offset)
-        data = file.read()
-    except OSError:
-      return
-    whole = data[: data.rfind(b'\n') + 1]
+  def _parse(self, lines: bytes) -> Iterator[Record]:
     # A power cut may leave zeros, which csv refuses.
-    text = whole.replace(b'\0', b'').decode('utf-8', 'replace')
-    lines = csv.reader(text.splitlines())
-    if whole and not self._offset:
-      self._columns = next(lines)
-    self._offset += len(whole)
-    for cells in lines:
+    text = lines.replace(b'\0', b'').decode('utf-8', 'replace')
+    rows = csv.reader(text.splitlines())
+    if not self._columns:
+      self._columns = next(rows, ())
+    for cells in rows:
       # After a crash the next start appends to half a line.
       if len(cells) == len(self._columns):
         yield dict(zip(self._columns, map(_value, cells), strict=True))
