@@ -104,10 +104,7 @@ def launch(
     stack.enter_context(_connect(options, directory, own_tasks))
     workers = None
     if options.job_config is not None:
-      names = sorted(task.name for task in job_tasks)
-      run = job_folder.RunInfo(
-        run_id=uuid.uuid4().hex, nodes=names, config=options.job_config
-      )
+      run = _describe_run(job_tasks, options.job_config)
       workers = stack.enter_context(_make_registry(run))
     pool = executor_pool.ExecutorPool(
       _make_placements(own_tasks, options),
@@ -147,6 +144,15 @@ def announce_finished(
   run = job_folder.RunInfo(outcome=outcome)
   with _connect(options, directory, []), _make_registry(run):
     time.sleep(_FINISHED_SECONDS)
+
+
+def _describe_run(
+  job_tasks: Sequence[tasks.Task], config: Mapping[str, Any]
+) -> job_folder.RunInfo:
+  names = sorted(task.name for task in job_tasks)
+  return job_folder.RunInfo(
+    run_id=uuid.uuid4().hex, nodes=names, config=config
+  )
 
 
 @contextlib.contextmanager

@@ -15,9 +15,8 @@ T, B, A = 6, 3, 4
 
 def make(network='mlp', lstm=True, shape=(5, 2), num_actions=A):
   config = config_lib.ImpalaConfig(network=network, lstm=lstm)
-  return networks.make_network(
-    config, specs.Array(shape, np.uint8), num_actions
-  )
+  spec = specs.Array(shape, np.uint8)
+  return networks.make_network(config, spec, num_actions)
 
 
 def make_inputs(seed=0, shape=(5, 2), steps=T):
@@ -80,9 +79,8 @@ def test_the_core_sees_last_action_and_clipped_last_reward():
     return network.unroll(inputs._replace(**changed), state)[0].logits.numpy()
 
   big, bigger = (np.full((T, B), x, np.float32) for x in (3.0, 30.0))
-  np.testing.assert_array_equal(
-    logits(last_reward=big), logits(last_reward=bigger)
-  )
+  same = logits(last_reward=bigger)
+  np.testing.assert_array_equal(logits(last_reward=big), same)
   assert np.abs(logits(last_reward=-big) - logits(last_reward=big)).max() > 1e-4
   other = (inputs.last_action + 1) % A
   assert np.abs(logits(last_action=other) - logits()).max() > 1e-4
