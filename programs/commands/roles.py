@@ -31,13 +31,7 @@ _TIMEOUT_SECONDS = 600.0
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-  """Part of a run that this command runs.
-
-  Attributes:
-    job: LEARNER, ACTOR or EVALUATOR.
-    tasks: Indices of its nodes.
-    spec: Machines of the run.
-  """
+  """Part of a run that this command runs: some nodes of a job."""
 
   job: str
   tasks: Sequence[int]

@@ -92,13 +92,7 @@ class Log:
 
 @dataclasses.dataclass(frozen=True)
 class NodeCommand:
-  """Command that starts one node.
-
-  Attributes:
-    name: `<group>/<index>`.
-    argv: The command, as for `subprocess.Popen`.
-    env: The whole environment of the process.
-  """
+  """Name, command line and whole environment of a node's process."""
 
   name: str
   argv: tuple[str, ...]

@@ -26,14 +26,7 @@ _NOTICE_SECONDS = 3.0
 
 @dataclasses.dataclass(frozen=True)
 class NodeStatus:
-  """Status of one node.
-
-  Attributes:
-    pid: Process id.
-    returncode: None while it runs.
-    output: Its output from the requested offset on.
-    silent_seconds: Time since its last output.
-  """
+  """Status of a node, with its output from the requested offset on."""
 
   pid: int
   returncode: int | None
@@ -43,13 +36,7 @@ class NodeStatus:
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-  """Status of an executor.
-
-  Attributes:
-    nodes: Name -> status of each node that was started.
-    stopped_by: The node that called `lp.stop()`, if one did.
-    stopped_seconds: Time since that call.
-  """
+  """Status of an executor's nodes, and which of them called `lp.stop()`."""
 
   nodes: Mapping[str, NodeStatus]
   stopped_by: str | None
@@ -106,11 +93,9 @@ class Executor:
   ) -> None:
     """Start a node; its earlier process, if any, is killed first.
 
-    Args:
-      task: The node.
-      addresses: Key -> 'host:port' of all servers of the program. Other
-        addresses of the node are chosen here.
-      environment: Variables added to this process's.
+    `addresses` is key -> 'host:port' of all servers of the program; the other
+    addresses of the node are chosen here. `environment` has variables that are
+    added to this process's.
     """
     self._renew_lease()
     unknown = {key: 0 for key in task.address_keys if key not in addresses}

@@ -26,11 +26,7 @@ def describe_status(returncode: int) -> str:
 class Failure:
   """First node that failed before the program was asked to stop.
 
-  Attributes:
-    name: `<group>/<index>`.
-    status: Exit status or signal, in words.
-    log: Path of its log.
-    tail: Last lines of its output since this start.
+  `tail` has the last lines of its output since this start.
   """
 
   name: str

@@ -20,13 +20,7 @@ _LOST_SECONDS = 17.0
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-  """Machine that runs a node.
-
-  Attributes:
-    machine: Ray's id of it.
-    address: Its address.
-    environment: Variables of the node's process there.
-  """
+  """Machine (Ray's id) that runs a node, with variables for its process."""
 
   machine: str
   address: str

@@ -26,11 +26,8 @@ _HEAD_START_SECONDS = 3.0
 class RunningNode(Protocol):
   """A started node; `children.Child` is one.
 
-  Attributes:
-    name: `<group>/<index>`.
-    returncode: None while it runs; negative for a signal.
-    started_at: Time of its start, on the clock of `time.monotonic`.
-    log: Its output.
+  `started_at` is a time of `time.monotonic`; `returncode` is None while the
+  node runs, and negative for a signal.
   """
 
   name: str
