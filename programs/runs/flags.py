@@ -11,14 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import environments
-from agents.impala import config as config_lib
 from programs.runs import presets, run_config
 
 # Group in `config.json` -> its dataclass.
-GROUPS = {
-  'run': run_config.RunConfig,
-  'agent': config_lib.ImpalaConfig,
-  'environment': environments.Settings,
+GROUPS: dict[str, Any] = {
+  group.name: group.type
+  for group in dataclasses.fields(run_config.Configuration)
 }
 
 # Environment settings that may differ between machines.

@@ -1,4 +1,4 @@
-"""Where metrics go: CSV files and TensorBoard, of the run and of each level."""
+"""Metric files: CSV and TensorBoard, of the run and of each level."""
 
 import collections
 import csv
@@ -34,10 +34,7 @@ def make_logger(
 
 
 class _CsvLogger(loggers.CSVLogger):
-  """Appends to a file of its own, if that has the same columns.
-
-  A file of other columns, as another version writes them, is kept beside it.
-  """
+  """Logger that appends to its file, and renames one of other columns."""
 
   _file: TextIO
 
@@ -86,32 +83,28 @@ class LevelMetrics:
       str(directory.tensorboard / 'levels')
     )
     self._suite = suites.suites().get(level_name)
-    self._scores = (
-      _CsvLogger(directory.metrics / f'{level_name}.csv')
-      if self._suite
-      else None
-    )
+    self._scores: _CsvLogger | None = None
+    if self._suite:
+      self._scores = _CsvLogger(directory.metrics / f'{level_name}.csv')
     self._frames = 0
-    self._row_started = time.monotonic()
-    self._recent: dict[int, list[tuple[float, int]]] = collections.defaultdict(
-      list
-    )
+    self._record_started = time.monotonic()
+    self._recent: dict[int, list[Any]] = collections.defaultdict(list)
     self._unscored: dict[str, list[float]] = collections.defaultdict(list)
 
   def add(self, frames: int, episodes: metrics.Episodes) -> None:
     """Add the episodes of a learner step; write records that are due."""
-    for level, game_return, steps in zip(*episodes, strict=True):
-      self._recent[int(level)].append((float(game_return), int(steps)))
+    for level, episode_return, steps in zip(*episodes, strict=True):
+      self._recent[int(level)].append((float(episode_return), int(steps)))
       if self._suite:
-        self._unscored[self._names[level]].append(float(game_return))
+        self._unscored[self._names[level]].append(float(episode_return))
     self._frames = frames
-    if time.monotonic() - self._row_started >= self._period:
+    if time.monotonic() - self._record_started >= self._period:
       self._write_levels()
     if self._suite and len(self._unscored) == len(self._names):
       self._write_score(self._suite)
 
   def close(self) -> None:
-    """Writes the rest and closes the files."""
+    """Write the rest and close the files."""
     self._write_levels()
     self._levels.close()
     if self._scores:
@@ -120,35 +113,28 @@ class LevelMetrics:
 
   def _write_levels(self) -> None:
     for level, episodes in sorted(self._recent.items()):
-      returns, steps = zip(*episodes, strict=True)
-      row = {
-        'episode_return': float(np.mean(returns)),
-        'episode_frames': float(np.mean(steps)) * self._repeats,
-      }
       name = self._names[level]
-      self._levels.write(
-        {
-          'time': time.time(),
-          'frames': self._frames,
-          'level_name': name,
-          'episodes': len(episodes),
-          **row,
-        }
-      )
-      _write_scalars(self._summaries, self._frames, name, row)
+      mean_return, mean_steps = np.mean(episodes, axis=0).tolist()
+      scalars = {
+        'episode_return': mean_return,
+        'episode_frames': mean_steps * self._repeats,
+      }
+      facts = {'time': time.time(), 'frames': self._frames, 'level_name': name}
+      self._levels.write({**facts, 'episodes': len(episodes), **scalars})
+      _write_scalars(self._summaries, self._frames, name, scalars)
     self._recent.clear()
-    self._row_started = time.monotonic()
+    self._record_started = time.monotonic()
 
   def _write_score(self, suite: suites.Suite) -> None:
     assert self._scores
     scores = suite.normalised_scores(self._unscored)
-    row = {
+    scalars = {
       'training_no_cap': suites.capped_mean(scores, np.inf),
       'training_cap_100': suites.capped_mean(scores, 100.0),
       'training_median': float(np.median(list(scores.values()))),
     }
-    self._scores.write({'time': time.time(), 'frames': self._frames, **row})
-    _write_scalars(self._summaries, self._frames, suite.name, row)
+    self._scores.write({'time': time.time(), 'frames': self._frames, **scalars})
+    _write_scalars(self._summaries, self._frames, suite.name, scalars)
     self._unscored.clear()
 
 
@@ -168,21 +154,21 @@ class EvaluationMetrics:
   def add(
     self,
     frames: int,
-    rows: Sequence[Mapping[str, Any]],
+    levels: Sequence[Mapping[str, Any]],
     summary: Mapping[str, Any],
   ) -> None:
-    """Takes `summary()` of each level, and `results.summarise` of all."""
+    """Write `summary()` of each level, and `results.summarise` of all."""
     known = {k: math.nan if v is None else v for k, v in summary.items()}
     self._logger.write({'time': time.time(), 'frames': frames, **known})
-    for row in rows:
-      scalars = {'evaluation_return': row['mean_return']}
-      if row['human_normalised'] is not None:
-        scalars['evaluation_human_normalised'] = row['human_normalised']
-      _write_scalars(self._summaries, frames, row['level_name'], scalars)
+    for level in levels:
+      scalars = {'evaluation_return': level['mean_return']}
+      if level['human_normalised'] is not None:
+        scalars['evaluation_human_normalised'] = level['human_normalised']
+      _write_scalars(self._summaries, frames, level['level_name'], scalars)
     self._summaries.flush()
 
   def close(self) -> None:
-    """Closes the files."""
+    """Close the files."""
     self._logger.close()
     self._summaries.close()
 
@@ -191,18 +177,17 @@ def _write_scalars(
   writer: tf.summary.SummaryWriter,
   frames: int,
   label: str,
-  row: Mapping[str, float],
+  scalars: Mapping[str, float],
 ) -> None:
   with writer.as_default():
-    for name, value in row.items():
+    for name, value in scalars.items():
       tf.summary.scalar(f'{label}/{name}', value, step=frames)
 
 
 def write_hyperparameters(configuration: run_config.Configuration) -> None:
   """Write the configuration for TensorBoard's HPARAMS tab.
 
-  TensorBoard shows the first of a folder, so that those of an earlier start
-  are removed.
+  Those of an earlier start are removed: TensorBoard shows the first it finds.
   """
   folder = configuration.directory.tensorboard
   for earlier in folder.glob('events.out.tfevents.*'):
