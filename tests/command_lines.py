@@ -1,4 +1,4 @@
-"""Commands, as a user starts them."""
+"""Starts of commands, as users start them."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ def environment():
 
 @contextlib.contextmanager
 def started(module, directory, *flags):
-  """A command of a run as a process; yields it and the file of its output."""
+  """Start a command in a process; yield it and the path of its output."""
   log = directory.with_name(f'{directory.name}.{time.monotonic_ns()}.out')
   command = [sys.executable, '-m', module.__name__, f'--logdir={directory}']
   with (
@@ -39,7 +39,7 @@ def started(module, directory, *flags):
 
 
 def run_main(module, *arguments):
-  """A command that launches nothing, in this process: status and output."""
+  """Run a command in this process; return its status and output."""
   output = io.StringIO()
   with (
     contextlib.redirect_stdout(output),

@@ -1,17 +1,17 @@
-"""What must stand before any test file imports TensorFlow or Launchpad."""
+"""Environment and order of the tests."""
 
 import os
 import pathlib
 import signal
 import tempfile
 
-import programs  # noqa: F401, sets the environment as for every command.
+import programs  # noqa: F401, sets the environment.
 
-# A script's background jobs ignore Ctrl-C, and so would all that tests start.
+# Background jobs of a script ignore Ctrl-C, which tests send to their commands.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Files run side by side: each process has a temporary folder of its own, so
-# that tests can look at what is left in it.
+# Each pytest process has its own temporary folder, so that tests can check what
+# is left in it.
 _worker = os.environ.get('PYTEST_XDIST_WORKER')
 if _worker:
   _folder = pathlib.Path(
@@ -21,8 +21,7 @@ if _worker:
   os.environ['TMPDIR'] = tempfile.tempdir = str(_folder)
 
 
-# They launch whole runs and wait for them: begun first, none is left alone at
-# the end.
+# The longest files come first, so that none runs alone at the end.
 _LONGEST = (
   'test_roles',
   'test_cluster',

@@ -1,4 +1,4 @@
-"""Looks at processes that tests started, and ends them."""
+"""Processes that tests start."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ import time
 
 
 def is_alive(pid):
-  """Whether a process runs; a zombie does not."""
+  """Return whether a process runs; a zombie does not."""
   try:
     stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
   except (FileNotFoundError, ProcessLookupError):
@@ -24,7 +24,7 @@ def wait_until(condition, seconds=20.0):
 
 
 def naming(path):
-  """Processes with a path in command line or environment, but for this one."""
+  """Return other processes with a path in command line or environment."""
   found = []
   for entry in pathlib.Path('/proc').iterdir():
     if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -38,5 +38,5 @@ def naming(path):
 
 
 def stop_later(server):
-  """Stops a Reverb server; with open streams that takes it five seconds."""
+  """Stop a Reverb server in a thread; open streams delay it by 5 s."""
   threading.Thread(target=server.stop).start()

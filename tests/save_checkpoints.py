@@ -1,4 +1,4 @@
-"""A process that saves checkpoints until it is killed.
+"""Process that saves checkpoints until it is killed.
 
 Every value of a checkpoint is its number, so that a mixture of two is seen.
 """
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from programs.runs import checkpoints
 
-SIZE = 1_000_000  # So large that a save is not over in no time.
+SIZE = 1_000_000  # Large enough that saving takes time.
 
 
 def make_state(size=SIZE):

@@ -1,4 +1,4 @@
-"""The doctor here, on broken installations, and on made-up GPU drivers."""
+"""The doctor here, on broken installations, and with fake GPU drivers."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ from programs import startup
 from programs.commands import doctor
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-# A driver: with one GPU, with none, and one that does not start.
+# A fake driver.
 _DRIVER = """
 int cuInit(unsigned flags) { return %(status)d; }
 int cuDeviceGetCount(int *count) { *count = %(count)d; return 0; }
@@ -65,7 +65,7 @@ def finding(check, name):
 
 
 def broken_module(folder, name, text):
-  """A folder whose module of this name shadows the installed one."""
+  """Write a module that shadows the installed one; return its folder."""
   (folder / f'{name}.py').write_text(text)
   return str(folder)
 
@@ -134,7 +134,7 @@ def test_proxies_are_named_with_their_exemptions(monkeypatch):
 
 
 def compile_library(path, source):
-  """Builds a shared library that goes by the name of its file."""
+  """Build a shared library with the name of its file."""
   path.parent.mkdir(parents=True, exist_ok=True)
   command = ['gcc', '-shared', '-fPIC', '-xc', '-', '-o', str(path)]
   command.append(f'-Wl,-soname,{path.name}')
@@ -158,7 +158,7 @@ def driver(tmp_path_factory):
 
 @pytest.fixture
 def packages(tmp_path):
-  """A folder of packages: the build with CUDA by name, NVIDIA's libraries."""
+  """Folder of packages: TensorFlow's CUDA build, NVIDIA's libraries."""
   for path in startup.CUDA_LIBRARIES:
     compile_library(tmp_path / 'nvidia' / path, 'int nothing;')
   metadata = tmp_path / 'tensorflow-2.8.4.dist-info' / 'METADATA'
@@ -168,10 +168,7 @@ def packages(tmp_path):
 
 
 def run_python(code, library_path='', packages=None, **variables):
-  """Runs code in a process that the loader serves from these folders.
-
-  `packages` is where Python's wheels lie then, instead of its own.
-  """
+  """Run code with this library path and folder of packages."""
   if packages:
     code = f"""
 import sysconfig
@@ -257,7 +254,7 @@ def test_libraries_are_loaded_before_tensorflow_looks(driver, packages):
 
 
 @pytest.mark.parametrize('variables', [{'CUDA_VISIBLE_DEVICES': ''}, {}])
-def test_who_uses_no_gpu_loads_nothing(driver, packages, variables):
+def test_without_gpu_no_library_is_loaded(driver, packages, variables):
   # Another node than the learner, or a machine without a driver.
   folder = driver if variables else ''
   if not variables and startup.can_load(startup.CUDA_DRIVER):
@@ -268,7 +265,7 @@ def test_who_uses_no_gpu_loads_nothing(driver, packages, variables):
 
 
 def read_entries(name):
-  """Package -> version and hashes, as a lock has them."""
+  """Return package -> version and hashes of a lock."""
   text = (_ROOT / name).read_text()
   pattern = r'^(\S+)==(\S+) \\\n((?: +--hash\S+(?: \\)?\n)+)'
   return {n: (v, h) for n, v, h in re.findall(pattern, text, re.MULTILINE)}

@@ -1,4 +1,4 @@
-"""The commands that fetch ROMs and scenarios, from the real package index."""
+"""Downloads of ROMs and scenarios, from the real package index."""
 
 import os
 import pathlib
@@ -30,7 +30,7 @@ def run_roms(*arguments, **variables):
 
 @pytest.fixture(scope='module')
 def fetched(tmp_path_factory):
-  """A data folder that the command has put the ROMs into."""
+  """Data folder with ROMs that the command downloaded."""
   data = tmp_path_factory.mktemp('data')
   result = run_roms('--accept_license', XDG_DATA_HOME=str(data))
   assert result.returncode == 0, (
@@ -82,7 +82,7 @@ def test_nothing_is_fetched_without_consent(tmp_path):
 
 
 @pytest.mark.parametrize('variable', ['PIP_INDEX_URL', 'UV_DEFAULT_INDEX'])
-def test_no_index_is_told_in_a_sentence(tmp_path, variable):
+def test_no_package_index_is_an_error(tmp_path, variable):
   environment = {
     'PIP_CONFIG_FILE': os.devnull,
     'PIP_FIND_LINKS': '',
@@ -98,7 +98,7 @@ def test_no_index_is_told_in_a_sentence(tmp_path, variable):
   assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path):
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
   (tmp_path / 'file').touch()
   result = run_roms('--accept_license', f'--directory={tmp_path}/file/roms')
   assert result.returncode == 1

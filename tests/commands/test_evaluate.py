@@ -1,4 +1,4 @@
-"""The command `evaluate`, as a user starts it.
+"""The command `evaluate`.
 
 The run directories are made here: a network that has learned nothing, saved.
 """
@@ -24,7 +24,7 @@ GAMES = ('atari_pong', 'atari_video_pinball')
 
 
 def make_run(directory, **given):
-  """A run directory without a checkpoint, and what saves one into it."""
+  """Return a run directory without a checkpoint, and a function to save one."""
   configuration = flags.resolve({**given, 'logdir': str(directory)})
   configuration.directory.write_config(configuration.to_dict())
   network, _ = models.make_model(configuration)
@@ -43,7 +43,7 @@ def read_returns(directory, name):
   return json.loads(path.read_text())['levels'][0]['returns']
 
 
-def test_two_games_from_the_directory_alone(tmp_path):
+def test_two_games_from_a_run_directory(tmp_path):
   directory = tmp_path / 'run'
   _, save = make_run(
     directory,
@@ -146,7 +146,7 @@ def test_interrupted_it_leaves_nothing(tmp_path):
   ],
   ids=str,
 )
-def test_what_is_refused(tmp_path, monkeypatch, arguments, words):
+def test_wrong_flags_are_refused(tmp_path, monkeypatch, arguments, words):
   directory = tmp_path / 'run'
   _, save = make_run(directory, level_name='catch')
   save(500)

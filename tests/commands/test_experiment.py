@@ -1,4 +1,4 @@
-"""The published code's command lines: what they mean here."""
+"""Command lines of the published code."""
 
 import pathlib
 import re
@@ -13,8 +13,8 @@ from programs.runs import flags, run_directory
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 
-# experiment.py of google-deepmind/scalable_agent: its flags with what its code
-# does without one, and what of ours it does.
+# Flags and defaults of google-deepmind/scalable_agent's experiment.py, and our
+# flags that describe its code.
 REFERENCE = {
   'logdir': '/tmp/agent',
   'test_num_episodes': 10,
@@ -85,7 +85,7 @@ LAB = (
 )
 DOOM = '--level_name=doom_benchmark --num_actors=4 --logdir=logdir/doom_4_1'
 ATARI = '--level_name=atari_breakout --num_actors=4 --logdir=logdir/atari_4_1'
-# Line -> what it says nothing of.
+# Command line -> its other defaults.
 TRAINS = {
   ONE_LEVEL: REFERENCE,
   SUITE: REFERENCE,
@@ -106,7 +106,7 @@ TESTS = (
 
 
 def resolve(arguments):
-  """Field -> value of what `train` makes of its flags."""
+  """Return field -> value of the configuration of `train`."""
   parser = flags.make_parser('train', '')
   flags.add_configuration(parser)
   groups = flags.resolve(vars(parser.parse_args(arguments))).to_dict()
@@ -118,13 +118,13 @@ def translate(line, *more):
 
 
 def store(directory, **given):
-  """Makes a run directory of a run that has not begun."""
+  """Write the run directory of a run without frames."""
   configuration = flags.resolve({'logdir': str(directory), **given})
   run_directory.RunDirectory(directory).write_config(configuration.to_dict())
 
 
 def table():
-  """Returns flags of each published line -> words of the command beside it."""
+  """Return flags of each published line -> words of the command beside it."""
   text = (ROOT / 'docs/published_commands.md').read_text(encoding='utf-8')
   row = r'^\|.*\| `\./impala experiment (--.*?)` \| `(.*)` \|$'
   return {line: shlex.split(ours) for line, ours in re.findall(row, text, re.M)}
@@ -201,7 +201,7 @@ def test_a_test_evaluates_what_logdir_holds(line, tmp_path):
     ('--mode=test --logdir=none', ('is no run directory',)),
   ],
 )
-def test_what_cannot_be_is_refused(tmp_path, line, words):
+def test_wrong_command_lines_are_refused(tmp_path, line, words):
   store(tmp_path, level_name='atari_pong')
   before = sorted(tmp_path.rglob('*'))
   done = subprocess.run(

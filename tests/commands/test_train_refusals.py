@@ -1,8 +1,5 @@
 """Refusals of `train`, and runs that have finished."""
 
-import subprocess
-import sys
-
 import command_lines
 import pytest
 
@@ -53,7 +50,6 @@ def test_a_finished_run_is_left_as_it_is(finished, more):
       ('lstm must stay True', 'got False', 'on_existing=restart'),
     ),
     ('--full_action_set', ('full_action_set must stay False', 'got True')),
-    ('--unroll_length=0', ('unroll_length must be greater than 0, got 0',)),
   ],
 )
 def test_a_change_that_a_run_cannot_make_is_refused(finished, flag, words):
@@ -106,19 +102,3 @@ def test_bfloat16_needs_a_processor_that_has_it(tmp_path, monkeypatch):
   assert status == 2
   assert 'precision must be float32 on a processor without AVX-512' in output
   assert not (tmp_path / 'run').exists()
-
-
-def test_a_bad_flag_of_the_real_command(tmp_path):
-  command = subprocess.run(
-    [sys.executable, '-m', 'programs.commands.train', '--unroll_length=0'],
-    capture_output=True,
-    text=True,
-    check=False,
-    env=command_lines.environment(),
-    cwd=tmp_path,
-    timeout=150,
-  )
-  assert command.returncode == 2
-  sentence = 'unroll_length must be greater than 0, got 0'
-  assert command.stderr == f'./impala train: {sentence}\n'
-  assert list(tmp_path.iterdir()) == []

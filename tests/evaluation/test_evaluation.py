@@ -71,7 +71,6 @@ def test_episodes_depend_on_neither_evaluator_nor_order():
 
 
 def test_actions_are_sampled_or_the_most_likely():
-  """What is most likely at first is the same action everywhere."""
   player, likely = make_player(), configure(5, greedy=True)
   (unit,) = likely.work_units()
   greedy = [*player.play(unit, likely)]
@@ -131,7 +130,7 @@ def test_the_first_episodes_are_recorded(tmp_path):
 
 
 class Crashes(catch.Catch):
-  """Whose first two episodes end in a crash."""
+  """Environment whose first two episodes end in a crash."""
 
   num_resets = 0
 

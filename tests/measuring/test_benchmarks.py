@@ -1,4 +1,4 @@
-"""The benchmarks, on real runs of Catch, and what they compute."""
+"""The benchmarks, on real runs of Catch."""
 
 import contextlib
 import io

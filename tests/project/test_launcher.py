@@ -162,7 +162,7 @@ def test_gpu_makes_venv_anew_and_is_kept_to(checkout):
   assert 'installing into' in result.stderr_text
   assert '6 GB' in result.stderr_text
   assert result.stdout_text.split('\n')[0].endswith(' [] 1')
-  # The two builds of TensorFlow share files: nothing of the other is left.
+  # The two builds of TensorFlow share files.
   assert checkout.has('iniconfig') and not checkout.has('six')
   assert not added.exists()
   assert checkout.succeed().stderr_text == ''
@@ -189,7 +189,7 @@ def test_ray_is_added_when_it_is_asked_for(checkout, arguments):
   result = checkout.succeed('doctor', *arguments)
   assert 'adding Ray' in result.stderr_text
   assert checkout.has('six') and checkout.has('iniconfig') and added.exists()
-  assert checkout.succeed().stderr_text == ''  # Kept to, whatever is asked.
+  assert checkout.succeed().stderr_text == ''
   shutil.rmtree(checkout.folder / '.venv')
   assert 'installing into' in checkout.succeed().stderr_text
   assert checkout.has('six') and checkout.has('iniconfig')

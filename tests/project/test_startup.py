@@ -1,4 +1,4 @@
-"""What prepare() sets, seen from fresh processes."""
+"""The process environment, in new processes."""
 
 import os
 import pathlib
@@ -23,7 +23,7 @@ _SET_BY_PREPARE = (
 
 
 def run_python(code, python=sys.executable, **variables):
-  """Runs code in the checkout with none of prepare()'s variables set."""
+  """Run code in the checkout without the variables that prepare() sets."""
   environment = {
     name: value
     for name, value in os.environ.items()
@@ -80,7 +80,7 @@ def test_preparing_needs_the_standard_library_only():
   assert result.returncode == 0
 
 
-def test_another_python_is_told_in_a_sentence(monkeypatch):
+def test_another_python_is_an_error(monkeypatch):
   monkeypatch.setattr(sys, 'version_info', (3, 11, 2, 'final', 0))
   with pytest.raises(SystemExit, match=r'Python 3\.10 only.*\./impala'):
     startup.prepare()
@@ -89,7 +89,7 @@ def test_another_python_is_told_in_a_sentence(monkeypatch):
 @pytest.mark.parametrize(
   'system, machine', [('Linux', 'aarch64'), ('Darwin', 'x86_64')]
 )
-def test_another_machine_is_told_in_a_sentence(monkeypatch, system, machine):
+def test_another_machine_is_an_error(monkeypatch, system, machine):
   uname = os.uname_result((system, 'host', '1', '1', machine))
   monkeypatch.setattr(os, 'uname', lambda: uname)
   with pytest.raises(SystemExit, match=rf'{system} {machine}.*x86-64 only'):
@@ -98,11 +98,7 @@ def test_another_machine_is_told_in_a_sentence(monkeypatch, system, machine):
 
 @pytest.fixture(scope='module')
 def static_python(tmp_path_factory):
-  """A Python that holds the interpreter in its executable, as conda's does.
-
-  Linked here from the static library that Python's own build installs; its
-  shared library lies in lib/ beside it, where no loader looks.
-  """
+  """A statically linked Python, as conda's, with a shared library in lib/."""
   config = pathlib.Path(sysconfig.get_config_var('LIBPL') or '')
   archive, main = config / 'libpython3.10.a', config / 'python.o'
   shared = startup.find_libpython()

@@ -20,7 +20,7 @@ def make_state(size=1000):
 
 
 def save(directory, *values):
-  """Saves a checkpoint for each value; returns their paths."""
+  """Save a checkpoint of each value and return their paths."""
   state = make_state()
   saved = checkpoints.Checkpoints(directory, state)
   paths = []
@@ -32,7 +32,7 @@ def save(directory, *values):
 
 
 def restore(directory):
-  """Restores into a new state; returns the path and the one value in it."""
+  """Restore into a new state; return the path and its value."""
   state = make_state()
   path = checkpoints.Checkpoints(directory, state).restore()
   value = int(state['counts'].numpy())
@@ -70,7 +70,7 @@ def test_no_checkpoint(tmp_path):
 
 @pytest.mark.parametrize('damage', [truncate, flip_bits, remove])
 @pytest.mark.parametrize('is_data', [True, False])
-def test_the_one_before_a_damaged_one_is_gone_on_with(
+def test_the_checkpoint_before_a_damaged_one_is_restored(
   tmp_path, damage, is_data
 ):
   def file(path):
@@ -123,7 +123,6 @@ def test_another_network_is_named(tmp_path, other):
 
 @pytest.mark.parametrize('text', [None, 'model_checkpoint_path: {'])
 def test_the_file_that_names_the_newest_is_lost(tmp_path, text):
-  """What is learned must not be forgotten without a word."""
   paths = save(tmp_path, *range(1, 12))
   (tmp_path / 'checkpoint').unlink()
   if text:
@@ -132,7 +131,6 @@ def test_the_file_that_names_the_newest_is_lost(tmp_path, text):
 
 
 def test_kill_while_saving(tmp_path):
-  """Whenever it is killed, the last checkpoint that was done is there."""
   generator = random.Random()
   for start in range(2):
     directory = tmp_path / str(start)

@@ -5,17 +5,11 @@ import re
 import pytest
 
 import environments
-from agents.impala import config as config_lib
-from programs.runs import flags, presets, run_config
+from programs.runs import flags, presets
 
-CLASSES = {
-  'run': run_config.RunConfig,
-  'agent': config_lib.ImpalaConfig,
-  'environment': environments.Settings,
-}
 FIELDS = [
-  (title, field)
-  for title, config_class in CLASSES.items()
+  field
+  for config_class in flags.GROUPS.values()
   for field in dataclasses.fields(config_class)
 ]
 
@@ -31,7 +25,7 @@ def parse(parser, *arguments):
   return vars(parser.parse_args(arguments))
 
 
-@pytest.mark.parametrize('field', [f for _, f in FIELDS], ids=lambda f: f.name)
+@pytest.mark.parametrize('field', FIELDS, ids=lambda f: f.name)
 def test_each_field_has_a_flag_of_its_type(parser, field):
   given = parse(parser, f'--{field.name}={field.default}')
   assert given == {field.name: field.default}
@@ -41,7 +35,7 @@ def test_each_field_has_a_flag_of_its_type(parser, field):
 def test_help_lists_every_field_with_unit_and_default(parser, monkeypatch):
   monkeypatch.setenv('COLUMNS', '80')
   text = ' '.join(parser.format_help().split())
-  for _, field in FIELDS:
+  for field in FIELDS:
     entry = text.partition(f' --{field.name} ')[2].partition(' --')[0]
     assert field.metadata['help'] in entry
     assert field.metadata['unit'] in entry
@@ -52,7 +46,6 @@ def test_help_lists_every_field_with_unit_and_default(parser, monkeypatch):
 
 
 def shown(value):
-  """A default as it is typed."""
   if isinstance(value, bool):
     return str(value).lower()
   return repr(value) if isinstance(value, str) else f'{value:_}'
@@ -80,9 +73,7 @@ def test_switches(parser, lines, value):
     ('--num_act=1', ('num_act',)),
   ],
 )
-def test_what_is_no_value_or_no_flag_is_refused(
-  parser, capsys, argument, words
-):
+def test_wrong_values_and_flags_are_refused(parser, capsys, argument, words):
   with pytest.raises(SystemExit) as caught:
     parse(parser, argument)
   assert caught.value.code == 2
@@ -125,7 +116,7 @@ def test_the_stored_level_chooses_the_preset():
 def test_changes():
   stored = flags.resolve({'logdir': '/a'}).to_dict()
   assert not flags.changes(stored, flags.resolve({'logdir': '/a'}))
-  del stored['agent']['seed']  # Was not known then: no change.
+  del stored['agent']['seed']  # Missing: no change.
   config = flags.resolve(
     {'logdir': '/a', 'seed': 5, 'num_actors': 9, 'full_action_set': True}
   )

@@ -18,7 +18,7 @@ def make(tmp_path, **given):
 
 
 def episodes(*played):
-  """Games of (level, return, steps)."""
+  """Return episodes of (level, return, steps)."""
   level, returns, steps = zip(*played, strict=True) if played else ((), (), ())
   return metrics.Episodes(
     np.array(level, np.int32),
@@ -33,7 +33,7 @@ def rows(tmp_path, name):
 
 
 def summaries(tmp_path, folder='levels'):
-  """Tag -> {step: value}, of all event files together."""
+  """Return tag -> {step: value} of all event files."""
   found = {}
   for file in (tmp_path / 'tensorboard' / folder).glob('events*'):
     events = event_accumulator.EventAccumulator(
@@ -47,7 +47,7 @@ def summaries(tmp_path, folder='levels'):
   return found
 
 
-def test_a_row_for_each_level_that_ended_games(tmp_path):
+def test_a_record_for_each_level_with_episodes(tmp_path):
   names = 'atari_pong,atari_breakout,atari_qbert'
   levels = make(tmp_path, level_name=names, log_period_seconds=1e-9)
   levels.add(100, episodes((0, 1.0, 10), (2, 50.0, 20), (0, 3.0, 30)))
@@ -95,14 +95,14 @@ def test_a_file_of_other_columns_is_kept_aside(tmp_path):
   assert [row['frames'] for row in rows(tmp_path, 'levels.csv')] == ['5', '9']
 
 
-def test_a_suite_is_scored_when_every_level_has_a_new_game(tmp_path):
+def test_a_suite_is_scored_when_every_level_has_a_new_episode(tmp_path):
   suite = suites.suites()['dmlab30']
   levels = make(tmp_path, level_name='dmlab30', log_period_seconds=1000.0)
   human = [suite.human_scores[test] for test in suite.test_levels]
   random = [suite.random_scores[test] for test in suite.test_levels]
   for level in range(29):
     levels.add(level, episodes((level, human[level], 9)))
-  levels.add(29, episodes((3, human[3], 9)))  # One of those again.
+  levels.add(29, episodes((3, human[3], 9)))
   assert not (tmp_path / 'metrics/dmlab30.csv').read_text()
   double = human[29] + (human[29] - random[29])
   levels.add(30, episodes((29, double, 9)))

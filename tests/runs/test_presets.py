@@ -26,7 +26,7 @@ PAPER_ATARI = {
 
 
 def resolve(**given):
-  """Field -> value of a run's agent, environment and run settings."""
+  """Return field -> value of a configuration."""
   groups = flags.resolve({'logdir': '/a', **given}).to_dict()
   return {name: v for group in groups.values() for name, v in group.items()}
 

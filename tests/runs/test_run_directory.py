@@ -46,13 +46,6 @@ def test_fields_that_are_not_there_take_their_default_and_others_are_ignored():
   assert configuration.environment == environments.Settings()
 
 
-def test_what_breaks_its_rule_is_refused():
-  with pytest.raises(ValueError, match='seed must be at least 0, got -1'):
-    run_config.Configuration.from_dict({'agent': {'seed': -1}})
-  with pytest.raises(ValueError, match='level_name must be'):
-    run_config.Configuration.from_dict({'run': {'level_name': 'chess'}})
-
-
 def test_write_json_is_never_half(tmp_path):
   path = tmp_path / 'new' / 'content.json'
   contents = [{'value': digit * 100_000} for digit in 'ab']
@@ -114,7 +107,6 @@ def test_a_second_start_is_refused(directory):
 
 
 def test_the_git_revision_is_the_projects(tmp_path, monkeypatch):
-  """Not that of a repository from which a command is started."""
   monkeypatch.chdir(tmp_path)
   facts = provenance.describe_start(seed=7)
   json.dumps(facts)

@@ -1,4 +1,4 @@
-"""What TensorBoard's own readers find of settings."""
+"""Hyperparameters, as TensorBoard reads them."""
 
 from tensorboard import context as tensorboard_context
 from tensorboard.backend.event_processing import (
@@ -18,7 +18,7 @@ from programs.runs import flags, metric_files
 
 
 def read_hparams(folder):
-  """What the HPARAMS tab shows of a folder: the experiment, its sessions."""
+  """Return experiment and session groups of the HPARAMS tab."""
   multiplexer = plugin_event_multiplexer.EventMultiplexer()
   multiplexer.AddRunsFromDirectory(str(folder))
   multiplexer.Reload()
