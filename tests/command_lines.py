@@ -16,26 +16,33 @@ def environment():
 
 
 @contextlib.contextmanager
-def started(module, directory, *flags):
-  """Start a command in a process; yield it and the path of its output."""
-  log = directory.with_name(f'{directory.name}.{time.monotonic_ns()}.out')
-  command = [sys.executable, '-m', module.__name__, f'--logdir={directory}']
+def running(command, folder, log, variables=None):
+  """Start a command in a folder; yield its process, and kill it at the end."""
   with (
     open(log, 'wb') as file,
     subprocess.Popen(
-      [*command, *flags],
+      command,
       stdout=file,
       stderr=subprocess.STDOUT,
       stdin=subprocess.DEVNULL,
       start_new_session=True,
-      cwd=directory.parent,
-      env=environment(),
+      cwd=folder,
+      env=variables or environment(),
     ) as process,
   ):
     try:
-      yield process, log
+      yield process
     finally:
       process.kill()
+
+
+@contextlib.contextmanager
+def started(module, directory, *flags):
+  """Start a command of a run; yield its process and the path of its output."""
+  log = directory.with_name(f'{directory.name}.{time.monotonic_ns()}.out')
+  command = [sys.executable, '-m', module.__name__, f'--logdir={directory}']
+  with running([*command, *flags], directory.parent, log) as process:
+    yield process, log
 
 
 def run_main(module, *arguments):

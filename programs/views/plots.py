@@ -17,11 +17,11 @@ def draw_curves(
 ) -> matplotlib.figure.Figure:
   """Plot returns over frames: axes by level, colours by group of runs.
 
-  Takes the result of `comparison.make_curves`, with at least one level.
+  Takes the result of `comparison.make_curves`; no level leaves it empty.
   """
   groups = dict.fromkeys(c['group'] for each in curves.values() for c in each)
   colors = {group: f'C{index % 10}' for index, group in enumerate(groups)}
-  columns = min(_NUM_COLUMNS, len(curves))
+  columns = max(1, min(_NUM_COLUMNS, len(curves)))
   rows = math.ceil(len(curves) / columns)
   size = (7.6, 4.2) if len(curves) == 1 else (4 * columns, 2.9 * rows + 0.5)
   figure = matplotlib.figure.Figure(figsize=size, layout='constrained')

@@ -98,55 +98,39 @@ def find_partner(words):
   return adapt(next(c for c in COMMANDS if wanted in c)) if wanted else None
 
 
-@contextlib.contextmanager
-def started(words, folder):
-  """Yields a command's process, and a function that returns its output."""
-  with (
-    tempfile.NamedTemporaryFile() as log,
-    subprocess.Popen(
-      words,
-      cwd=folder,
-      env={k: v for k, v in os.environ.items() if k != 'PYTHONPATH'},
-      stdin=subprocess.DEVNULL,
-      stdout=log,
-      stderr=subprocess.STDOUT,
-      start_new_session=True,
-    ) as process,
-  ):
-    try:
-      yield process, lambda: pathlib.Path(log.name).read_text(errors='replace')
-    finally:
-      process.terminate()
-      with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(SECONDS)
-      process.kill()
-
-
-def wait(process, read, sign):
+def wait(process, log, sign):
   """Waits until a process ends, or its output has the sign."""
   deadline = time.monotonic() + SECONDS
   while process.poll() is None:
-    if sign and re.search(sign, read(), re.MULTILINE):
+    if sign and re.search(sign, log.read_text(errors='replace'), re.MULTILINE):
       return
-    assert time.monotonic() < deadline, read()
+    assert time.monotonic() < deadline, log.read_text(errors='replace')
     time.sleep(0.2)
 
 
-def run(words, folder):
+def run(words, clone):
   """Runs a command to its end or interrupts it; returns status and output."""
+  variables = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+  log, beside = clone.with_name('log'), clone.with_name('beside')
   with contextlib.ExitStack() as held:
     if partner := find_partner(words):
-      beside = held.enter_context(started(partner, folder))
-      wait(*beside, f'Ray runtime started|Run directory|{WAITS}')
-    process, read = held.enter_context(started(words, folder))
-    is_lonely = '--job_name=actor' in words and not partner
+      other = held.enter_context(
+        command_lines.running(partner, clone, beside, variables)
+      )
+      held.callback(other.wait, SECONDS)
+      held.callback(other.terminate)
+      wait(other, beside, f'Ray runtime started|Run directory|{WAITS}')
+    process = held.enter_context(
+      command_lines.running(words, clone, log, variables)
+    )
+    alive = WAITS if '--job_name=actor' in words and not partner else ALIVE
     goes_on = words[1] in GO_ON and '--help' not in words
-    wait(process, read, (WAITS if is_lonely else ALIVE) if goes_on else None)
+    wait(process, log, alive if goes_on else None)
     if process.poll() is None:
       process.send_signal(signal.SIGINT)
-    result = process.wait(SECONDS), read()
-  processes.wait_until(lambda: not processes.naming(folder), 60)
-  return result
+    status = process.wait(SECONDS)
+  processes.wait_until(lambda: not processes.naming(clone), 60)
+  return status, log.read_text(errors='replace')
 
 
 @pytest.fixture(scope='module')
