@@ -150,9 +150,7 @@ def _describe_run(
   job_tasks: Sequence[tasks.Task], config: Mapping[str, Any]
 ) -> job_folder.RunInfo:
   names = sorted(task.name for task in job_tasks)
-  return job_folder.RunInfo(
-    run_id=uuid.uuid4().hex, nodes=names, config=config
-  )
+  return job_folder.RunInfo(run_id=uuid.uuid4().hex, nodes=names, config=config)
 
 
 @contextlib.contextmanager

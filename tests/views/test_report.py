@@ -111,6 +111,8 @@ def test_an_older_run(tmp_path):
   run_directory.write_json(
     directory.config_file, {'agent': {'seed': 4, 'gone': 1}}
   )
+  # Before its first episode ends.
+  assert make_report(directory.path)['comparison']['curves'] == {}
   run_directory.write_text(
     directory.metrics / 'learner.csv',
     'episode_return,frames\nnan,1\n0.5,2\nx,y\n1,2,3\n1.0,4\n',
