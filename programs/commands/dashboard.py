@@ -1,7 +1,6 @@
 """Show a run in the browser: `./impala dashboard --logdir=DIR`."""
 
 import contextlib
-import pathlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,9 +24,7 @@ _PORTS = range(65536)
 def main(argv: Sequence[str] | None = None) -> int:
   """Run the command until interrupted; return its exit status, 0 or 2."""
   parser = flags.make_parser('dashboard', _DESCRIPTION)
-  parser.add_argument(
-    '--logdir', required=True, metavar='DIR', help='Run directory.'
-  )
+  flags.add_logdir(parser)
   parser.add_argument(
     '--port',
     type=int,
@@ -37,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     f'default {_DEFAULT_PORT}]',
   )
   arguments = parser.parse_args(argv)
-  path = pathlib.Path(arguments.logdir).expanduser().absolute()
+  path = arguments.logdir
   with contextlib.suppress(KeyboardInterrupt):
     try:
       if reading.read_graph(path) is None:  # Of a program that is not ours.

@@ -6,7 +6,6 @@ It needs the standard library only, to run in a broken installation.
 import argparse
 import concurrent.futures
 import ctypes
-import importlib.metadata
 import importlib.util
 import itertools
 import os
@@ -23,6 +22,7 @@ from typing import NamedTuple
 from programs import startup
 from programs.commands import downloads
 from programs.launching import isolation
+from programs.runs import provenance
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _GIB = 1 << 30
@@ -88,24 +88,17 @@ def check_python() -> Iterator[Finding]:
   yield _judge('FAIL', found, 'libpython', startup.LIBPYTHON, fix)
   pins = _read_pins('requirements.txt')
   wrong = []
-  if _installed_version('tensorflow'):  # The CUDA build.
+  if provenance.installed_version('tensorflow'):  # The CUDA build.
     pins.pop('tensorflow-cpu', None)
     pins |= _read_pins('requirements-gpu.txt')
-    if _installed_version('tensorflow-cpu'):
+    if provenance.installed_version('tensorflow-cpu'):
       wrong.append('tensorflow and tensorflow-cpu, which overwrite each other')
   for name, wanted in pins.items():
-    installed = _installed_version(name) or 'absent'
+    installed = provenance.installed_version(name) or 'absent'
     if installed != wanted:
       wrong.append(f'{name} {installed} (wanted {wanted})')
   text = ', '.join(wrong) or f'all {len(pins)} as pinned'
   yield _judge('FAIL', not wrong, 'packages', text, _INSTALL)
-
-
-def _installed_version(package: str) -> str | None:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return None
 
 
 def _read_pins(name: str) -> dict[str, str]:
@@ -196,7 +189,7 @@ def check_gpu() -> Iterator[Finding]:
     return
   names = [pathlib.Path(path).name for path in startup.CUDA_LIBRARIES]
   missing = [name for name in names if not startup.can_load(name)]
-  if not _installed_version('tensorflow'):
+  if not provenance.installed_version('tensorflow'):
     why = 'TensorFlow is the build without CUDA'
     fix = './impala gpu'
   elif missing:

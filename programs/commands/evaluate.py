@@ -43,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   console = rich.console.Console(highlight=False)
   try:
     exposed = isolation.require(vars(arguments).get('require_isolation', False))
-    directory = run_directory.RunDirectory(
-      pathlib.Path(arguments.logdir).expanduser().absolute()
-    )
+    directory = run_directory.RunDirectory(arguments.logdir)
     configuration, evaluation = _resolve(arguments, directory)
     _check(configuration, evaluation)
     directory.evaluations.mkdir(parents=True, exist_ok=True)
@@ -70,9 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _make_parser() -> argparse.ArgumentParser:
   parser = flags.make_parser('evaluate', _DESCRIPTION)
-  parser.add_argument(
-    '--logdir', required=True, metavar='DIR', help='Run directory.'
-  )
+  flags.add_logdir(parser)
   for field in dataclasses.fields(schedule.EvaluationConfig):
     options = {}
     if field.name in _FROM_RUN:
@@ -86,16 +82,16 @@ def _make_parser() -> argparse.ArgumentParser:
 def _resolve(
   arguments: argparse.Namespace, directory: run_directory.RunDirectory
 ) -> tuple[run_config.Configuration, schedule.EvaluationConfig]:
-  given = vars(arguments).copy()
-  of_machine = {
-    name: given.pop(name) for name in flags.OF_MACHINE if name in given
+  given = vars(arguments)
+  names = {
+    field.name for field in dataclasses.fields(schedule.EvaluationConfig)
   }
-  given.pop('require_isolation', None)
-  del given['logdir']
+  ours = {name: value for name, value in given.items() if name in names}
+  machine = {name: given[name] for name in flags.OF_MACHINE if name in given}
   configuration = flags.resolve(
-    {**of_machine, 'logdir': str(directory.path)}, directory.read_config()
+    {**machine, 'logdir': str(directory.path)}, directory.read_config()
   )
-  return configuration, schedule.EvaluationConfig.of_run(configuration, **given)
+  return configuration, schedule.EvaluationConfig.of_run(configuration, **ours)
 
 
 def _check(

@@ -1,6 +1,5 @@
 """Show a run in the terminal: `./impala top --logdir=DIR`."""
 
-import pathlib
 import sys
 import time
 from collections.abc import Sequence
@@ -26,10 +25,8 @@ _PERIOD_SECONDS = 1.0
 def main(argv: Sequence[str] | None = None) -> int:
   """Run the command; return its exit status."""
   parser = flags.make_parser('top', _DESCRIPTION)
-  parser.add_argument(
-    '--logdir', required=True, metavar='DIR', help='Run directory.'
-  )
-  path = pathlib.Path(parser.parse_args(argv).logdir).expanduser().absolute()
+  flags.add_logdir(parser)
+  path = parser.parse_args(argv).logdir
   run = reading.Run(path)
   run.refresh()
   if run.graph is None:

@@ -7,6 +7,7 @@ default of the dataclass.
 import argparse
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -80,6 +81,17 @@ def add_field(
   if is_switch:
     options |= {'nargs': '?', 'const': True}
   group.add_argument(f'--{field.name}', **{**options, **overrides})
+
+
+def add_logdir(parser: argparse.ArgumentParser) -> None:
+  """Add `--logdir` of an existing run, which becomes an absolute path."""
+  parser.add_argument(
+    '--logdir',
+    type=lambda text: pathlib.Path(text).expanduser().absolute(),
+    required=True,
+    metavar='DIR',
+    help='Run directory.',
+  )
 
 
 def add_isolation(group: Any) -> None:

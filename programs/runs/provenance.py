@@ -36,7 +36,9 @@ def describe_start(seed: int) -> dict[str, Any]:
     'python': sys.version.split()[0],
     'git_revision': git_revision(),
     'versions': {
-      name: version for name in _PACKAGES if (version := _version(name))
+      name: version
+      for name in _PACKAGES
+      if (version := installed_version(name))
     },
   }
 
@@ -56,7 +58,8 @@ def git_revision() -> str:
     return ''
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
+  """Return the version of a package, '' if it is not installed."""
   try:
     return importlib.metadata.version(package)
   except importlib.metadata.PackageNotFoundError:
