@@ -98,8 +98,8 @@ def make_table(
   for heading in next(iter(rows.values()), {}):
     text = heading.replace('_', ' ')
     table.add_column(text, justify='right', overflow='fold')
-  for name, figures in rows.items():
-    table.add_row(name.replace('_', ' '), *map(_format, figures.values()))
+  for name, values in rows.items():
+    table.add_row(name.replace('_', ' '), *map(_format, values.values()))
   return table
 
 

@@ -43,7 +43,7 @@ def measure(
     'frames_per_second': grown['frames'] / seconds,
     'learner_steps_per_second': grown['learner_steps'] / seconds,
     'cpu_ms_per_agent_step': math.fsum(
-      figures['cpu_ms_per_agent_step'] for figures in roles.values()
+      each['cpu_ms_per_agent_step'] for each in roles.values()
     ),
     **_means(found),
     'roles': roles,

@@ -77,13 +77,13 @@ def tables(
     f'{label}: {result["level_name"]}, {result["num_actors"]} actors x '
     f'{result["num_envs_per_actor"]} environments, {result["cores"]} cores'
   )
-  figures = {
+  totals = {
     name: {'': value}
     for name, value in result.items()
     if isinstance(value, float)
   }
   shown = [
-    commands.make_table(title, figures),
+    commands.make_table(title, totals),
     commands.make_table('', result['roles']),
   ]
   lines = []

@@ -237,10 +237,10 @@ class ImpalaConfig:
 
 
 def check_observations(network: str, observation_spec: Any) -> None:
-  """A ValueError if a network's torso cannot take observations.
+  """Raise a ValueError if a network cannot take observations.
 
-  They are an array, or frames and instruction in a dictionary with the names
-  that DeepMind Lab gives them, 'RGB_INTERLEAVED' and 'INSTR'.
+  They are an array, or DeepMind Lab's image and instruction in a dictionary of
+  'RGB_INTERLEAVED' and 'INSTR'.
   """
   if tree.is_nested(observation_spec):
     if set(observation_spec) != {'RGB_INTERLEAVED', 'INSTR'}:

@@ -17,7 +17,7 @@ _POLL_SECONDS = 1.0
 
 
 class EvaluationServer:
-  """Serves variables and work units to evaluators; writes results.
+  """Server of variables and work units, which writes the results.
 
   Public methods are served by Courier; repeated calls have no effect.
   """

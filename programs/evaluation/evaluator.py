@@ -16,7 +16,7 @@ from programs.runs import checkpoints, metric_files, run_config, run_directory
 
 
 class Evaluator:
-  """Evaluates a learner's variables."""
+  """Evaluator of a learner's variables."""
 
   def __init__(
     self,
@@ -25,7 +25,7 @@ class Evaluator:
     stop: threading.Event,
     timer: timing.Timer,
   ) -> None:
-    """Restores the best score of earlier starts of the run."""
+    """Restore the best score of earlier starts of the run."""
     self._configuration = configuration
     self._timer = timer
     self._player = playing.Player(configuration, client, stop)

@@ -81,7 +81,7 @@ class EvaluationActor(acme.Actor):
 
 
 class Player:
-  """Fetches variables and plays work units with them."""
+  """Player of work units, which fetches variables."""
 
   def __init__(
     self,

@@ -32,10 +32,7 @@ class Checkpoints:
   def __init__(
     self, directory: pathlib.Path, state: Mapping[str, Any], keep: int = _KEEP
   ) -> None:
-    """Neither reads nor writes a checkpoint.
-
-    `state` is as `Learner.state`, or a part of it if it is only restored.
-    """
+    """`state` is as `Learner.state`, or a part of it if it is only restored."""
     self._directory = directory
     self._checkpoint = tf.train.Checkpoint(**state)
     self._manager = tf.train.CheckpointManager(
