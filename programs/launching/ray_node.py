@@ -143,7 +143,7 @@ def main(arguments: Sequence[str]) -> None:
     os.environ.setdefault(f'RAY_{name}', str(value))
   from ray._common import utils
   from ray._private import node
-  from ray._private import utils as private_utils
+  from ray._private import utils as private
   from ray.scripts import scripts
 
   # Ray gives all machines the path of the head's files. Where several share a
@@ -158,14 +158,12 @@ def main(arguments: Sequence[str]) -> None:
   # Otherwise Ray serves remote drivers at port 10001 of all addresses.
   scripts.check_ray_client_dependencies_installed = lambda: False
 
-  # Else it ends with status 1. What Ray has started ends with it.
+  # Otherwise the status is 1. Ray's processes end with this one.
   def end(signum: int, _: Any) -> None:
     sys.exit(128 + signum)
 
-  private_utils.set_sigterm_handler = lambda _: signal.signal(
-    signal.SIGTERM, end
-  )
   signal.signal(signal.SIGINT, end)
+  private.set_sigterm_handler = lambda _: signal.signal(signal.SIGTERM, end)
   scripts.cli(['start', *arguments], prog_name='ray')
 
 

@@ -1,8 +1,8 @@
-"""Runs every `./impala` command of README.md and docs/*.md in a fresh clone.
+"""Run every `./impala` command of README.md and docs/*.md in a fresh clone.
 
-A command that runs until it is interrupted first has to show that it works.
-`./impala check --all -s tests/project/test_documented_commands.py` prints where
-each command stands, how it ended, and how long it took.
+Commands that run until they are interrupted have to show first that they work.
+`./impala check --all -s tests/project/test_documented_commands.py` prints a
+line for each command: page, status and last words, seconds.
 """
 
 import contextlib
@@ -32,7 +32,6 @@ COMMAND = re.compile(
   r'(?P<refusal>\n *\./impala [a-z]+: )?',
   re.MULTILINE,
 )
-CLUSTER_FILE = re.compile(r'\{"learner": \["[\d.]+:\d+"\]\}')
 # This machine instead of several, fewer actors, nothing outside of the clone.
 REPLACED = {
   '10.0.0.1': '127.0.0.2',
@@ -62,7 +61,7 @@ SECONDS = 300  # Enough for 100 games of Pong.
 
 
 def find_commands():
-  """Returns command -> where it is shown first, and whether it is refused."""
+  """Return command -> where it is shown first, and whether it is refused."""
   found = {}
   for page, text in PAGES.items():
     for match in COMMAND.finditer(text):
@@ -78,7 +77,7 @@ COMMANDS = find_commands()
 
 
 def adapt(command):
-  """Returns the words of a command as it is run here."""
+  """Return the words of a command as it is run here."""
   for shown, here in REPLACED.items():
     command = command.replace(shown, here)
   words = shlex.split(command)
@@ -88,7 +87,7 @@ def adapt(command):
 
 
 def find_partner(words):
-  """Returns what has to run meanwhile: a cluster's head, or the other role."""
+  """Return what has to run meanwhile: a cluster's head, or the other role."""
   wanted = None
   if any(word.endswith(':6379') for word in words):
     wanted = 'cluster --head'
@@ -99,7 +98,7 @@ def find_partner(words):
 
 
 def wait(process, log, sign):
-  """Waits until a process ends, or its output has the sign."""
+  """Wait until a process ends, or its output has the sign."""
   deadline = time.monotonic() + SECONDS
   while process.poll() is None:
     if sign and re.search(sign, log.read_text(errors='replace'), re.MULTILINE):
@@ -109,7 +108,7 @@ def wait(process, log, sign):
 
 
 def run(words, clone):
-  """Runs a command to its end or interrupts it; returns status and output."""
+  """Run a command to its end or interrupt it; return status and output."""
   variables = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
   log, beside = clone.with_name('log'), clone.with_name('beside')
   with contextlib.ExitStack() as held:
@@ -139,10 +138,9 @@ def clone():
   with tempfile.TemporaryDirectory(prefix='docs-') as folder:
     path = pathlib.Path(folder, 'impala')
     subprocess.run(['git', 'clone', '--quiet', ROOT, path], check=True)
-    file = CLUSTER_FILE.search('\n'.join(PAGES.values()))
-    if file:
-      text = file[0].replace('10.0.0.1', REPLACED['10.0.0.1'])
-      (path / 'cluster.json').write_text(text)
+    file = re.search(r'{"learner": \["10.0.0.1:\d+"\]}', PAGES['cluster.md'])
+    text = file[0].replace('10.0.0.1', REPLACED['10.0.0.1'])
+    (path / 'cluster.json').write_text(text)
     for name, level in (('catch', 'catch'), ('pong', 'atari_pong')):
       flags = f'--level_name={level} --logdir={folder}/{name}'
       status, text = run(shlex.split(f'./impala train {flags}'), path)
@@ -151,7 +149,7 @@ def clone():
 
 
 def prepare(words, clone):
-  """Removes all runs, and copies those that a command reads to their places."""
+  """Remove all runs, and copy those that a command reads to their places."""
   for name in ('runs', 'logdir', 'agent'):
     shutil.rmtree(clone / name, ignore_errors=True)
   is_reader = words[1] in READ_RUNS or '--mode=test' in words
@@ -176,10 +174,8 @@ def test_a_documented_command_runs(command, clone):
   start = time.monotonic()
   status, text = run(words, clone)
   last = (text.strip().splitlines() or [''])[-1]
-  seconds = time.monotonic() - start
-  print(
-    f'\n{place} | {command} | {status}: {last} | {seconds:.0f} s', flush=True
-  )
+  ended = f'{status}: {last} | {time.monotonic() - start:.0f} s'
+  print(f'\n{place} | {command} | {ended}', flush=True)
   assert 'Traceback' not in text, text
   if status == 2:
     assert is_refused or 'needs DeepMind Lab' in last, text
