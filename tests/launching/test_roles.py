@@ -139,7 +139,7 @@ def test_catch_is_learned_by_a_job_for_each_role(tmp_path):
   try:
     first = jobs.start_job(0)
     jobs.wait_until(lambda: 'waits for the learner' in jobs.output('actor0'))
-    learner = jobs.start_learner('--total_environment_frames=200_000')
+    learner = jobs.start_learner('--total_environment_frames=500_000')
     second = jobs.start_job(1)
     jobs.wait_until(lambda: len(jobs.records()) > 2)
     jobs.wait_until(lambda: 'actor/1' in jobs.meta('machines'))
@@ -162,6 +162,7 @@ def test_catch_is_learned_by_a_job_for_each_role(tmp_path):
     second.wait()
     jobs.wait_until(lambda: not lost.is_running(), 20)
     third = jobs.start_job(1)
+    jobs.wait_until(lambda: 'joins the run' in jobs.output('actor1'))
     assert learner.wait(240) == 0, jobs.output('learner')
     for name, process in (('actor0', first), ('actor1', third)):
       assert process.wait(30) == 0, jobs.output(name)
