@@ -84,7 +84,13 @@ class Learner(acme.Learner):
     statistics, episodes = tf.nest.map_structure(
       lambda tensor: tensor.numpy(), self._update(batch)
     )
-    self._metrics.add(statistics, episodes, self._counts)
+    try:
+      self._check_finite(statistics)
+      self.serve()
+    finally:  # The records of a step that diverged are its evidence.
+      self._metrics.add(statistics, episodes, self._counts)
+
+  def _check_finite(self, statistics: Mapping[str, np.ndarray]) -> None:
     for name in ('loss', 'variable_norm'):
       if not math.isfinite(statistics[name]):
         raise FloatingPointError(
@@ -92,7 +98,6 @@ class Learner(acme.Learner):
           f'{self._counts.learner_steps.numpy()}; try a lower learning_rate '
           'or a max_gradient_norm'
         )
-    self.serve()
 
   def close(self) -> None:
     """Write the metrics that are not yet logged."""

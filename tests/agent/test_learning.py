@@ -228,6 +228,17 @@ def test_served_variables_are_a_copy_between_two_steps():
     np.testing.assert_array_equal(variable, part)
 
 
+def test_variables_are_served_before_a_record_may_wait_for_the_queue():
+  served = []
+  learner = make_learner(
+    [make_batch(0)],
+    on_episodes=lambda frames, _: served.append((learner.frames, frames)),
+  )
+  learner.step()
+  ((found, wanted),) = served
+  assert found == wanted > 0
+
+
 def test_a_loss_that_is_not_finite_ends_the_run():
   batch = make_batch(0)
   batch = batch._replace(reward=batch.reward * np.nan)
