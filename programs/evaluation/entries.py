@@ -77,7 +77,7 @@ def make_evaluation_server(
   evaluation: schedule.EvaluationConfig,
   folder: str,
 ) -> Any:
-  """Schedule an evaluation and write its results; see `evaluation_server`."""
+  """Schedule an evaluation and write its results."""
   from programs.evaluation import evaluation_server
 
   return evaluation_server.EvaluationServer(configuration, evaluation, folder)

@@ -1,1 +1,1 @@
-"""Where the nodes of a Launchpad program run, and how they start and end."""
+"""Launching of any Launchpad program, here or on Ray, and its restarts."""

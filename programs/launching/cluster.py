@@ -60,7 +60,7 @@ class Options:
     max_restarts_per_hour: Limit for nodes that fail; one more ends the program.
     job_groups: Groups whose nodes jobs run (see `jobs`); no other node may have
       a handle to them.
-    job_config: What jobs are told about the run, plain data; None for a run
+    job_config: The run's configuration for jobs, plain data; None for a run
       without jobs. With jobs this machine is the cluster's head: Ray is started
       if it does not run at the address.
   """

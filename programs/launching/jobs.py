@@ -38,7 +38,7 @@ def run(
     head: 'host:port' of the cluster's head.
     address: This machine's address in its network.
     nodes: Names, `<group>/<index>`.
-    on_run: Called with what the launcher of a run tells jobs; returns variables
+    on_run: Called with the configuration of a run; returns variables
       for the nodes' processes. An exception ends the job.
     on_wait: Called every ten seconds with what the job waits for.
     timeout_seconds: Time to wait for a run.

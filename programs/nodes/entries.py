@@ -17,7 +17,7 @@ def make_queue(
   configuration: run_config.Configuration,
   monitoring: courier.Client | None = None,
 ) -> Any:
-  """Keep unrolls until the learner takes them; see `queue`."""
+  """Keep unrolls until the learner takes them."""
   from programs.nodes import queue
 
   return queue.QueueServer(configuration, monitoring)
@@ -29,7 +29,7 @@ def make_learner(
   queue: Any,
   monitoring: courier.Client | None = None,
 ) -> Any:
-  """Learns, serves variables, writes checkpoints; see `learner`."""
+  """Learn, serve variables, write checkpoints."""
   from programs.nodes import learner
 
   return learner.LearnerNode(configuration, queue, monitoring)
@@ -41,7 +41,7 @@ def make_inference(
   learner: courier.Client,
   monitoring: courier.Client | None = None,
 ) -> Any:
-  """Choose actions for the actors; see `inference`."""
+  """Choose actions for the actors."""
   from programs.nodes import inference
 
   return inference.InferenceNode(configuration, learner, monitoring)
@@ -56,7 +56,7 @@ def run_actor(
   monitoring: courier.Client | None = None,
   inference: courier.Client | None = None,
 ) -> None:
-  """Act until the program stops; see `actor`."""
+  """Act until the program stops."""
   from programs.nodes import actor
 
   actor.run_actor(configuration, index, learner, queue, monitoring, inference)
