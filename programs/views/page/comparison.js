@@ -10,7 +10,8 @@ function startComparison() {
   const {comparison: {runs, groups, curves, differing, scores, method}} = exported;
   byId('comparison').hidden = false;
   byId('over-runs').hidden = runs.length < 2;
-  setText(byId('comparison-title'), `Report of ${exported.made}`);
+  const made = exported.made.slice(0, 16).replace('T', ' ');
+  setText(byId('comparison-title'), `Report of ${made}`);
   setText(byId('method'), method);
   fillTable('compared', ['run', 'group', 'seed', 'state', 'frames', 'verdict'],
     runs.map((run) => [
