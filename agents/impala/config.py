@@ -1,8 +1,7 @@
 """Every hyperparameter of the agent, with its unit, rule and source.
 
-Defaults are those of the reference implementation's command line
-(google-deepmind/scalable_agent, experiment.py), which are DeepMind Lab's; what
-another domain wants is a preset (`programs/runs/presets.py`).
+Defaults are those of the reference's experiment.py on DeepMind Lab
+(google-deepmind/scalable_agent); `programs/runs/presets.py` has others.
 """
 
 import dataclasses
@@ -12,7 +11,7 @@ from typing import Any
 
 import tree
 
-# Those that always have the LSTM, as in the paper and the reference.
+# Networks that always have the LSTM, as in the paper and the reference.
 RECURRENT_NETWORKS = ('deep', 'shallow', 'benchmark')
 NETWORKS = (*RECURRENT_NETWORKS, 'deep_atari', 'shallow_atari', 'mlp')
 REWARD_CLIPPINGS = ('abs_one', 'soft_asymmetric')

@@ -218,10 +218,10 @@ def describe(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
       field = known.get(name)
       if name in preset and value == preset[name]:
         origin = 'preset'
-      elif name in _CHOSEN_PER_RUN:
+      elif name in _CHOSEN_PER_RUN or (field and value == field.default):
         origin = 'default'
       else:
-        origin = 'default' if field and value == field.default else 'flag'
+        origin = 'flag'
       facts = field.metadata if field else {}
       settings.append(
         {

@@ -48,13 +48,7 @@ def test_this_installation_is_ready():
   names = [line[5:19].strip() for line in lines if not line.startswith(' ')]
   for name in ('Python', 'libpython', 'packages', 'oneDNN', 'CPU', '/dev/shm'):
     assert name in names
-  for name in (
-    'tensorflow',
-    'reverb',
-    'launchpad',
-    'vizdoom',
-    'cv2',
-  ):
+  for name in ('tensorflow', 'reverb', 'launchpad', 'vizdoom', 'cv2'):
     assert f'ok   {name:<14}imports' in lines
   assert lines[-1] == 'Ready.'
   assert '\x1b' not in result.stdout  # No colours without a terminal.

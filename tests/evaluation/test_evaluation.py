@@ -41,9 +41,8 @@ def configure(num_episodes, **given):
 
 @pytest.mark.parametrize('num_episodes', [1, 4, 5, 6, 12])
 def test_work_units_have_each_episode_once(num_episodes):
-  work_units = schedule.EvaluationConfig(
-    'catch,memory', num_episodes
-  ).work_units()
+  config = schedule.EvaluationConfig('catch,memory', num_episodes)
+  work_units = config.work_units()
   for level, name in enumerate(('catch', 'memory')):
     played = [
       unit.first + number
